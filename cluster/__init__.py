@@ -1,0 +1,1 @@
+"""The processes of a run: command line, embedded Redis, Ray actors, controller, terminal board."""

@@ -1,0 +1,1 @@
+"""One training run as data: its configuration, metrics, journal and status."""

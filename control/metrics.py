@@ -1,0 +1,256 @@
+"""Every metric's name, and `MetricsAggregator`: reports of all processes in, one row of numbers per version out.
+
+    reports (episodes, phases, metrics) ─┐
+    counters, workers ───────────────────┴► MetricsAggregator ─► row {name: number} ─► sinks, board, status, summary
+
+A row begins with `time_s`, `version` and `agent_steps`; every other key is a metric's name. The same names appear on the
+terminal board, in metrics.jsonl and in TensorBoard.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, cast
+
+from wire.link import Counters, Report
+
+Row = dict[str, float]
+
+TIME_S = "time_s"
+VERSION = "version"
+AGENT_STEPS = "agent_steps"
+
+AGENT_STEPS_PER_S = "charts/agent_steps_per_s"
+EPISODIC_RETURN = "charts/episodic_return"
+EPISODIC_LENGTH = "charts/episodic_length"
+EPISODES = "charts/episodes"
+LEARNING_RATE = "charts/learning_rate"
+POLICY_LOSS = "losses/policy_loss"
+VALUE_LOSS = "losses/value_loss"
+ENTROPY = "losses/entropy"
+APPROX_KL = "losses/approx_kl"
+CLIPFRAC = "losses/clipfrac"
+EXPLAINED_VARIANCE = "losses/explained_variance"
+STALENESS_MEAN = "lag/staleness_mean"
+STALENESS_P95 = "lag/staleness_p95"
+SAMPLE_REUSE = "lag/sample_reuse"
+QUEUE_BYTES = "queue/bytes"
+QUEUE_CHUNKS = "queue/chunks"
+QUEUE_WAIT_S = "queue/wait_s"
+STEPS_PRODUCED = "steps/produced"
+STEPS_TRAINED = "steps/trained"
+STEPS_STALE = "steps/stale"
+STEPS_REJECTED = "steps/rejected"
+STEPS_LOST = "steps/lost"
+STEPS_IN_FLIGHT = "steps/in_flight"
+STEPS_UNDONE = "steps/undone"
+REPLAY_ERROR = "recurrent/replay_error"
+DRAW_RATE = "game/draw_rate"
+WIN_RATE = "game/win_rate"  # followed by _<seat>: the share of decided and drawn games that this seat won
+WORKERS_WANTED = "workers/wanted"
+WORKERS_LIVE = "workers/live"
+
+NAMES = tuple(
+    value for name, value in list(globals().items()) if name.isupper() and isinstance(value, str) and "/" in value
+)
+FAMILIES = ("game/", "heads/", "league/", "phase/", "recurrent/", "charts/", "losses/", "lag/", "queue/")
+"""Where a name that is not among NAMES may begin: games, heads and phases bring their own."""
+
+EPISODE_WINDOW = 100
+"""Episodes that the running means are taken over."""
+RATE_WINDOW_S = 20.0
+"""Seconds that agent_steps_per_s looks back."""
+PHASE_AGE_S = 15.0
+"""A process whose last phases are older no longer counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Episode:
+    """What the running means keep of one finished game."""
+
+    mean_return: float
+    length: float
+    outcome: tuple[float, ...]  # per team; empty where the game has no winner
+    components: Mapping[str, float]
+
+
+class MetricsAggregator:
+    """Keeps the latest value of every metric and the running means over the last 100 episodes."""
+
+    def __init__(self) -> None:
+        self.latest: Row = {}
+        self.episodes_total = 0
+        self.versions_total = 0
+        self._staleness_sums = (0.0, 0.0)
+        self._episodes: deque[_Episode] = deque(maxlen=EPISODE_WINDOW)
+        self._progress: deque[tuple[float, float]] = deque()
+        self._phases: dict[str, tuple[float, dict[str, float]]] = {}
+
+    def consume(self, reports: Iterable[Report]) -> list[Row]:
+        """Take in reports in order; returns one row for every "metrics" report, that is one per version.
+
+        Events are not metrics and are left to the journal.
+        """
+        rows: list[Row] = []
+        for report in reports:
+            if report.kind == "metrics":
+                rows.append(self._metrics(report))
+            elif report.kind == "episodes":
+                self._finished_episodes(report)
+            elif report.kind == "phases":
+                self._phases[report.process] = (report.time_s, _numbers(report.data))
+        return rows
+
+    def observe(self, counters: Counters, *, workers_wanted: int, workers_live: int) -> None:
+        """Note the step counters and the workers as they are now."""
+        self.latest |= {
+            STEPS_PRODUCED: counters.produced,
+            STEPS_TRAINED: counters.trained,
+            STEPS_STALE: counters.stale,
+            STEPS_REJECTED: counters.rejected,
+            STEPS_LOST: counters.lost,
+            STEPS_IN_FLIGHT: counters.in_flight,
+            STEPS_UNDONE: counters.undone,
+            QUEUE_BYTES: counters.queued_bytes,
+            QUEUE_CHUNKS: counters.queued_chunks,
+            WORKERS_WANTED: workers_wanted,
+            WORKERS_LIVE: workers_live,
+        }
+
+    def phases(self, now_s: float) -> dict[str, dict[str, float]]:
+        """Seconds by kind of process ("worker", "optimizer") and phase, a mean over the processes that reported lately."""
+        groups: dict[str, list[dict[str, float]]] = {}
+        for process, (time_s, phases) in self._phases.items():
+            if now_s - time_s <= PHASE_AGE_S:
+                groups.setdefault(process.partition("/")[0], []).append(phases)
+        return {
+            group: {
+                name: sum(p.get(name, 0.0) for p in members) / len(members) for name in sorted(set().union(*members))
+            }
+            for group, members in groups.items()
+        }
+
+    @property
+    def staleness(self) -> tuple[float | None, float | None]:
+        """The means over all versions of a batch's mean and of its 95th percentile; None before the first version."""
+        if not self.versions_total:
+            return None, None
+        mean, p95 = self._staleness_sums
+        return mean / self.versions_total, p95 / self.versions_total
+
+    def _metrics(self, report: Report) -> Row:
+        numbers = _numbers(report.data)
+        self.latest |= numbers
+        self.versions_total += 1
+        mean, p95 = self._staleness_sums
+        self._staleness_sums = (mean + numbers.get(STALENESS_MEAN, 0.0), p95 + numbers.get(STALENESS_P95, 0.0))
+        self._note_progress(report.time_s, numbers.get(AGENT_STEPS))
+        for group, phases in self.phases(report.time_s).items():
+            self.latest |= {f"phase/{group}/{name}_s": seconds for name, seconds in phases.items()}
+        head = {TIME_S: report.time_s, VERSION: self.latest.get(VERSION, 0.0), AGENT_STEPS: self._agent_steps()}
+        return head | {name: value for name, value in self.latest.items() if name not in head}
+
+    def _agent_steps(self) -> float:
+        return self.latest.get(AGENT_STEPS, 0.0)
+
+    def _note_progress(self, time_s: float, agent_steps: float | None) -> None:
+        if agent_steps is None:
+            return
+        if self._progress and agent_steps < self._progress[-1][1]:
+            self._progress.clear()  # a resume went back to its checkpoint: a rate across it would mean nothing
+        self._progress.append((time_s, agent_steps))
+        while len(self._progress) > 2 and time_s - self._progress[1][0] > RATE_WINDOW_S:
+            self._progress.popleft()
+        (start_s, start_steps), (end_s, end_steps) = self._progress[0], self._progress[-1]
+        if end_s > start_s:
+            self.latest[AGENT_STEPS_PER_S] = (end_steps - start_steps) / (end_s - start_s)
+
+    def _finished_episodes(self, report: Report) -> None:
+        episodes = cast(Sequence[Mapping[str, Any]], report.data.get("episodes", ()))
+        for episode in episodes:
+            self._episodes.append(_episode(episode))
+        self.episodes_total += len(episodes)
+        if self._episodes:
+            self.latest |= self._episode_means()
+
+    def _episode_means(self) -> Row:
+        episodes = self._episodes
+        row: Row = {
+            EPISODES: self.episodes_total,
+            EPISODIC_RETURN: _mean([e.mean_return for e in episodes]),
+            EPISODIC_LENGTH: _mean([e.length for e in episodes]),
+        }
+        outcomes = [e.outcome for e in episodes if e.outcome]
+        if outcomes:
+            row[DRAW_RATE] = _mean([float(not any(outcome)) for outcome in outcomes])
+            for seat in range(max(map(len, outcomes))):
+                row[f"{WIN_RATE}_{seat}"] = _mean([float(len(o) > seat and o[seat] > 0) for o in outcomes])
+        for name in sorted({name for e in episodes for name in e.components}):
+            row[f"game/{name}"] = _mean([e.components[name] for e in episodes if name in e.components])
+        return row
+
+
+def _episode(data: Mapping[str, Any]) -> _Episode:
+    outcome = tuple(math.nan if value is None else float(value) for value in data.get("outcome", ()))
+    return _Episode(
+        mean_return=_mean([float(value) for value in data["return"]]),
+        length=float(data["length"]),
+        outcome=() if any(map(math.isnan, outcome)) else outcome,
+        components={name: _mean([float(v) for v in values]) for name, values in data.get("components", {}).items()},
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _numbers(data: Mapping[str, object]) -> Row:
+    """What of a report's data is a number: texts (a device's name) are for people, not for charts."""
+    return {k: float(v) for k, v in data.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """A metric's value that ends a run: `name=475` is reached from below, `name<0.1` and `name>3` say which way."""
+
+    name: str
+    sign: Literal["=", "<", ">"]
+    value: float
+
+    def reached(self, row: Mapping[str, float]) -> bool:
+        """Whether this row ends the run. Means over episodes count once 100 of them are finished."""
+        found = row.get(self.name)
+        if found is None or (self._is_episode_mean and row.get(EPISODES, 0.0) < EPISODE_WINDOW):
+            return False
+        return {"=": found >= self.value, "<": found < self.value, ">": found > self.value}[self.sign]
+
+    @property
+    def _is_episode_mean(self) -> bool:
+        return self.name in (EPISODIC_RETURN, EPISODIC_LENGTH) or self.name.startswith("game/")
+
+
+def parse_until(text: str) -> Until:
+    """Read `charts/episodic_return=475`, `losses/entropy<0.1` or `lag/staleness_mean>3`.
+
+    Raises:
+        ValueError: no such form, no number, or no metric of that name; one line.
+    """
+    parts = re.fullmatch(r"\s*([\w/.-]+)\s*(>=|=|<|>)\s*(\S+)\s*", text)
+    if parts is None:
+        raise ValueError(f"until is {text!r}; expected NAME=VALUE, for example {EPISODIC_RETURN}=475")
+    name, sign, number = parts.groups()
+    try:
+        value = float(number)
+    except ValueError:
+        raise ValueError(f"until is {text!r}; {number!r} is no number") from None
+    known = (*NAMES, VERSION, AGENT_STEPS)
+    near = get_close_matches(name, known, n=1, cutoff=0.75)
+    if name not in known and (near or not name.startswith(FAMILIES)):
+        near = near or get_close_matches(name, known, n=1, cutoff=0.0)
+        raise ValueError(f"until is {text!r}, but there is no metric {name!r}; did you mean {near[0]}?")
+    return Until(name=name, sign=cast(Literal["=", "<", ">"], sign[-1] if sign == ">=" else sign), value=value)

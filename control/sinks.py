@@ -1,0 +1,138 @@
+"""Where rows of metrics go: metrics.jsonl and TensorBoard's event files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from control.metrics import AGENT_STEPS, TIME_S, VERSION
+
+
+class MetricsSink(Protocol):
+    """Something that keeps rows."""
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Keep one row."""
+        ...
+
+    def close(self) -> None:
+        """Finish; nothing is written after it."""
+        ...
+
+
+class JsonlFile:
+    """A file of one JSON object per line, appended to. Whatever kills the writer costs at most the last line."""
+
+    def __init__(self, path: Path) -> None:
+        torn = _ends_torn(path)
+        self._file = path.open("a", encoding="utf-8")
+        if torn:
+            self._file.write("\n")  # so that the torn line stays alone and the next one is whole
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line and hand it to the operating system."""
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a `JsonlFile`, oldest first; lines that a kill left torn are skipped, a missing file is empty."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def last_jsonl(path: Path, tail_bytes: int = 65_536) -> dict[str, Any]:
+    """The last whole object of a `JsonlFile`, without reading all of it; empty where there is none."""
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - tail_bytes))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            return record
+    return {}
+
+
+def _ends_torn(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+class JsonlSink:
+    """metrics.jsonl: one row per line. What is not finite is written as null."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = JsonlFile(path)
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append one row."""
+        self._lines.append({name: value if math.isfinite(value) else None for name, value in row.items()})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+
+class TensorBoardSink:
+    """One TensorBoard event file per start; the horizontal axis is agent_steps.
+
+    Written record by record with TensorBoard's own record writer: it needs neither TensorFlow nor a thread, and a kill
+    costs at most the last record.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Imported here: protobuf is slow to load, and readers of metrics do not need it.
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._event, self._summary = Event, Summary
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self._file: IO[bytes] = (folder / name).open("ab")
+        self._records = RecordWriter(self._file)
+        self._put(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Add one row's numbers at its agent_steps."""
+        values = [
+            self._summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if name not in (TIME_S, AGENT_STEPS, VERSION)
+        ]
+        step = int(row.get(AGENT_STEPS, 0))
+        self._put(self._event(wall_time=row.get(TIME_S, 0.0), step=step, summary=self._summary(value=values)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _put(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
+        self._file.flush()

@@ -1,0 +1,1 @@
+"""The rules of games: plain numpy (and numba) that knows nothing of learning."""

@@ -1,0 +1,1 @@
+"""The recurrent policy: encoders, LSTM, heads, normalisers, and how its weights travel."""

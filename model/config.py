@@ -1,0 +1,31 @@
+"""The policy's size and number format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyConfig:
+    """One dial, `lstm_units`, derives the other widths: small 128, medium 512, five 1024, rerun 4096."""
+
+    lstm_units: int = 128
+    """Units of the LSTM."""
+    encoder_units: int = 0
+    """Width of each encoder and of the layer before the LSTM; 0 means half of lstm_units, at least 32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What matrix products run in: auto is bfloat16 on GPUs and on CPUs with AVX512-BF16 or AMX, else float32."""
+    zero_state: bool = False
+    """Zero the LSTM's state before every row: the ablation that shows what memory is worth."""
+    encoder: str = ""
+    """`my_module:make_encoder` replaces the encoder of the entries it wants; empty for the built-in ones."""
+
+    def __post_init__(self) -> None:
+        if self.lstm_units < 1:
+            raise ValueError(f"model.lstm_units is {self.lstm_units}; it must be at least 1")
+
+    @property
+    def hidden_units(self) -> int:
+        """The width of encoders, derived unless it is set."""
+        return self.encoder_units or max(32, self.lstm_units // 2)

@@ -1,0 +1,165 @@
+"""One encoder per kind of observation entry; each maps [R, ...] rows to [R, outputs]."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from games.api import EntryKind, GameSpec, entry_kind
+from model.layers import Linear
+from model.normalizer import InputNormalizer
+
+
+class Encoder(nn.Module):
+    """What the policy asks of an encoder, and of a user's own (`model.encoder = "my_module:make_encoder"`).
+
+    `outputs` is the width of what `forward` returns. `update_statistics` sees the same rows once per version; encoders
+    without running statistics leave it alone.
+    """
+
+    outputs: int
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[R, ...] in the entry's dtype, and for entity sets the mask [R, N] -> [R, outputs]."""
+        raise NotImplementedError
+
+    def update_statistics(self, x: Tensor, mask: Tensor | None) -> None:
+        """Merge rows into the running statistics, unmasked entries only."""
+
+
+class VectorEncoder(Encoder):
+    """Normalises and flattens; the layer before the LSTM is the network over all vectors."""
+
+    def __init__(self, space: spaces.Box | spaces.MultiBinary, units: int) -> None:
+        super().__init__()
+        self.outputs = int(torch.Size(space.shape).numel())
+        self.normalizer = InputNormalizer(self.outputs)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[R, ...] -> [R, features], each near +-1."""
+        normalized: Tensor = self.normalizer(x.reshape(x.shape[0], self.outputs).to(torch.float32))
+        return normalized
+
+    def update_statistics(self, x: Tensor, mask: Tensor | None) -> None:
+        """Every feature of every row."""
+        self.normalizer.update(x.reshape(x.shape[0], self.outputs))
+
+
+class EntitySetEncoder(Encoder):
+    """A shared two-layer network per slot, then a max over the slots that are there (0 where none is).
+
+    OpenAI Five's "process set". `slot_embeddings` is what pointer heads will use as keys.
+    """
+
+    def __init__(self, space: spaces.Box, units: int) -> None:
+        super().__init__()
+        self.outputs = units
+        self.normalizer = InputNormalizer(space.shape[1])
+        self.per_slot = nn.Sequential(Linear(space.shape[1], units), nn.ReLU(), Linear(units, units))
+
+    def slot_embeddings(self, x: Tensor) -> Tensor:
+        """[R, N, F] -> [R, N, units]."""
+        embeddings: Tensor = self.per_slot(self.normalizer(x.to(torch.float32)))
+        return embeddings
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[R, N, F], [R, N] -> [R, units]."""
+        embeddings = self.slot_embeddings(x)
+        if mask is None:
+            return embeddings.amax(dim=1)
+        there = mask.to(torch.bool).unsqueeze(-1)
+        lowest = torch.finfo(embeddings.dtype).min
+        pooled = torch.where(there, embeddings, lowest).amax(dim=1)
+        return torch.where(there.any(dim=1), pooled, 0.0)
+
+    def update_statistics(self, x: Tensor, mask: Tensor | None) -> None:
+        """Slots that are there."""
+        flat = x.reshape(-1, x.shape[-1])
+        self.normalizer.update(flat if mask is None else flat[mask.reshape(-1).to(torch.bool)])
+
+
+class CategoricalEncoder(Encoder):
+    """One embedding table per category, concatenated."""
+
+    def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete, units: int) -> None:
+        super().__init__()
+        sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else [int(n) for n in space.nvec.reshape(-1)]
+        widths = [min(units, max(4, n)) for n in sizes]
+        self.tables = nn.ModuleList(nn.Embedding(n, width) for n, width in zip(sizes, widths, strict=True))
+        self.outputs = sum(widths)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[R] or [R, k] integers -> [R, widths]."""
+        columns = x.reshape(x.shape[0], len(self.tables)).to(torch.int64)
+        return torch.cat([table(columns[:, k]) for k, table in enumerate(self.tables)], dim=-1)
+
+
+class ImageEncoder(Encoder):
+    """Three convolutions and a layer (Mnih et al. 2015 for large images, small kernels for small ones)."""
+
+    def __init__(self, space: spaces.Box, units: int) -> None:
+        super().__init__()
+        self.outputs = units
+        self.channels_last = space.shape[2] <= space.shape[0]
+        channels, height, width = (space.shape[2], *space.shape[:2]) if self.channels_last else space.shape
+        self.convolutions = nn.Sequential(*_convolutions(channels, min(height, width)))
+        with torch.no_grad():
+            features = self.convolutions(torch.zeros(1, channels, height, width)).numel()
+        self.project = Linear(features, units)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[R, H, W, C] or [R, C, H, W] uint8 -> [R, units]."""
+        image = x.to(torch.float32) / 255.0
+        if self.channels_last:
+            image = image.permute(0, 3, 1, 2)
+        features = self.convolutions(image).flatten(1)
+        return torch.relu(self.project(features))
+
+
+def _convolutions(channels: int, side: int) -> list[nn.Module]:
+    if side >= 36:
+        layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)]
+    else:
+        kernel = min(3, side)
+        layers = [(32, kernel, 1), (64, min(3, side - kernel + 1), 1)]
+    modules: list[nn.Module] = []
+    for outputs, kernel, stride in layers:
+        convolution = nn.Conv2d(channels, outputs, kernel, stride)
+        nn.init.orthogonal_(convolution.weight, 2**0.5)
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        modules += [convolution, nn.ReLU()]
+        channels = outputs
+    return modules
+
+
+_BUILT_IN: dict[EntryKind, type[Encoder]] = {
+    "vector": VectorEncoder,
+    "entity_set": EntitySetEncoder,
+    "categorical": CategoricalEncoder,
+    "image": ImageEncoder,
+}
+
+
+def make_encoder(spec: GameSpec, name: str, units: int, factory: str) -> Encoder:
+    """The encoder of one entry: the user's, if `factory` ("module:function") returns one for it, else the built-in.
+
+    The user's function is called with (game spec, entry name, units) and may return None.
+    """
+    if factory:
+        module, _, function = factory.partition(":")
+        make: Callable[[GameSpec, str, int], Encoder | None] = getattr(importlib.import_module(module), function)
+        own = make(spec, name, units)
+        if own is not None:
+            return own
+    return _BUILT_IN[entry_kind(spec, name)](spec.observation_space[name], units)  # type: ignore[call-arg]
+
+
+def policy_entries(spec: GameSpec) -> list[str]:
+    """The entries that `act` may see, without the masks that belong to entity sets."""
+    names = [n for n in spec.observation_space.spaces if spec.uses.get(n, "policy") == "policy"]
+    sets = {n for n in names if entry_kind(spec, n) == "entity_set"}
+    return [n for n in names if not (n.endswith("_mask") and n.removesuffix("_mask") in sets)]

@@ -1,0 +1,47 @@
+"""The linear layer that runs in the policy's compute dtype whatever its weights are stored in."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` that casts input, weight and bias to `compute_dtype` and returns that dtype.
+
+    The optimizer keeps f32 masters and a worker the very bf16 numbers that were published; both run the same products.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, gain: float = 2**0.5) -> None:
+        super().__init__(inputs, outputs)
+        self.compute_dtype = torch.float32
+        nn.init.orthogonal_(self.weight, gain)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] -> [..., outputs]."""
+        dtype = self.compute_dtype
+        return F.linear(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+
+
+def set_compute_dtype(module: nn.Module, dtype: torch.dtype) -> None:
+    """Make every `Linear` under `module` run in `dtype`."""
+    for child in module.modules():
+        if isinstance(child, Linear):
+            child.compute_dtype = dtype
+
+
+def preferred_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What "auto" means here: bf16 where the hardware multiplies it natively, f32 elsewhere.
+
+    Emulated bf16 on a CPU without AVX512-BF16 or AMX is several times slower than f32.
+    """
+    if precision != "auto":
+        return cast(torch.dtype, getattr(torch, precision))
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32

@@ -1,0 +1,129 @@
+"""The LSTM over a window with resets inside, and its hand-written backward pass.
+
+A loop over `nn.LSTMCell` builds some twenty autograd nodes a row; here a window is one node whose backward makes the
+gradient of the recurrent weights with a single matrix product over all rows.
+
+    i, f, o = sigmoid(.)  g = tanh(.)  of  W_x x_t + W_h h_{t-1} + b        (Hochreiter & Schmidhuber 1997, with the
+    c_t = f c_{t-1} + i g                                                    forget gate of Gers et al. 2000)
+    h_t = o tanh(c_t)
+
+Where `first` is true, h_{t-1} and c_{t-1} are zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.layers import Linear
+
+
+aten = torch.ops.aten
+
+
+class LSTM(nn.Module):
+    """One layer. Gates are stored in the order input, forget, output, cell."""
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.units = units
+        self.input = Linear(inputs, 4 * units)
+        self.weight_hidden = nn.Parameter(torch.empty(4 * units, units))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Orthogonal per gate, zero biases but one for the forget gate (Jozefowicz et al. 2015)."""
+        for weight in (self.input.weight, self.weight_hidden):
+            for gate in weight.data.split(self.units):
+                nn.init.orthogonal_(gate)
+        nn.init.zeros_(self.input.bias)
+        nn.init.ones_(self.input.bias.data[self.units : 2 * self.units])
+
+    def forward(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Run T rows.
+
+        Args:
+            x: [T, B, inputs].
+            first: [T, B] bool, the state is zeroed before this row.
+            state: hidden and cell before row 0, each [B, units] f32.
+
+        Returns:
+            The hidden state after every row [T, B, units] f32, and (hidden, cell) after the last row.
+        """
+        gates = self.input(x)
+        keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
+        weight = self.weight_hidden.to(self.input.compute_dtype)
+        if torch.is_grad_enabled():
+            hidden, cell = _Window.apply(gates, weight, state[0], state[1], keep)  # type: ignore[no-untyped-call]
+        else:
+            hidden, cell, _ = _run(gates, weight, state[0], state[1], keep, save=False)
+        return hidden, (hidden[-1], cell)
+
+
+def _run(
+    gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, keep: Tensor, *, save: bool
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """The forward loop; with `save` also what the backward pass needs."""
+    steps, batch, units = gates.shape[0], hidden.shape[0], hidden.shape[1]
+    out = torch.empty(steps, batch, units, dtype=torch.float32, device=gates.device)
+    activated = torch.empty(steps if save else 1, batch, 4 * units, dtype=torch.float32, device=gates.device)
+    hidden_before = torch.empty(steps, batch, units, dtype=weight.dtype, device=gates.device) if save else out
+    cell_before = torch.empty_like(out) if save else out
+    tanh_cell = torch.empty(steps if save else 1, batch, units, dtype=torch.float32, device=gates.device)
+    transposed = weight.t()
+    for t in range(steps):
+        if save:
+            hidden = hidden_before[t].copy_(hidden).mul_(keep[t])
+            cell = torch.mul(cell, keep[t], out=cell_before[t])
+        else:
+            hidden, cell = (hidden * keep[t]).to(weight.dtype), cell * keep[t]
+        a = activated[t if save else 0]
+        if weight.dtype == torch.float32:
+            torch.addmm(gates[t], hidden, transposed, out=a)
+        else:
+            torch.add(gates[t], hidden @ transposed, out=a)
+        a[:, : 3 * units].sigmoid_()
+        a[:, 3 * units :].tanh_()
+        cell = (a[:, units : 2 * units] * cell).addcmul_(a[:, :units], a[:, 3 * units :])
+        squashed = torch.tanh(cell, out=tanh_cell[t if save else 0])
+        hidden = torch.mul(a[:, 2 * units : 3 * units], squashed, out=out[t])
+    return out, cell, (activated, hidden_before, cell_before, tanh_cell)
+
+
+class _Window(torch.autograd.Function):
+    """`_run` with a backward pass: gradients of gates, recurrent weight and initial state."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, keep: Tensor) -> Any:
+        out, last_cell, saved = _run(gates, weight, hidden, cell, keep, save=True)
+        ctx.save_for_backward(weight, keep, *saved)
+        ctx.gates_dtype = gates.dtype
+        return out, last_cell
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor, grad_cell: Tensor) -> Any:  # type: ignore[override]
+        weight, keep, activated, hidden_before, cell_before, tanh_cell = ctx.saved_tensors
+        steps, batch, units = grad_out.shape
+        grad_gates = torch.empty_like(activated)
+        d_hidden = torch.zeros(batch, units, dtype=torch.float32, device=weight.device)
+        d_cell = grad_cell.clone()
+        for t in reversed(range(steps)):
+            a, d = activated[t], grad_gates[t]
+            i, f, o, g = a.split(units, dim=-1)
+            d_hidden += grad_out[t]
+            d_cell += aten.tanh_backward(d_hidden * o, tanh_cell[t])
+            torch.mul(d_cell, g, out=d[:, :units])
+            torch.mul(d_cell, cell_before[t], out=d[:, units : 2 * units])
+            torch.mul(d_hidden, tanh_cell[t], out=d[:, 2 * units : 3 * units])
+            sigmoids = d[:, : 3 * units]
+            sigmoids.copy_(aten.sigmoid_backward(sigmoids, a[:, : 3 * units]))
+            d[:, 3 * units :] = aten.tanh_backward(d_cell * i, g)
+            d_hidden = torch.mul(d.to(weight.dtype) @ weight, keep[t])
+            d_cell = (d_cell * f).mul_(keep[t])
+        flat = grad_gates.reshape(steps * batch, 4 * units).to(weight.dtype)
+        grad_weight = flat.t() @ hidden_before.reshape(steps * batch, units)
+        return grad_gates.to(ctx.gates_dtype), grad_weight, d_hidden, d_cell, None
+
+

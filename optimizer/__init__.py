@@ -1,0 +1,1 @@
+"""Recurrent PPO: turns trajectory chunks into new versions of the policy."""

@@ -1,0 +1,92 @@
+"""The optimizer's numbers: PPO, schedules, batches, normalisers, checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ramp:
+    """A number that goes linearly from `value` to `end` between two agent steps. Plain numbers are constant ramps.
+
+    In TOML: `learning_rate = 3e-4` or `learning_rate = { value = 3e-4, end = 3e-5, until_steps = 200_000 }`.
+    """
+
+    value: float
+    end: float | None = None
+    from_steps: int = 0
+    until_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.end is not None and self.until_steps <= self.from_steps:
+            raise ValueError(
+                f"a ramp from {self.value} to {self.end} needs until_steps ({self.until_steps}) "
+                f"greater than from_steps ({self.from_steps})"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PPOConfig:
+    """Recurrent PPO (arXiv 1707.06347) with the choices of OpenAI Five (arXiv 1912.06680)."""
+
+    learning_rate: Ramp = Ramp(value=3e-4)
+    """Adam's step size."""
+    entropy_coefficient: Ramp = Ramp(value=0.01)
+    """Weight of the entropy bonus."""
+    half_life_s: Ramp = Ramp(value=0.0)
+    """Seconds of game time after which a reward counts half; 0 takes `discount` instead."""
+    discount: float = 0.99
+    """Gamma per step, where half_life_s is 0."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation (arXiv 1506.02438)."""
+    clip: float = 0.2
+    """Epsilon of the clipped surrogate."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss, which is taken on normalised returns."""
+    value_clip: float = 0.0
+    """Clip of the value's move, in normalised units; 0 turns it off."""
+    normalize_advantages: bool = True
+    """Advantages of a batch get mean 0 and standard deviation 1."""
+    epochs: int = 1
+    """Passes over a batch."""
+    minibatches: int = 1
+    """Parts of a batch, split by windows; one gradient step each."""
+    gradient_clip: Literal["elementwise", "global_norm", "none"] = "elementwise"
+    """elementwise: +-5 sqrt(v) per parameter element, v the second moment of the unclipped gradient."""
+    max_gradient_norm: float = 0.5
+    """The bound of `global_norm`."""
+    adam_epsilon: float = 1e-5
+    """Adam's epsilon."""
+    adam_beta2: float = 0.999
+    """Adam's second-moment decay, also used for the element-wise clip."""
+    target_kl: float = 0.0
+    """Stops the epochs of a batch when the approximate KL passes it; 0 turns it off."""
+    team_spirit: Ramp = Ramp(value=0.0)
+    """tau of r_i = (1 - tau) rho_i + tau mean(rho)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """Batches, versions, normalisers and checkpoints."""
+
+    batch_steps: int = 4096
+    """Steps (rows x agents) of a batch; every batch makes one version."""
+    max_staleness: int = 8
+    """Windows played more than this many versions ago are not trained on."""
+    normalizer_warmup_steps: int = 2048
+    """Steps that only feed the normalisers before the first gradient step."""
+    normalize_observations: bool = True
+    """Subtract the running mean and divide by the running standard deviation of every float input."""
+    value_decay: float = 0.95
+    """Per-version decay of the return's running mean and scale."""
+    checkpoint_s: float = 60.0
+    """Seconds between checkpoints; 0 leaves only the one at the end."""
+    checkpoint_versions: int = 0
+    """Versions between checkpoints; 0 leaves only those by time."""
+    keep_checkpoints: int = 5
+    """Checkpoints that stay on disk."""
+    replay_error_versions: int = 50
+    """Versions between two checks of recurrent/replay_error; 0 turns them off."""
+    threads: int = 0
+    """Threads of the optimizer's matrix products on a CPU; 0 means every core."""

@@ -1,0 +1,1 @@
+"""What crosses a process border: chunks, weights, reports, and the links that carry them."""

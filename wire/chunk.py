@@ -1,0 +1,145 @@
+"""The border types: `TrajectoryChunk` and the `ChunkSpec` that its arrays are checked against.
+
+Rows, with T rows in a chunk, A agents in a team, H LSTM units, W = T / bptt_steps windows:
+
+    row t = (observation, first, value)[t]  and  (action, reward, terminated, truncated)[t]
+
+`action[0]` is the action *before* the first row and `action[t + 1]` the action taken at row t; `value[T]` bootstraps the
+last row. When row t ends a game, row t+1 holds the true last observation: it is evaluated with the running state
+(`first` false), its action is ignored, its reward is 0 and `valid` is false; row t+2 is the new game, `first` true.
+
+Worked example, T = 4, one agent, a game that ends at row 1 and a new one that begins at row 3:
+
+    t            0      1      2      3      (4)
+    observation  o0     o1     last   o0'
+    first        F      F      F      T
+    action[t+1]  a0     a1     none   a0'
+    reward       r0     r1     0      r0'
+    terminated   F      T      F      F
+    valid        T      T      F      T
+    value        v0     v1     v2     v0'    v1'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+
+from games.api import ACTION_MASK_PREFIX, GameSpec
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+WIRE_VERSION = 1
+MIRROR = -1  # opponent_version of a game that the latest version plays against itself
+NO_ACTION = -1  # a Discrete action that was not taken: before a reset's first row, where not acting, unread heads
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArraySpec:
+    """One array of a chunk, without its time axis."""
+
+    shape: tuple[int, ...]  # after [T], or after [T, A] where `per_agent`
+    dtype: str  # numpy name; "bool" arrays travel as packed bits
+    per_agent: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkSpec:
+    """Shapes and dtypes of every chunk of a run; both ends derive it from the game and the configuration."""
+
+    game: str
+    teams: int
+    agents: int
+    lstm_units: int
+    bptt_steps: int
+    chunk_steps: int  # the most rows that a chunk may have; always a multiple of bptt_steps
+    observation: dict[str, ArraySpec]  # entries and action masks; `acting` is a field of the chunk
+    heads: dict[str, ArraySpec]
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that change whenever a chunk of one side would not fit the other."""
+        text = json.dumps({"wire_version": WIRE_VERSION, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def chunk_spec(game: GameSpec, *, lstm_units: int, bptt_steps: int, chunk_steps: int) -> ChunkSpec:
+    """Derive the chunk's arrays from a game's spaces.
+
+    Floats travel as f32 unless the game declares f16; uint8 images stay uint8; MultiBinary entries and action masks are
+    bool; categoricals are i16 or i32 by their size.
+    """
+    observation: dict[str, ArraySpec] = {}
+    for name, space in game.observation_space.spaces.items():
+        per_agent = name not in game.team_shared
+        observation[name] = ArraySpec(
+            shape=tuple(space.shape or ()), dtype=_wire_dtype(space, game.wire_dtypes.get(name)), per_agent=per_agent
+        )
+    heads: dict[str, ArraySpec] = {}
+    for name, space in game.action_space.spaces.items():
+        heads[name] = ArraySpec(shape=tuple(space.shape or ()), dtype=_wire_dtype(space, None))
+        if name in game.masked_heads and isinstance(space, spaces.Discrete):
+            observation[f"{ACTION_MASK_PREFIX}{name}"] = ArraySpec(shape=(int(space.n),), dtype="bool")
+    return ChunkSpec(
+        game=game.name,
+        teams=game.teams,
+        agents=game.agents_per_team,
+        lstm_units=lstm_units,
+        bptt_steps=bptt_steps,
+        chunk_steps=chunk_steps,
+        observation=observation,
+        heads=heads,
+    )
+
+
+def _wire_dtype(space: spaces.Space[Any], declared: Literal["float16", "float32"] | None) -> str:
+    if isinstance(space, spaces.MultiBinary):
+        return "bool"
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        largest = int(np.max(space.n if isinstance(space, spaces.Discrete) else space.nvec))
+        return "int16" if largest < 2**15 else "int32"
+    if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+        return "uint8"
+    return declared or "float32"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrajectoryChunk:
+    """T rows of one learning team in one slot, over as many games as fall in it. Everything that trains travels here."""
+
+    run: str
+    spec_hash: str
+    worker: int  # u32, issued at registration
+    incarnation: int  # u32, issued at registration; a restarted worker gets a new one
+    sequence: int  # u64, 1 for the first chunk of this incarnation, then without gaps
+    cumulative_steps: int  # u64, rows x agents of all chunks of this incarnation, this one included
+    slot: int
+    team: int
+    observation: dict[str, Array]  # [T, A, ...] or, team-shared, [T, ...]
+    first: Array  # [T] bool: the LSTM state is zeroed before this row
+    action: dict[str, Array]  # per head [T + 1, A, ...]
+    log_prob: dict[str, Array]  # per head [T, A] f32, of the action taken, by the behaviour policy
+    value: Array  # [T + 1, A] f32, in reward units, by the behaviour policy
+    reward: Array  # [T, A] f32, before team spirit
+    terminated: Array  # [T, A] bool
+    truncated: Array  # [T] bool
+    acting: Array  # [T, A] bool
+    valid: Array  # [T, A] bool: the transition is real
+    opponent_version: Array  # [T] i32
+    lstm_state: Array  # [W, A, 2, H] f16: (hidden, cell) before the first row of each window
+    version: Array  # [W] u32: the version that played each window
+
+    @property
+    def rows(self) -> int:
+        """T."""
+        return int(self.first.shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Rows x agents, masked or not: the unit of every counter."""
+        return int(self.valid.size)

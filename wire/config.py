@@ -1,0 +1,21 @@
+"""How much may be under way, and how it travels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WireConfig:
+    """The stream's bounds. Both hold at once; a push that would pass either waits and nothing is lost."""
+
+    max_queued_batches: float = 1.0
+    """Batches that may wait in the stream: this bounds staleness."""
+    max_queue_bytes: int = 268_435_456
+    """Bytes that may wait in the stream: this protects Redis."""
+    compress: bool = False
+    """Compress chunks with zstd (level 1): worth it across a network, not on one machine."""
+    poll_s: float = 0.25
+    """The least time between two looks of a worker at the announced version and its orders."""
+    redis_maxmemory_bytes: int = 0
+    """maxmemory of the embedded Redis; 0 derives it from the bounds and the weights' size."""

@@ -1,0 +1,35 @@
+"""The errors of the wire, as a tree.
+
+WireError
+├── DecodeError         bytes that are not what they should be; names what was found and what was expected
+├── LinkError           the other side cannot be reached or refuses
+│   ├── LinkDownError   no connection (refused, timed out, gone): worth trying again
+│   └── LinkAuthError   wrong or missing password: not worth trying again
+└── SpecMismatchError   another game, network size or wire format than this run was started with
+"""
+
+from __future__ import annotations
+
+
+class WireError(Exception):
+    """Base of everything that wire raises."""
+
+
+class DecodeError(WireError):
+    """Bytes that cannot be a chunk, weights or a report of this run."""
+
+
+class LinkError(WireError):
+    """The link could not do what was asked."""
+
+
+class LinkDownError(LinkError):
+    """Nobody answers; the caller may try again later."""
+
+
+class LinkAuthError(LinkError):
+    """The password or user is wrong; trying again will not help."""
+
+
+class SpecMismatchError(WireError):
+    """The sender plays another game, has another network size or speaks another wire version."""

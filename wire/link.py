@@ -1,0 +1,283 @@
+"""The protocols that carry a run: both links (`redis_link`, `memory_link`) implement all of them and pass the same tests.
+
+Steps are rows x agents everywhere. The conservation law holds after every call, whatever was killed before it:
+
+    produced = trained + stale + rejected + lost + in_flight
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parcel:
+    """One encoded chunk with what the link needs to count it, so that it need not decode it."""
+
+    worker: int
+    incarnation: int
+    sequence: int
+    cumulative_steps: int
+    steps: int
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One chunk as the optimizer receives it. Delivered again to the next optimizer until settled."""
+
+    id: str  # the link's own id of this entry
+    steps: int  # what `push` counted as produced; 0 for an entry that nobody counted (garbage)
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """How the steps of one delivery ended; the three add up to the delivery's steps."""
+
+    id: str
+    trained: int = 0
+    stale: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counters:
+    """The run's step counters, each moved in the same atomic act as what it counts."""
+
+    produced: int = 0
+    trained: int = 0
+    stale: int = 0
+    rejected: int = 0
+    lost: int = 0
+    in_flight: int = 0  # measured: steps in the stream, delivered or not, that nobody settled
+    undone: int = 0  # trained, but thrown away by a resume; they stay in `trained`
+    queued_chunks: int = 0
+    queued_bytes: int = 0
+
+    @property
+    def unaccounted(self) -> int:
+        """0 while the conservation law holds."""
+        return self.produced - self.trained - self.stale - self.rejected - self.lost - self.in_flight
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedWeights:
+    """One version of the policy as it travels: a small header and safetensors bytes."""
+
+    version: int
+    agent_steps: int
+    spec_hash: str
+    sha256: str  # of `payload`, hex
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Directive:
+    """What a worker is told at every poll, in one small call."""
+
+    version: int  # newest announced version, 0 before the first
+    wanted_workers: int  # workers 0 .. wanted - 1 play; others drain and leave
+    stopping: bool  # the run ends: finish the window, push, say farewell
+    controller_alive: bool  # the controller's lease is held
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registration:
+    """A worker's place in the run."""
+
+    worker: int
+    incarnation: int
+
+
+class ChunkSink(Protocol):
+    """The worker's end of the chunk stream."""
+
+    def push(self, parcels: Sequence[Parcel]) -> int:
+        """Offer parcels in order; returns how many (from the front) are safe now: newly accepted or seen before.
+
+        Idempotent per (worker, incarnation, sequence). Fewer than `len(parcels)` means that the stream is at its bound of
+        steps or bytes: keep the rest and ask `has_room`. A gap in the sequence adds the missing steps to produced and
+        lost in the same act. A single parcel larger than the byte bound is accepted when the stream is empty.
+
+        Raises:
+            LinkDownError: nobody answered; push the same parcels again.
+        """
+        ...
+
+    def has_room(self, steps: int, n_bytes: int) -> bool:
+        """A small call: would a parcel of this size be accepted now?"""
+        ...
+
+
+class ChunkSource(Protocol):
+    """The optimizer's end of the chunk stream."""
+
+    def reclaim(self) -> list[Delivery]:
+        """Everything delivered to an earlier optimizer that was never settled, oldest first. Call once, before `pop`."""
+        ...
+
+    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
+        """The next deliveries, oldest first, together at most `max_steps` (at least one if there is any).
+
+        Waits up to `timeout_s` for the first and not for more; an empty list means that nothing came.
+        """
+        ...
+
+    def settle(self, settlements: Sequence[Settlement]) -> Counters:
+        """In one atomic act: acknowledge and delete these deliveries and count their steps.
+
+        Each is counted only if it was still open, so a call repeated after a lost answer changes nothing.
+        """
+        ...
+
+    def reject(self, delivery: Delivery, reason: str) -> Counters:
+        """Settle one delivery as rejected and keep its payload in the capped reject stream."""
+        ...
+
+    def mark_undone(self, steps: int) -> None:
+        """Set the counter `undone`: trained steps whose updates are in no checkpoint."""
+        ...
+
+    def counters(self) -> Counters:
+        """All counters as of one moment."""
+        ...
+
+
+class WeightSink(Protocol):
+    """The optimizer's end of the weights' way."""
+
+    def publish(self, weights: EncodedWeights) -> None:
+        """Make these the latest weights. The announced version never goes down and is never used twice."""
+        ...
+
+    def announced_version(self) -> int:
+        """The largest version ever announced in this run, 0 before the first. Survives a restart of Redis."""
+        ...
+
+    def needs_republish(self) -> bool:
+        """True when the store lost the weights (Redis was restarted) since the last `publish`."""
+        ...
+
+
+class WeightSource(Protocol):
+    """A reader's end of the weights' way."""
+
+    def latest(self, newer_than: int) -> EncodedWeights | None:
+        """The latest weights if their version differs from `newer_than` and they are there, else None.
+
+        Raises:
+            DecodeError: header or sha256 do not match the bytes.
+        """
+        ...
+
+
+class WorkerDesk(Protocol):
+    """Where a worker registers, hears what to do, and says that it is alive."""
+
+    def register(self, worker: int, spec_hash: str) -> Registration:
+        """Get a new incarnation.
+
+        Raises:
+            SpecMismatchError: the run was started with another spec.
+        """
+        ...
+
+    def directive(self) -> Directive:
+        """What this run wants of its workers now: one small call."""
+        ...
+
+    def heartbeat(self, registration: Registration, cumulative_steps: int, data: dict[str, float | int | str]) -> None:
+        """Say that this worker lives and how many steps it has closed into chunks, pushed or not."""
+        ...
+
+    def farewell(self, registration: Registration, cumulative_steps: int) -> None:
+        """Close this incarnation: steps closed but never pushed become produced and lost."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heartbeat:
+    """The last sign of life of one process, as the controller and `quintet status` read it."""
+
+    process: str  # "optimizer", "worker/3", ...
+    incarnation: int
+    age_s: float  # by the link's own clock, so that clocks of hosts do not matter
+    cumulative_steps: int
+    data: dict[str, float | int | str]
+
+
+class ProcessDesk(Protocol):
+    """The same for processes that are not workers (the optimizer): liveness and the wish to stop."""
+
+    def stopping(self) -> bool:
+        """True once the run was asked to end."""
+        ...
+
+    def beat(self, process: str, data: dict[str, float | int | str]) -> None:
+        """Say that this process lives."""
+        ...
+
+
+class ControllerDesk(Protocol):
+    """The controller's end: opens a run, says what is wanted, sees who lives."""
+
+    def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
+        """Create or reopen the run: stream, group, limits; clears `stopping`. Counters and versions are kept.
+
+        Raises:
+            SpecMismatchError: the run exists with another spec and still holds chunks or versions of it.
+        """
+        ...
+
+    def run_config(self) -> str:
+        """The text that `open_run` stored; empty when the run is not open."""
+        ...
+
+    def set_wanted_workers(self, n: int) -> None:
+        """How many workers should play; takes effect at their next poll."""
+        ...
+
+    def wanted_workers(self) -> int:
+        """What `set_wanted_workers` last said (the controller itself reads it: `quintet scale` writes it)."""
+        ...
+
+    def hold_lease(self, ttl_s: float) -> None:
+        """Say that a controller lives; workers leave when nobody has said so for `ttl_s`."""
+        ...
+
+    def set_stopping(self, stopping: bool) -> None:
+        """Ask every process of the run to finish and leave."""
+        ...
+
+    def heartbeats(self) -> list[Heartbeat]:
+        """The last sign of life of every process that has not said farewell."""
+        ...
+
+    def close_worker(self, worker: int) -> int:
+        """For a worker that died: close its incarnation from its last heartbeat; returns the steps now counted lost."""
+        ...
+
+    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
+        """Reports after this id ("0" for the first) and the id to go on from; waits up to `timeout_s` for one."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """One report of one process."""
+
+    process: str
+    kind: str  # "metrics", "episodes", "event"
+    time_s: float  # Unix time of the sender
+    data: dict[str, object]
+
+
+class ReportSink(Protocol):
+    """One capped stream to which every process reports; losing an old report is allowed, blocking is not."""
+
+    def report(self, process: str, kind: str, data: dict[str, object]) -> None:
+        """Append one report: kind "metrics", "episodes", "event" ... Never raises for a link that is down."""
+        ...
