@@ -155,7 +155,7 @@ def make_encoder(spec: GameSpec, name: str, units: int, factory: str) -> Encoder
         own = make(spec, name, units)
         if own is not None:
             return own
-    return _BUILT_IN[entry_kind(spec, name)](spec.observation_space[name], units)  # type: ignore[call-arg]
+    return _BUILT_IN[entry_kind(spec, name)](spec.observation_space[name], units)
 
 
 def policy_entries(spec: GameSpec) -> list[str]:

@@ -66,7 +66,7 @@ class ActionHeads(nn.Module):
 
 
 class PreviousAction(nn.Module):
-    """The previous action as features: one-hot per Discrete head (zeros for none), numbers for Box heads (0 for none)."""
+    """The previous action as features: one-hot per Discrete head (none: zeros), the numbers of Box heads (none: 0)."""
 
     def __init__(self, spec: GameSpec) -> None:
         super().__init__()

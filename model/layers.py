@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -24,7 +23,7 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
         dtype = self.compute_dtype
-        return F.linear(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+        return nn.functional.linear(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
 
 
 def set_compute_dtype(module: nn.Module, dtype: torch.dtype) -> None:

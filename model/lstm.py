@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from model.layers import Linear
 
-
 aten = torch.ops.aten
 
 
@@ -36,7 +35,7 @@ class LSTM(nn.Module):
     def reset_parameters(self) -> None:
         """Orthogonal per gate, zero biases but one for the forget gate (Jozefowicz et al. 2015)."""
         for weight in (self.input.weight, self.weight_hidden):
-            for gate in weight.data.split(self.units):
+            for gate in torch.split(weight.data, self.units):
                 nn.init.orthogonal_(gate)
         nn.init.zeros_(self.input.bias)
         nn.init.ones_(self.input.bias.data[self.units : 2 * self.units])
@@ -103,7 +102,7 @@ class _Window(torch.autograd.Function):
         return out, last_cell
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor, grad_cell: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_out: Tensor, grad_cell: Tensor) -> Any:
         weight, keep, activated, hidden_before, cell_before, tanh_cell = ctx.saved_tensors
         steps, batch, units = grad_out.shape
         grad_gates = torch.empty_like(activated)
@@ -125,5 +124,3 @@ class _Window(torch.autograd.Function):
         flat = grad_gates.reshape(steps * batch, 4 * units).to(weight.dtype)
         grad_weight = flat.t() @ hidden_before.reshape(steps * batch, units)
         return grad_gates.to(ctx.gates_dtype), grad_weight, d_hidden, d_cell, None
-
-

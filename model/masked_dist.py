@@ -1,4 +1,4 @@
-"""Distributions of one action head: masked categorical and diagonal Gaussian, each with sample, log_prob and entropy."""
+"""Distributions of one action head: masked categorical and diagonal Gaussian."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class MaskedCategorical:
 
     Args:
         logits: [..., n] f32.
-        mask: [..., n] bool, or None where everything is legal. A row without a legal choice (an agent that does not act)
-            is treated as if all were legal, so that no NaN is ever made; the caller masks such rows out.
+        mask: [..., n] bool, or None where everything is legal. A row without a legal choice (an agent that does not
+            act) is treated as if all were legal, so that no NaN is ever made; the caller masks such rows out.
     """
 
     def __init__(self, logits: Tensor, mask: Tensor | None) -> None:

@@ -13,7 +13,7 @@ INPUT_CLIP = 5.0  # OpenAI Five clips normalised inputs to (-5, 5)
 
 
 class InputNormalizer(nn.Module):
-    """Mean and variance per feature over all data ever seen; (x - mean) / std clipped to +-5. Identity until updated."""
+    """Mean and variance per feature over all data seen; (x - mean) / std clipped to +-5. Identity until updated."""
 
     mean: Tensor
     variance: Tensor
@@ -68,7 +68,7 @@ class ReturnNormalizer(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("averages", torch.zeros(3))  # of the return, of its square, and of 1 (the debiasing weight)
+        self.register_buffer("averages", torch.zeros(3))  # of return, return squared, 1
 
     def normalize(self, returns: Tensor) -> Tensor:
         """Reward units -> what the value head predicts."""

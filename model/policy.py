@@ -162,5 +162,3 @@ class Policy(nn.Module):
 def joint(log_probs: Mapping[str, Tensor]) -> Tensor:
     """The sum over heads: the joint log-probability (or, of entropies, the joint entropy of independent heads)."""
     return torch.stack(list(log_probs.values())).sum(dim=0) if len(log_probs) > 1 else next(iter(log_probs.values()))
-
-

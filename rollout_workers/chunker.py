@@ -1,7 +1,7 @@
 """Cuts what is played into trajectory chunks by the row rules of `wire.chunk`.
 
-Rows of every stream (one team in one slot) go into a ring of W = chunk_steps / bptt_steps windows. Slot s starts s mod W
-windows into its first chunk, so that the slots' chunks close at different window borders and do not arrive in bursts.
+Rows of every stream (one team in one slot) go into a ring of W = chunk_steps / bptt_steps windows. Slot s starts s mod
+W windows into its first chunk, so that the slots' chunks close at different window borders, not in bursts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Plays a batch of games with one policy on every seat (mirror self-play), a window at a time.
 
-The policy acts on what the wire carries: observations are cast to their wire dtype before `act`, and the live LSTM state
-is rounded to f16 at each window border, so that the optimizer replays a window from the very same numbers.
+The policy acts on what the wire carries: observations are cast to their wire dtype before `act`, and the live LSTM
+state is rounded to f16 at each window border, so that the optimizer replays a window from the very same numbers.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class SelfPlay:
             return self.game.step(legal)
 
     def _advance(self, transition: Transition, stored: dict[str, Array], version: int) -> None:
-        """Move to the next row: a row after an end holds the last observation, the one after it is a new game's first."""
+        """Move to the next row: the one after an end holds the last observation, the one after that begins a game."""
         self.episodes.add(transition, self.last_row, version)
         self.first = self.last_row
         self.last_row = transition.ended & ~self.last_row
@@ -162,5 +162,3 @@ class EpisodeBooks:
         """The episodes finished since the last call."""
         finished, self.finished = self.finished, []
         return finished
-
-

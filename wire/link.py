@@ -281,3 +281,11 @@ class ReportSink(Protocol):
     def report(self, process: str, kind: str, data: dict[str, object]) -> None:
         """Append one report: kind "metrics", "episodes", "event" ... Never raises for a link that is down."""
         ...
+
+
+class WorkerLink(ChunkSink, WeightSource, WorkerDesk, ReportSink, Protocol):
+    """Everything that a rollout worker needs of a link."""
+
+
+class OptimizerLink(ChunkSource, WeightSink, ProcessDesk, ReportSink, Protocol):
+    """Everything that an optimizer needs of a link."""

@@ -1,0 +1,157 @@
+"""Checkpoints: a folder of tensors and JSON per version, written beside and moved into place, so never half there.
+
+checkpoints/000123/policy.safetensors      weights and normalisers, f32
+checkpoints/000123/optimizer.safetensors   Adam's and the clip's moments, the RNG's state
+checkpoints/000123/checkpoint.json         `CheckpointInfo`, with the sha256 of both files
+checkpoints/latest                         the newest folder's name
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+FORMAT = 1
+POLICY, MOMENTS, INFO = "policy.safetensors", "optimizer.safetensors", "checkpoint.json"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is missing, damaged, or of another game or network; the message says which."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointInfo:
+    """Everything about a checkpoint that is not a tensor."""
+
+    version: int
+    agent_steps: int  # valid steps consumed when it was written
+    gradient_steps: int
+    trained_net: int  # the run's `trained` minus its `undone` counter when it was written
+    spec_hash: str
+    game: str
+    config: str  # the run's configuration as TOML
+    sha256: dict[str, str] = field(default_factory=dict)  # file name -> hex digest
+    format: int = FORMAT
+
+
+def save_checkpoint(folder: Path, info: CheckpointInfo, snapshot: Mapping[str, Tensor], *, keep: int) -> Path:
+    """Write `folder`/<version>, point `latest` at it, and delete all but the newest `keep`.
+
+    Raises:
+        CheckpointError: the disk is full or not writable; what was there before is untouched.
+    """
+    final = folder / f"{info.version:06d}"
+    temporary = folder / f".writing-{final.name}-{os.getpid()}"
+    prefix = "policy."
+    policy = {n.removeprefix(prefix): t.cpu().contiguous() for n, t in snapshot.items() if n.startswith(prefix)}
+    moments = {n: t.cpu().contiguous() for n, t in snapshot.items() if not n.startswith(prefix)}
+    files = {POLICY: save(policy), MOMENTS: save(moments)}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    text = json.dumps({**asdict(info), "sha256": digests}, indent=1)
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        for name, data in {**files, INFO: text.encode()}.items():
+            write_durably(temporary / name, data)
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.replace(final)
+        write_durably(folder / ".latest", final.name.encode())
+        (folder / ".latest").replace(folder / "latest")
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"could not write checkpoint {final}: {error.strerror}; the last good one stays"
+        ) from error
+    _thin_out(folder, keep)
+    return final
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write and fsync, so that the rename that follows cannot point at a hole."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _thin_out(folder: Path, keep: int) -> None:
+    names = sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    for path in names[: -max(keep, 1)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder that `path` means: itself, or the latest one of a run folder or a checkpoints folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if (path / INFO).is_file():
+        return path
+    for folder in (path / "checkpoints", path):
+        if (folder / "latest").is_file():
+            return folder / (folder / "latest").read_text().strip()
+    raise CheckpointError(
+        f"no checkpoint at {path}: expected a folder with {INFO}, or a run folder with checkpoints/latest"
+    )
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """The JSON part of a checkpoint folder.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        data: dict[str, Any] = json.loads((folder / INFO).read_text())
+        known = {f.name for f in fields(CheckpointInfo)}
+        info = CheckpointInfo(**{k: v for k, v in data.items() if k in known})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"checkpoint {folder} cannot be read: {INFO} is missing or damaged ({error})") from error
+    if info.format != FORMAT:
+        raise CheckpointError(f"checkpoint {folder} has format {info.format}, this version reads {FORMAT}")
+    return info
+
+
+def _read_file(folder: Path, name: str, info: CheckpointInfo) -> bytes:
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {folder} cannot be read: {name}: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != info.sha256.get(name):
+        raise CheckpointError(
+            f"checkpoint {folder} is damaged: {name} ({len(data)} bytes) does not match its sha256; use an older one"
+        )
+    return data
+
+
+def read_policy(folder: Path, info: CheckpointInfo) -> bytes:
+    """The policy's safetensors bytes, checked against their sha256.
+
+    Raises:
+        CheckpointError: missing, truncated or changed.
+    """
+    return _read_file(folder, POLICY, info)
+
+
+def read_snapshot(folder: Path, info: CheckpointInfo) -> dict[str, Tensor]:
+    """What `save_checkpoint` was given.
+
+    Raises:
+        CheckpointError: missing, truncated or changed.
+    """
+    try:
+        policy, moments = load(read_policy(folder, info)), load(_read_file(folder, MOMENTS, info))
+    except SafetensorError as error:
+        raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from error
+    return {**{f"policy.{name}": tensor for name, tensor in policy.items()}, **moments}

@@ -1,0 +1,207 @@
+"""One batch -> one new version of the policy: advantages, PPO over windows from their stored states, Adam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.api import GameSpec
+from model.policy import Policy, joint
+from optimizer.advantages import gae, team_spirit
+from optimizer.batch import Batch, Freshness, Windows, cut_windows, judge_freshness
+from optimizer.config import OptimizerConfig, PPOConfig
+from optimizer.gradient_clip import ElementwiseClip
+from optimizer.ppo import Loss, explained_variance, ppo_loss
+from optimizer.schedules import discount, ramp
+from wire.chunk import Array
+
+
+class NonFiniteUpdateError(Exception):
+    """Loss or gradient of a batch is NaN or infinite; nothing of the batch was applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one batch did."""
+
+    freshness: Freshness
+    stats: dict[str, float]
+    gradient_steps: int
+
+
+class Learner:
+    """The policy being optimised with Adam's and the clip's moments."""
+
+    def __init__(
+        self, policy: Policy, *, spec: GameSpec, ppo: PPOConfig, config: OptimizerConfig, bptt_steps: int, seed: int
+    ) -> None:
+        self.policy, self.spec, self.ppo, self.config, self.bptt_steps = policy, spec, ppo, config, bptt_steps
+        self.parameters = [p for p in policy.parameters() if p.requires_grad]
+        self.adam = torch.optim.Adam(
+            self.parameters,
+            lr=ppo.learning_rate.value,
+            betas=(0.9, ppo.adam_beta2),
+            eps=ppo.adam_epsilon,
+            fused=True,
+        )
+        self.clip = ElementwiseClip(list(self.parameters), beta2=ppo.adam_beta2)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def warm_up(self, batch: Batch) -> None:
+        """Feed the normalisers and take no gradient step."""
+        self._update_statistics(batch, self._targets(batch, agent_steps=0)[1])
+
+    def update(self, batch: Batch, *, version: int, agent_steps: int) -> Update:
+        """Optimise on one batch; normalisers move once, after the last gradient step.
+
+        Raises:
+            NonFiniteUpdateError: the policy and the moments are as they were before.
+        """
+        freshness = judge_freshness(batch, version, self.config.max_staleness)
+        columns = torch.from_numpy(np.flatnonzero(freshness.fresh.reshape(-1)))
+        if len(columns) == 0:
+            return Update(freshness, {}, 0)
+        advantage, returns = self._targets(batch, agent_steps)
+        windows = self._windows(batch, freshness.fresh, advantage, returns)
+        for group in self.adam.param_groups:
+            group["lr"] = ramp(self.ppo.learning_rate, agent_steps)
+        entropy_coefficient = ramp(self.ppo.entropy_coefficient, agent_steps)
+        history = self._optimise(windows, columns, entropy_coefficient)
+        self._update_statistics(batch, returns)
+        stats = {name: sum(s[name] for s in history) / len(history) for name in history[0]}
+        mask = windows.rows["value_mask"]
+        variance = explained_variance(windows.rows["old_value"], windows.rows["target"], mask)
+        stats["losses/explained_variance"] = float(variance)
+        stats["losses/learning_rate"] = ramp(self.ppo.learning_rate, agent_steps)
+        stats["losses/entropy_coefficient"] = entropy_coefficient
+        return Update(freshness, stats, len(history))
+
+    def _targets(self, batch: Batch, agent_steps: int) -> tuple[Tensor, Tensor]:
+        """Advantages and returns [T, B, A], in reward units; GAE runs over whole chunks."""
+        advantage = gae(
+            reward=team_spirit(batch.reward, ramp(self.ppo.team_spirit, agent_steps)),
+            value=batch.value,
+            terminated=batch.terminated,
+            truncated=batch.truncated,
+            valid=batch.valid,
+            discount=discount(self.ppo, agent_steps, self.spec.step_s),
+            gae_lambda=self.ppo.gae_lambda,
+        )
+        return advantage, advantage + batch.value[:-1]
+
+    def _windows(self, batch: Batch, fresh: Array, advantage: Tensor, returns: Tensor) -> Windows:
+        """Windows with their masks; advantages are normalised over the rows of the policy loss."""
+        rows_fresh = torch.from_numpy(np.repeat(fresh, self.bptt_steps, axis=0)).to(advantage.device)
+        value_mask = (batch.valid & rows_fresh.unsqueeze(-1)).to(torch.float32)
+        policy_mask = value_mask * batch.acting
+        if self.ppo.normalize_advantages:
+            count = policy_mask.sum().clamp(min=1.0)
+            centered = advantage - (advantage * policy_mask).sum() / count
+            deviation = ((centered.square() * policy_mask).sum() / count).sqrt()
+            advantage = centered / (deviation + 1e-8)
+        normalize = self.policy.returns.normalize
+        rows = {
+            "advantage": advantage,
+            "target": normalize(returns),
+            "old_value": normalize(batch.value[:-1]),
+            "policy_mask": policy_mask,
+            "value_mask": value_mask,
+        }
+        return cut_windows(batch, rows, self.bptt_steps)
+
+    def _optimise(self, windows: Windows, columns: Tensor, entropy_coefficient: float) -> list[dict[str, float]]:
+        """Epochs of minibatches over the fresh windows; all of them, or (not finite) none."""
+        steps = self.ppo.epochs * self.ppo.minibatches
+        backup = self.snapshot() if steps > 1 else None
+        history: list[dict[str, float]] = []
+        for _ in range(self.ppo.epochs):
+            order = columns[torch.randperm(len(columns), generator=self.generator)] if steps > 1 else columns
+            for part in order.tensor_split(self.ppo.minibatches):
+                if len(part) == 0:
+                    continue
+                try:
+                    history.append(
+                        self._gradient_step(windows.pick(part.to(windows.first.device)), entropy_coefficient)
+                    )
+                except NonFiniteUpdateError:
+                    if backup is not None:
+                        self.restore(backup)
+                    raise
+            if self.ppo.target_kl and history[-1]["losses/approx_kl"] > self.ppo.target_kl:
+                break
+        return history
+
+    def _gradient_step(self, windows: Windows, entropy_coefficient: float) -> dict[str, float]:
+        loss = self.loss(windows, entropy_coefficient)
+        self.adam.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        norm = torch.stack(torch._foreach_norm(gradients)).square().sum().sqrt()
+        values = torch.stack([*loss.stats.values(), loss.total.detach(), norm]).tolist()
+        if not all(np.isfinite(values)):
+            raise NonFiniteUpdateError(f"loss is {values[-2]}, gradient norm is {values[-1]}")
+        self._clip(gradients, norm)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.adam.step()
+        return dict(zip([*loss.stats, "losses/total", "losses/gradient_norm"], values, strict=True))
+
+    def loss(self, windows: Windows, entropy_coefficient: float) -> Loss:
+        """The PPO loss of these windows under the current weights, unrolled from the stored states."""
+        unrolled = self.policy.unroll(windows.observation, windows.first, windows.previous_action, windows.state)
+        heads = unrolled.distributions
+        return ppo_loss(
+            log_prob=joint({name: d.log_prob(windows.action[name]) for name, d in heads.items()}),
+            old_log_prob=joint(windows.log_prob),
+            entropy=joint({name: d.entropy() for name, d in heads.items()}),
+            value=unrolled.value,
+            **windows.rows,
+            clip=self.ppo.clip,
+            value_clip=self.ppo.value_clip,
+            value_coefficient=self.ppo.value_coefficient,
+            entropy_coefficient=entropy_coefficient,
+        )
+
+    def _clip(self, gradients: list[Tensor], norm: Tensor) -> None:
+        if self.ppo.gradient_clip == "elementwise":
+            self.clip(gradients)
+        elif self.ppo.gradient_clip == "global_norm":
+            torch._foreach_mul_(gradients, (self.ppo.max_gradient_norm / (norm + 1e-6)).clamp(max=1.0))
+
+    def _update_statistics(self, batch: Batch, returns: Tensor) -> None:
+        if self.config.normalize_observations:
+            self.policy.update_input_statistics(batch.observation, batch.valid)
+        self.policy.returns.update(returns[batch.valid], decay=self.config.value_decay, value_head=self.policy.value)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Copies of Adam's and the clip's moments, the RNG's state, and (as "policy.*") every weight and buffer."""
+        moments = {f"clip.{k}": m.clone() for k, m in enumerate(self.clip.moments)}
+        adam = {
+            f"adam.{k}.{name}": tensor.clone()
+            for k, p in enumerate(self.parameters)
+            for name, tensor in self.adam.state[p].items()
+        }
+        weights = {f"policy.{name}": tensor.clone() for name, tensor in self.policy.state_dict().items()}
+        counts = {"clip.updates": torch.tensor(self.clip.updates), "rng": self.generator.get_state()}
+        return {**moments, **adam, **weights, **counts}
+
+    @torch.no_grad()
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Go back to a snapshot."""
+        own = self.policy.state_dict()
+        for name, tensor in own.items():
+            tensor.copy_(snapshot[f"policy.{name}"])
+        for k, moment in enumerate(self.clip.moments):
+            moment.copy_(snapshot[f"clip.{k}"])
+        self.clip.updates = int(snapshot["clip.updates"])
+        self.generator.set_state(snapshot["rng"].to("cpu", torch.uint8))
+        self.adam.state.clear()
+        for k, parameter in enumerate(self.parameters):
+            prefix = f"adam.{k}."
+            state = {n.removeprefix(prefix): t.clone() for n, t in snapshot.items() if n.startswith(prefix)}
+            if state:
+                self.adam.state[parameter] = {n: t.to(parameter.device) for n, t in state.items()}

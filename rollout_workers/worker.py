@@ -1,0 +1,223 @@
+"""The rollout worker's loop: play a window, send the chunks that closed, look for new weights and orders."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
+
+import psutil
+
+from games.api import VectorGame
+from model.policy import Policy
+from model.weights import load_weights
+from rollout_workers.chunker import Chunker
+from rollout_workers.config import RolloutConfig
+from rollout_workers.self_play import SelfPlay
+from wire.chunk import TrajectoryChunk, chunk_spec
+from wire.codec import encode_chunk
+from wire.config import WireConfig
+from wire.errors import LinkDownError
+from wire.link import Directive, EncodedWeights, Parcel, WorkerLink
+from wire.reports import PhaseTimer
+
+Reason = Literal["stopping", "scaled_down", "controller_lost"]
+
+HEARTBEAT_S = 1.0
+ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
+RETRY_S = 0.2  # pause after a link that was down
+LAST_PUSH_S = 5.0  # how long a worker that leaves tries to get rid of its last chunks
+NOT_STARTED = Directive(version=0, wanted_workers=1 << 30, stopping=False, controller_alive=True)
+
+
+class Worker:
+    """One registered worker: its games, its policy, its chunks."""
+
+    def __init__(
+        self,
+        *,
+        game: VectorGame,
+        policy: Policy,
+        run: str,
+        config: RolloutConfig,
+        wire: WireConfig,
+        link: WorkerLink,
+        worker: int,
+        seed: int,
+    ) -> None:
+        self.link, self.policy, self.wire = link, policy, wire
+        self.name = f"worker/{worker}"
+        self.spec = chunk_spec(
+            game.spec,
+            lstm_units=policy.config.lstm_units,
+            bptt_steps=config.bptt_steps,
+            chunk_steps=config.chunk_steps,
+        )
+        self.timer = PhaseTimer()
+        self.chunker = Chunker(self.spec, run=run, slots=game.n_games)
+        self.registration = link.register(worker, self.spec.hash)
+        self.chunker.register(self.registration)
+        # Each incarnation plays other games: a replaced worker must not repeat its predecessor's.
+        self.play = SelfPlay(
+            game, policy, self.chunker, seed=seed + 7919 * self.registration.incarnation, timer=self.timer
+        )
+        self.pending: deque[Parcel] = deque()
+        self.version = 0
+        self.directive = NOT_STARTED
+        self.fetching: Future[EncodedWeights | None] | None = None
+        self.fetcher = ThreadPoolExecutor(1, thread_name_prefix="weights")
+        self.polled_s = self.beaten_s = float("-inf")
+
+    def run(self) -> Reason:
+        """Play until told to leave.
+
+        consumes: weights, the directive.
+        waits for: the first version; room in the stream.
+        unblocked by: the optimizer's first publish; its settling of a batch.
+        produces: chunks, episode reports, heartbeats, and at the end a farewell.
+        """
+        reason = self._reason_to_leave()
+        while reason is None:
+            self._poll()
+            self._take_weights(wait=self.version == 0)
+            if self.version == 0:
+                with self.timer.phase("wait"):
+                    time.sleep(0.02)
+            else:
+                self.play_window()
+                self._send(until_s=None)
+            self._beat()
+            reason = self._reason_to_leave()
+        self._leave()
+        return reason
+
+    def play_window(self) -> None:
+        """One window with the newest weights at hand; its chunks wait in `pending` until they are pushed."""
+        self._encode(self.play.play_window(self.version))
+
+    def step_in_process(self) -> bool:
+        """For a loop that owns both ends: newest weights, one window, one push. False while there is no room."""
+        self._poll()
+        self._take_weights(wait=True)
+        if not self._push_once():
+            return False
+        if self.version:
+            self.play_window()
+            self._push_once()
+        self._beat()
+        return True
+
+    def _poll(self) -> None:
+        """Look at orders and the announced version, at most every `poll_s`."""
+        now = time.monotonic()
+        if now - self.polled_s < self.wire.poll_s:
+            return
+        self.polled_s = now
+        try:
+            self.directive = self.link.directive()
+        except LinkDownError:
+            time.sleep(RETRY_S)  # play on with what is known; a lost controller shows in its lease
+            return
+        if self.directive.version != self.version and self.fetching is None:
+            self.fetching = self.fetcher.submit(self.link.latest, self.version)
+
+    def _take_weights(self, *, wait: bool) -> None:
+        """Swap in fetched weights. Only ever called at a window border."""
+        if self.fetching is None or not (wait or self.fetching.done()):
+            return
+        try:
+            weights = self.fetching.result()
+        except LinkDownError:
+            weights = None
+        self.fetching = None
+        if weights is not None:
+            load_weights(self.policy, weights.payload)
+            self.version = weights.version
+
+    def _encode(self, chunks: list[TrajectoryChunk]) -> None:
+        with self.timer.phase("encode"):
+            for chunk in chunks:
+                self.pending.append(
+                    Parcel(
+                        worker=chunk.worker,
+                        incarnation=chunk.incarnation,
+                        sequence=chunk.sequence,
+                        cumulative_steps=chunk.cumulative_steps,
+                        steps=chunk.steps,
+                        payload=encode_chunk(chunk, self.spec, compress=self.wire.compress),
+                    )
+                )
+
+    def _push_once(self) -> bool:
+        """Offer what is pending; True when nothing is left."""
+        if self.pending:
+            with self.timer.phase("push"):
+                safe = self.link.push(list(self.pending))
+            for _ in range(safe):
+                self.pending.popleft()
+        return not self.pending
+
+    def _send(self, until_s: float | None) -> bool:
+        """Push until nothing is pending; while the stream is full, ask with a small call and keep the heart beating."""
+        while self.pending:
+            try:
+                if self._push_once():
+                    break
+                with self.timer.phase("wait"):
+                    while not self.link.has_room(self.pending[0].steps, len(self.pending[0].payload)):
+                        time.sleep(ROOM_POLL_S)
+                        self._poll()
+                        self._beat()
+                        if self._give_up(until_s):
+                            return False
+            except LinkDownError:
+                with self.timer.phase("wait"):
+                    time.sleep(RETRY_S)
+                    if self._give_up(until_s):
+                        return False
+        return True
+
+    def _give_up(self, until_s: float | None) -> bool:
+        if until_s is not None:
+            return time.monotonic() > until_s
+        return self._reason_to_leave() is not None
+
+    def _reason_to_leave(self) -> Reason | None:
+        if self.directive.stopping:
+            return "stopping"
+        if self.registration.worker >= self.directive.wanted_workers:
+            return "scaled_down"
+        return None if self.directive.controller_alive else "controller_lost"
+
+    def _leave(self) -> None:
+        """Close the open chunks, push what the stream takes, say farewell: what it did not take is counted as lost."""
+        if self.version:
+            self._encode(self.play.finish())
+        self._send(until_s=time.monotonic() + LAST_PUSH_S)
+        self.beaten_s = float("-inf")
+        self._beat()
+        with contextlib.suppress(LinkDownError):  # the controller closes the books from the last heartbeat
+            self.link.farewell(self.registration, self.chunker.cumulative_steps)
+        self.fetcher.shutdown(wait=False, cancel_futures=True)
+
+    def _beat(self) -> None:
+        """Once a second: heartbeat, finished episodes, phase shares."""
+        now = time.monotonic()
+        if now - self.beaten_s < HEARTBEAT_S:
+            return
+        self.beaten_s = now
+        data: dict[str, float | int | str] = {
+            "pid": os.getpid(),
+            "version": self.version,
+            "rss_bytes": psutil.Process().memory_info().rss,
+        }
+        try:
+            self.link.heartbeat(self.registration, self.chunker.cumulative_steps, data)
+        except LinkDownError:
+            return
+        if episodes := self.play.episodes.drain():
+            self.link.report(self.name, "episodes", {"episodes": episodes})
+        self.link.report(self.name, "phases", dict(self.timer.drain()))
