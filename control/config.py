@@ -12,6 +12,7 @@ Everything here is generic over dataclasses: a field added to a section's `confi
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
@@ -140,9 +141,9 @@ _RANGES = (
     _Range("optimizer.keep_checkpoints", 1),
     _Range("optimizer.replay_error_versions", 0),
     _Range("optimizer.threads", 0),
-    _Range("wire.max_queued_batches", 0, low_is_open=True),
+    _Range("wire.max_queued_batches", 0),
     _Range("wire.max_queue_bytes", 1),
-    _Range("wire.poll_s", 0, low_is_open=True),
+    _Range("wire.poll_s", 0),
     _Range("wire.redis_maxmemory_bytes", 0),
 )
 
@@ -155,6 +156,8 @@ def check_config(config: RunConfig, spec: GameSpec) -> list[str]:
     """
     for bounds in _RANGES:
         _check_range(config, bounds)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device):
+        raise ConfigError(f"device is {config.device!r}; expected auto, cpu, cuda or cuda:N")
     if config.until is not None:
         try:
             parse_until(config.until)
@@ -190,16 +193,8 @@ def _check_sizes(config: RunConfig, agents: int) -> None:
     windows = batch_steps // (rollout.bptt_steps * agents)
     if config.ppo.minibatches > windows:
         raise ConfigError(
-            f"ppo.minibatches is {config.ppo.minibatches}, but optimizer.batch_steps = {batch_steps} holds only {windows} "
-            f"windows of {rollout.bptt_steps} rows x {agents} agents; take fewer minibatches or a larger batch"
-        )
-    chunk = rollout.chunk_steps * agents
-    queue = config.wire.max_queued_batches * batch_steps
-    if queue < chunk:
-        raise ConfigError(
-            f"one chunk is {chunk} steps (rollout.chunk_steps = {rollout.chunk_steps} x {agents} agents), but the stream "
-            f"holds only {queue:g} (wire.max_queued_batches = {config.wire.max_queued_batches:g} x optimizer.batch_steps "
-            f"= {batch_steps}); take shorter chunks or a larger batch"
+            f"ppo.minibatches is {config.ppo.minibatches}, but optimizer.batch_steps = {batch_steps} holds only "
+            f"{windows} windows of {rollout.bptt_steps} rows x {agents} agents; take fewer or a larger batch"
         )
 
 
@@ -296,7 +291,7 @@ class _Reader:
     def _where(self, path: tuple[str, ...]) -> str:
         """The override that set this key or something in it, else the file."""
         key = ".".join(path)
-        for name, override in reversed(self.override_sources.items()):
+        for name, override in reversed(list(self.override_sources.items())):
             if name == key or name.startswith(f"{key}.") or key.startswith(f"{name}."):
                 return f"in {override}"
         return f"in {self.source}"
@@ -358,12 +353,11 @@ def _plain(instance: Any) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for entry in fields(instance):
         value = getattr(instance, entry.name)
-        if is_dataclass(value):
+        if is_dataclass(value) and not isinstance(value, type):
             inner = _plain(value)
-            scalar = getattr(value, SCALAR_FIELD, None)
-            table[entry.name] = (
-                scalar if scalar is not None and value == type(value)(**{SCALAR_FIELD: scalar}) else inner
-            )
+            scalar = inner.get(SCALAR_FIELD)
+            is_scalar = scalar is not None and value == type(value)(**{SCALAR_FIELD: scalar})
+            table[entry.name] = scalar if is_scalar else inner
         elif value is not None:
             table[entry.name] = value
         elif _default(entry) is not None:

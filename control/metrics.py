@@ -3,8 +3,8 @@
     reports (episodes, phases, metrics) ─┐
     counters, workers ───────────────────┴► MetricsAggregator ─► row {name: number} ─► sinks, board, status, summary
 
-A row begins with `time_s`, `version` and `agent_steps`; every other key is a metric's name. The same names appear on the
-terminal board, in metrics.jsonl and in TensorBoard.
+A row begins with `time_s`, `version` and `agent_steps`; every other key is a metric's name. The same names appear on
+the terminal board, in metrics.jsonl and in TensorBoard.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ from wire.link import Counters, Report
 
 Row = dict[str, float]
 
+OPTIMIZER = "optimizer"
+"""The process whose metrics make rows."""
+WORKER = "worker"
+"""Workers are called worker/0, worker/1 ...; their phases are shown as one."""
+WAIT = "wait"
+"""The phase of a loop that waits for another process."""
+
 TIME_S = "time_s"
 VERSION = "version"
 AGENT_STEPS = "agent_steps"
@@ -29,7 +36,8 @@ AGENT_STEPS_PER_S = "charts/agent_steps_per_s"
 EPISODIC_RETURN = "charts/episodic_return"
 EPISODIC_LENGTH = "charts/episodic_length"
 EPISODES = "charts/episodes"
-LEARNING_RATE = "charts/learning_rate"
+LEARNING_RATE = "losses/learning_rate"
+GRADIENT_NORM = "losses/gradient_norm"
 POLICY_LOSS = "losses/policy_loss"
 VALUE_LOSS = "losses/value_loss"
 ENTROPY = "losses/entropy"
@@ -51,15 +59,15 @@ STEPS_IN_FLIGHT = "steps/in_flight"
 STEPS_UNDONE = "steps/undone"
 REPLAY_ERROR = "recurrent/replay_error"
 DRAW_RATE = "game/draw_rate"
-WIN_RATE = "game/win_rate"  # followed by _<seat>: the share of decided and drawn games that this seat won
+WIN_RATE = "game/win_rate"  # followed by _<team>: the share of games, draws included, that this team won
 WORKERS_WANTED = "workers/wanted"
 WORKERS_LIVE = "workers/live"
 
-NAMES = tuple(
-    value for name, value in list(globals().items()) if name.isupper() and isinstance(value, str) and "/" in value
-)
-FAMILIES = ("game/", "heads/", "league/", "phase/", "recurrent/", "charts/", "losses/", "lag/", "queue/")
-"""Where a name that is not among NAMES may begin: games, heads and phases bring their own."""
+NAMES = tuple(v for k, v in list(globals().items()) if k.isupper() and isinstance(v, str) and "/" in v)
+OPEN_FAMILIES = ("game/", "heads/", "league/", "phase/", "recurrent/")
+"""Families whose names games, heads and processes bring along."""
+OTHER_FAMILIES = ("charts/", "losses/", "lag/", "queue/")
+"""Families that may get more names, but where one much like a name of NAMES is a slip of the pen."""
 
 EPISODE_WINDOW = 100
 """Episodes that the running means are taken over."""
@@ -85,21 +93,22 @@ class MetricsAggregator:
     def __init__(self) -> None:
         self.latest: Row = {}
         self.episodes_total = 0
-        self.versions_total = 0
-        self._staleness_sums = (0.0, 0.0)
+        self._staleness_sums = (0, 0.0, 0.0)  # how many, of the means, of the 95th percentiles
         self._episodes: deque[_Episode] = deque(maxlen=EPISODE_WINDOW)
         self._progress: deque[tuple[float, float]] = deque()
         self._phases: dict[str, tuple[float, dict[str, float]]] = {}
 
     def consume(self, reports: Iterable[Report]) -> list[Row]:
-        """Take in reports in order; returns one row for every "metrics" report, that is one per version.
+        """Take in reports in order; returns one row for every "metrics" report of the optimizer: one per version.
 
-        Events are not metrics and are left to the journal.
+        Metrics of other processes are merged into the rows that follow. Events are left to the journal.
         """
         rows: list[Row] = []
         for report in reports:
-            if report.kind == "metrics":
-                rows.append(self._metrics(report))
+            if report.kind == "metrics" and report.process == OPTIMIZER:
+                rows.append(self._version_row(report))
+            elif report.kind == "metrics":
+                self.latest |= _numbers(report.data)
             elif report.kind == "episodes":
                 self._finished_episodes(report)
             elif report.kind == "phases":
@@ -123,11 +132,12 @@ class MetricsAggregator:
         }
 
     def phases(self, now_s: float) -> dict[str, dict[str, float]]:
-        """Seconds by kind of process ("worker", "optimizer") and phase, a mean over the processes that reported lately."""
+        """Seconds by process and phase, all workers as one: a mean over those that reported lately."""
         groups: dict[str, list[dict[str, float]]] = {}
         for process, (time_s, phases) in self._phases.items():
             if now_s - time_s <= PHASE_AGE_S:
-                groups.setdefault(process.partition("/")[0], []).append(phases)
+                group = WORKER if process.startswith(f"{WORKER}/") else process
+                groups.setdefault(group, []).append(phases)
         return {
             group: {
                 name: sum(p.get(name, 0.0) for p in members) / len(members) for name in sorted(set().union(*members))
@@ -138,20 +148,20 @@ class MetricsAggregator:
     @property
     def staleness(self) -> tuple[float | None, float | None]:
         """The means over all versions of a batch's mean and of its 95th percentile; None before the first version."""
-        if not self.versions_total:
-            return None, None
-        mean, p95 = self._staleness_sums
-        return mean / self.versions_total, p95 / self.versions_total
+        versions, mean, p95 = self._staleness_sums
+        return (mean / versions, p95 / versions) if versions else (None, None)
 
-    def _metrics(self, report: Report) -> Row:
+    def _version_row(self, report: Report) -> Row:
         numbers = _numbers(report.data)
         self.latest |= numbers
-        self.versions_total += 1
-        mean, p95 = self._staleness_sums
-        self._staleness_sums = (mean + numbers.get(STALENESS_MEAN, 0.0), p95 + numbers.get(STALENESS_P95, 0.0))
+        if STALENESS_MEAN in numbers and STALENESS_P95 in numbers:
+            versions, mean, p95 = self._staleness_sums
+            self._staleness_sums = (versions + 1, mean + numbers[STALENESS_MEAN], p95 + numbers[STALENESS_P95])
         self._note_progress(report.time_s, numbers.get(AGENT_STEPS))
         for group, phases in self.phases(report.time_s).items():
             self.latest |= {f"phase/{group}/{name}_s": seconds for name, seconds in phases.items()}
+            if group == WORKER and WAIT in phases:
+                self.latest[QUEUE_WAIT_S] = phases[WAIT]
         head = {TIME_S: report.time_s, VERSION: self.latest.get(VERSION, 0.0), AGENT_STEPS: self._agent_steps()}
         return head | {name: value for name, value in self.latest.items() if name not in head}
 
@@ -188,8 +198,8 @@ class MetricsAggregator:
         outcomes = [e.outcome for e in episodes if e.outcome]
         if outcomes:
             row[DRAW_RATE] = _mean([float(not any(outcome)) for outcome in outcomes])
-            for seat in range(max(map(len, outcomes))):
-                row[f"{WIN_RATE}_{seat}"] = _mean([float(len(o) > seat and o[seat] > 0) for o in outcomes])
+            for team in range(len(outcomes[0])):
+                row[f"{WIN_RATE}_{team}"] = _mean([float(outcome[team] > 0) for outcome in outcomes])
         for name in sorted({name for e in episodes for name in e.components}):
             row[f"game/{name}"] = _mean([e.components[name] for e in episodes if name in e.components])
         return row
@@ -248,9 +258,15 @@ def parse_until(text: str) -> Until:
         value = float(number)
     except ValueError:
         raise ValueError(f"until is {text!r}; {number!r} is no number") from None
-    known = (*NAMES, VERSION, AGENT_STEPS)
-    near = get_close_matches(name, known, n=1, cutoff=0.75)
-    if name not in known and (near or not name.startswith(FAMILIES)):
-        near = near or get_close_matches(name, known, n=1, cutoff=0.0)
-        raise ValueError(f"until is {text!r}, but there is no metric {name!r}; did you mean {near[0]}?")
+    if near := _meant_instead(name):
+        raise ValueError(f"until is {text!r}, but there is no metric {name!r}; did you mean {near}?")
     return Until(name=name, sign=cast(Literal["=", "<", ">"], sign[-1] if sign == ">=" else sign), value=value)
+
+
+def _meant_instead(name: str) -> str | None:
+    """The known name that was probably meant, None where `name` may be a metric."""
+    known = (*NAMES, VERSION, AGENT_STEPS)
+    if name in known or name.startswith(OPEN_FAMILIES):
+        return None
+    cutoff = 0.75 if name.startswith(OTHER_FAMILIES) else 0.0
+    return next(iter(get_close_matches(name, known, n=1, cutoff=cutoff)), None)

@@ -5,8 +5,8 @@ unless said otherwise. A plain single-player environment is one team of one agen
 
 An observation is a flat `dict[str, np.ndarray]`:
 
-* one array per entry of `spec.observation_space` (entries in `spec.team_shared` have no agents axis: `[n_games, teams, ...]`);
-* `acting`: bool `[n_games, teams, agents]`, true where this agent's action will be used;
+* one array per entry of `spec.observation_space` (those in `spec.team_shared` have no agents axis);
+* `acting`: bool `[n_games, teams, agents]`, true where this agent's action will be used; false on last observations;
 * `action_mask/<head>`: bool `[n_games, teams, agents, n]`, for every head named by `spec.masked_heads`; at least one
   entry is true wherever `acting` is.
 
@@ -65,9 +65,9 @@ class GameSpec:
     """What is fixed about a game, known before it is played.
 
     `observation_space` is a flat `spaces.Dict` per agent: `Box` (vector; entity set `(N, F)` if `<name>_mask:
-    MultiBinary(N)` stands beside it; uint8 with three axes: image), `Discrete` and `MultiDiscrete` (categorical, counted
-    from 0), `MultiBinary`. `action_mask` is not in it: see `masked_heads`. `action_space` holds `Discrete` (from 0) and
-    one-dimensional bounded or unbounded float32 `Box` heads.
+    MultiBinary(N)` stands beside it; uint8 with three axes: image), `Discrete` and `MultiDiscrete` (categorical,
+    counted from 0), `MultiBinary`. `action_mask` is not in it: see `masked_heads`. `action_space` holds `Discrete`
+    (from 0) and one-dimensional bounded or unbounded float32 `Box` heads.
     """
 
     name: str

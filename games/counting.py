@@ -1,4 +1,4 @@
-"""The test game: it counts, so that every row of a trajectory says where it belongs. Also the example of a `VectorGame`.
+"""The test game: it counts, so that every row of a trajectory says where it belongs. Also the example of a game.
 
 Nothing can be won by skill. Its `counter` names the slot, the game in the slot, the row in the game and the agent; its
 reward is `1000 x game + row` (with two teams: for the one, and its negative for the other, changing sides every game);
@@ -8,7 +8,7 @@ itself away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -244,4 +244,8 @@ def make_counting(n_games: int, seed: int, **options: object) -> CountingGame:
     Raises:
         GameError: an option that does not exist or whose value is out of range.
     """
+    known = [option.name for option in fields(CountingOptions)]
+    for option in options:
+        if option not in known:
+            raise GameError(f"game 'counting' has no option {option!r}; it has {', '.join(known)}")
     return CountingGame(n_games, CountingOptions(**options))  # type: ignore[arg-type]

@@ -26,32 +26,28 @@ class InputNormalizer(nn.Module):
         self.register_buffer("count", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., features] -> the same shape, f32."""
-        scale = torch.rsqrt(self.variance + 1e-8)
+        """[..., features] -> the same shape, f32.
+
+        A feature that never changed is not scaled: dividing by next to nothing would blow up its first change.
+        """
+        scale = torch.rsqrt(torch.where(self.variance > 1e-12, self.variance, 1.0) + 1e-8)
         return ((x - self.mean) * scale).clamp_(-INPUT_CLIP, INPUT_CLIP)
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
-        """Merge rows [n, features] by the parallel form of Welford's update (Chan et al. 1979).
-
-        A feature that never changed keeps variance 1: dividing by next to nothing would blow up its first change.
-        """
+        """Merge rows [n, features] by the parallel form of Welford's update (Chan et al. 1979)."""
         n = x.shape[0]
         if n == 0:
             return
         rows = x.to(torch.float64)
         mean, variance = rows.mean(0), rows.var(0, unbiased=False)
         old = self.count.to(torch.float64)
-        known = torch.where(self._constant(), 0.0, self.variance.to(torch.float64))
         total = old + n
         delta = mean - self.mean.to(torch.float64)
-        merged = (known * old + variance * n + delta.square() * old * n / total) / total
+        merged = (self.variance.to(torch.float64) * old + variance * n + delta.square() * old * n / total) / total
         self.mean.copy_(self.mean.to(torch.float64) + delta * n / total)
-        self.variance.copy_(torch.where(merged > 1e-12, merged, 1.0))
+        self.variance.copy_(merged)
         self.count.copy_(total)
-
-    def _constant(self) -> Tensor:
-        return (self.variance == 1.0) | (self.count == 0)
 
 
 class ReturnNormalizer(nn.Module):

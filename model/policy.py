@@ -107,7 +107,7 @@ class Policy(nn.Module):
         value = self.value(hidden).squeeze(-1)
         return Unrolled(self.heads(hidden, observation), value, hidden, after)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(
         self,
         observation: TensorDict,

@@ -7,24 +7,34 @@ import hashlib
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
 
+from model.layers import Linear
+from model.lstm import LSTM
 from model.policy import Policy
 from wire.errors import DecodeError
 from wire.link import EncodedWeights
 
-_ALWAYS_F32 = ("value.", "returns.", ".normalizer.", ".log_std")
 
+def _travel_dtypes(policy: Policy) -> dict[str, torch.dtype]:
+    """The dtype in which each tensor that is not f32 travels: exactly those that are cast before they are multiplied.
 
-def _travel_dtype(name: str, tensor: Tensor, compute_dtype: torch.dtype) -> torch.dtype:
-    """Workers compute in `compute_dtype`; statistics and the value head's last layer would lose too much in bf16."""
-    return torch.float32 if any(part in name for part in _ALWAYS_F32) else compute_dtype
+    So a worker with the published bf16 numbers and the optimizer with its f32 masters run the same products. What is
+    used as it is (statistics, the value head, embeddings, convolutions) would differ between the two in bf16.
+    """
+    dtypes: dict[str, torch.dtype] = {}
+    for name, module in policy.named_modules():
+        if isinstance(module, Linear):
+            dtypes |= {f"{name}.weight": module.compute_dtype, f"{name}.bias": module.compute_dtype}
+        elif isinstance(module, LSTM):
+            dtypes[f"{name}.weight_hidden"] = module.input.compute_dtype
+    return dtypes
 
 
 def encode_weights(policy: Policy, *, version: int, agent_steps: int, spec_hash: str) -> EncodedWeights:
     """One version of the policy in the dtype that workers compute in."""
+    dtypes = _travel_dtypes(policy)
     tensors = {
-        name: tensor.detach().to("cpu", _travel_dtype(name, tensor, policy.compute_dtype)).contiguous()
+        name: tensor.detach().to("cpu", dtypes.get(name, torch.float32)).contiguous()
         for name, tensor in policy.state_dict().items()
     }
     payload = save(tensors)
@@ -47,14 +57,15 @@ def load_weights(policy: Policy, payload: bytes) -> None:
         tensors = load(payload)
     except SafetensorError as error:
         raise DecodeError(f"weights of {len(payload)} bytes are not a safetensors file: {error}") from error
-    own = policy.state_dict()
+    own, dtypes = policy.state_dict(), _travel_dtypes(policy)
     if missing := sorted(own.keys() ^ tensors.keys()):
         raise DecodeError(f"weights do not fit this network: {missing[0]!r} is on one side only ({len(missing)} such)")
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise DecodeError(f"weights: {name} has shape {list(tensor.shape)}, expected {list(own[name].shape)}")
-        if tensor.dtype not in (torch.float32, _travel_dtype(name, tensor, policy.compute_dtype)):
-            raise DecodeError(f"weights: {name} is {tensor.dtype}, expected float32 or {policy.compute_dtype}")
+        accepted = {torch.float32, dtypes.get(name, torch.float32)}
+        if tensor.dtype not in accepted:
+            raise DecodeError(f"weights: {name} is {tensor.dtype}, expected {' or '.join(sorted(map(str, accepted)))}")
         if not bool(torch.isfinite(tensor).all()):
             raise DecodeError(f"weights: {name} holds NaN or infinity")
     with torch.no_grad():

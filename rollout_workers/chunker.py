@@ -37,6 +37,7 @@ class Chunker:
     def __init__(self, spec: ChunkSpec, *, run: str, slots: int) -> None:
         self.spec, self.run, self.teams = spec, run, spec.teams
         self.bptt = spec.bptt_steps
+        self.spec_hash = spec.hash
         self.ring_windows = spec.chunk_steps // spec.bptt_steps
         self.streams = slots * spec.teams
         self.window = -1  # windows begun so far, minus one
@@ -143,7 +144,7 @@ class Chunker:
             chunks.append(
                 TrajectoryChunk(
                     run=self.run,
-                    spec_hash=self.spec.hash,
+                    spec_hash=self.spec_hash,
                     worker=self.registration.worker,
                     incarnation=self.registration.incarnation,
                     sequence=self.sequence,

@@ -4,8 +4,8 @@ Rows, with T rows in a chunk, A agents in a team, H LSTM units, W = T / bptt_ste
 
     row t = (observation, first, value)[t]  and  (action, reward, terminated, truncated)[t]
 
-`action[0]` is the action *before* the first row and `action[t + 1]` the action taken at row t; `value[T]` bootstraps the
-last row. When row t ends a game, row t+1 holds the true last observation: it is evaluated with the running state
+`action[0]` is the action *before* the first row and `action[t + 1]` the action taken at row t; `value[T]` bootstraps
+the last row. When row t ends a game, row t+1 holds the true last observation: it is evaluated with the running state
 (`first` false), its action is ignored, its reward is 0 and `valid` is false; row t+2 is the new game, `first` true.
 
 Worked example, T = 4, one agent, a game that ends at row 1 and a new one that begins at row 3:
@@ -110,7 +110,7 @@ def _wire_dtype(space: spaces.Space[Any], declared: Literal["float16", "float32"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TrajectoryChunk:
-    """T rows of one learning team in one slot, over as many games as fall in it. Everything that trains travels here."""
+    """T rows of one learning team in one slot, over as many games as fall in it: all that training needs."""
 
     run: str
     spec_hash: str

@@ -1,7 +1,7 @@
 """A `TrajectoryChunk` as bytes and back: a msgpack header and one blob that holds every array.
 
-The message is a flat msgpack list (`_HEADER` names its items). The last item is the blob: the raw little-endian bytes of
-all arrays, one after another, in an order, dtype and shape that follow from the run's `ChunkSpec` and the number of
+The message is a flat msgpack list (`_HEADER` names its items). The last item is the blob: the raw little-endian bytes
+of all arrays, one after another, in an order, dtype and shape that follow from the run's `ChunkSpec` and the number of
 rows alone. So nothing about an array is believed because the sender said so. Bool arrays share one run of packed bits
 at the end. With `compress` the blob is one zstd frame.
 """
@@ -34,7 +34,7 @@ _HEADER: tuple[tuple[str, type, int], ...] = (
     ("slot", int, _U32),
     ("team", int, _U32),
     ("rows", int, _U32),
-    ("compressed", bool, 0),
+    ("compressed", bool, 1),
 )
 _BAD_MESSAGE = (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException)  # all that unpackb may raise
 
@@ -119,8 +119,8 @@ def decode_chunk(payload: bytes, spec: ChunkSpec, *, run: str, max_bytes: int = 
     for field in layout.bits:
         groups[field.group][field.name] = flags[field.offset : field.offset + field.size].reshape(field.shape)
     del header["rows"]
-    arrays: dict[str, Any] = groups.pop("")
-    return TrajectoryChunk(**header, **arrays, **groups)
+    fields: dict[str, Any] = header | groups.pop("") | groups
+    return TrajectoryChunk(**fields)
 
 
 def _unpack(payload: bytes, max_bytes: int) -> tuple[dict[str, Any], bytes]:
@@ -139,9 +139,9 @@ def _unpack(payload: bytes, max_bytes: int) -> tuple[dict[str, Any], bytes]:
         raise DecodeError(f"chunk message: found {len(items)} items, expected {len(_HEADER) + 3}")
     header: dict[str, Any] = {}
     for value, (name, kind, largest) in zip(items[2:-1], _HEADER, strict=True):
-        if type(value) is not kind:
+        if type(value) is not kind:  # isinstance would take True for a number
             raise DecodeError(f"chunk {name}: found {_short(value)}, expected {kind.__name__}")
-        if kind is int and not 0 <= value <= largest:
+        if isinstance(value, int) and not 0 <= value <= largest:
             raise DecodeError(f"chunk {name}: found {value}, expected 0 to {largest}")
         header[name] = value
     if type(items[-1]) is not bytes:
@@ -187,7 +187,9 @@ def _decompress(blob: bytes, n_bytes: int, max_bytes: int) -> bytes:
         # One frame and nothing after it; the declared size is all that is allocated.
         return zstandard.ZstdDecompressor().decompress(blob, max_output_size=n_bytes, allow_extra_data=False)
     except (zstandard.ZstdError, ValueError, MemoryError) as error:
-        raise DecodeError(f"compressed chunk arrays: found no zstd frame ({error}), expected {n_bytes} bytes") from error
+        raise DecodeError(
+            f"compressed chunk arrays: found no zstd frame ({error}), expected {n_bytes} bytes"
+        ) from error
 
 
 def _check_finite(blob: bytes, layout: _Layout) -> None:
@@ -214,8 +216,7 @@ def _checked(chunk: TrajectoryChunk, field: _Field) -> Array:
     array: Array = getattr(chunk, field.group)[field.name] if field.group else getattr(chunk, field.name)
     if array.shape != field.shape or array.dtype != field.dtype:
         raise ValueError(
-            f"chunk {field.label}: found {array.dtype} {list(array.shape)}, "
-            f"expected {field.dtype} {list(field.shape)}"
+            f"chunk {field.label}: found {array.dtype} {list(array.shape)}, expected {field.dtype} {list(field.shape)}"
         )
     return array
 
@@ -230,7 +231,7 @@ _layouts: dict[tuple[int, int], _Layout] = {}
 
 
 def _layout(spec: ChunkSpec, rows: int) -> _Layout:
-    """The layout of this spec's chunks with so many rows, computed once: a spec's hash alone takes longer than a chunk."""
+    """The layout of chunks of so many rows, computed once: the spec's hash alone takes longer than a chunk."""
     layout = _layouts.get((id(spec), rows))
     if layout is None:
         if len(_layouts) >= 256:
@@ -288,8 +289,8 @@ def _arrays(spec: ChunkSpec, rows: int) -> list[tuple[str, str, np.dtype[Any], t
         ("", "version", "uint32", (windows,)),
     ]
     for name, entry in spec.observation.items():
-        arrays.append(("observation", name, entry.dtype, (t + (a,) if entry.per_agent else t) + entry.shape))
+        arrays.append(("observation", name, entry.dtype, ((*t, a) if entry.per_agent else t) + entry.shape))
     for name, head in spec.heads.items():
-        arrays.append(("action", name, head.dtype, (rows + 1, a) + head.shape))
+        arrays.append(("action", name, head.dtype, (rows + 1, a, *head.shape)))
         arrays.append(("log_prob", name, "float32", (rows, a)))
     return [(group, name, np.dtype(dtype), shape) for group, name, dtype, shape in arrays]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -10,7 +11,7 @@ class WireConfig:
     """The stream's bounds. Both hold at once; a push that would pass either waits and nothing is lost."""
 
     max_queued_batches: float = 1.0
-    """Batches that may wait in the stream: this bounds staleness."""
+    """Batches that may wait in the stream beside the one being trained on: this bounds staleness."""
     max_queue_bytes: int = 268_435_456
     """Bytes that may wait in the stream: this protects Redis."""
     compress: bool = False
@@ -19,3 +20,11 @@ class WireConfig:
     """The least time between two looks of a worker at the announced version and its orders."""
     redis_maxmemory_bytes: int = 0
     """maxmemory of the embedded Redis; 0 derives it from the bounds and the weights' size."""
+
+    def max_queued_steps(self, *, batch_steps: int, chunk_steps: int) -> int:
+        """The stream's bound in steps (rows x agents), for `open_run`.
+
+        Chunks stay in the stream until their batch is settled, so the batch being trained on counts too; one chunk more
+        keeps a batch that is no multiple of the chunk from waiting for ever.
+        """
+        return math.ceil(self.max_queued_batches * batch_steps) + batch_steps + chunk_steps

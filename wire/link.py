@@ -1,4 +1,4 @@
-"""The protocols that carry a run: both links (`redis_link`, `memory_link`) implement all of them and pass the same tests.
+"""The protocols that carry a run; both links (`redis_link`, `memory_link`) implement them and pass the same tests.
 
 Steps are rows x agents everywhere. The conservation law holds after every call, whatever was killed before it:
 
@@ -98,9 +98,9 @@ class ChunkSink(Protocol):
     def push(self, parcels: Sequence[Parcel]) -> int:
         """Offer parcels in order; returns how many (from the front) are safe now: newly accepted or seen before.
 
-        Idempotent per (worker, incarnation, sequence). Fewer than `len(parcels)` means that the stream is at its bound of
-        steps or bytes: keep the rest and ask `has_room`. A gap in the sequence adds the missing steps to produced and
-        lost in the same act. A single parcel larger than the byte bound is accepted when the stream is empty.
+        Idempotent per (worker, incarnation, sequence). Fewer than `len(parcels)` means that the stream is at its bound
+        of steps or bytes: keep the rest and ask `has_room`. A gap in the sequence adds the missing steps to produced
+        and lost in the same act. A single parcel larger than the byte bound is accepted when the stream is empty.
 
         Raises:
             LinkDownError: nobody answered; push the same parcels again.
@@ -116,7 +116,7 @@ class ChunkSource(Protocol):
     """The optimizer's end of the chunk stream."""
 
     def reclaim(self) -> list[Delivery]:
-        """Everything delivered to an earlier optimizer that was never settled, oldest first. Call once, before `pop`."""
+        """What was delivered to an earlier optimizer and never settled, oldest first. Call once, before `pop`."""
         ...
 
     def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:

@@ -1,0 +1,267 @@
+"""Any Gymnasium environment as a `VectorGame`: one team of one agent.
+
+Environments with a vectorised entry point of their own (CartPole) are stepped through it; all others in a loop that is
+lighter than gymnasium's SyncVectorEnv: it copies each observation once and collects from `info` only the action mask.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from games.api import (
+    ACTING,
+    Actions,
+    Array,
+    GameContractError,
+    GameError,
+    GameSpec,
+    MissingExtraError,
+    Observation,
+    Transition,
+    UnknownGameError,
+    VectorGame,
+)
+from games.dotted import import_module, nearest
+from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
+from games.wrappers import AnyVectorEnv, Env, NamedWrapper, named_wrappers
+
+
+def make_gymnasium(
+    env_id: str, n_games: int, seed: int, *, wrappers: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+) -> VectorGame:
+    """Build the game for a Gymnasium id, or for `module:Id-v0`, which imports the module first.
+
+    Args:
+        env_id: the id.
+        n_games: slots.
+        seed: for the environments that show their action mask only after a reset.
+        wrappers: see `games.wrappers.named_wrappers`.
+        kwargs: passed to `gymnasium.make`.
+
+    Raises:
+        UnknownGameError: no such id or module.
+        MissingExtraError: the environment needs a package that is not installed.
+        UnsupportedSpaceError: its spaces cannot be served.
+    """
+    name = f"gymnasium:{env_id}"
+    spec = _find_spec(name, env_id)
+    layers, arguments = named_wrappers(wrappers), dict(kwargs or {})
+    if spec.vector_entry_point and not spec.additional_wrappers and all(layer.takes_vectors for layer in layers):
+        vector = _make_vector(name, spec, n_games, layers, arguments)
+        if vector is not None:
+            return GymnasiumVectorGame(name, vector, seed)
+    return GymnasiumLoopGame(name, [_make_one(name, spec, layers, arguments) for _ in range(n_games)], seed)
+
+
+def _find_spec(name: str, env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    module, _, bare = env_id.rpartition(":")
+    if module:
+        import_module(module, what=f"game {name!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # an old version of an environment is no error
+            return gymnasium.spec(bare)
+    except gymnasium.error.Error as error:
+        hint = "" if "did you mean" in str(error).lower() else nearest(bare, gymnasium.registry)
+        raise UnknownGameError(f"game {name!r}: {error}{hint}") from error
+
+
+def _make_one(
+    name: str, spec: gymnasium.envs.registration.EnvSpec, layers: Sequence[NamedWrapper], arguments: Mapping[str, Any]
+) -> Env:
+    try:
+        env = gymnasium.make(spec, **{"disable_env_checker": True, **arguments})
+    except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
+        raise MissingExtraError(f"game {name!r}: {error}") from error
+    except gymnasium.error.UnregisteredEnv as error:
+        raise UnknownGameError(f"game {name!r}: {error}") from error
+    except TypeError as error:
+        raise GameError(f"game {name!r} does not take these kwargs: {error}") from error
+    for layer in layers:
+        env = layer.apply(env)
+    return env
+
+
+def _make_vector(
+    name: str,
+    spec: gymnasium.envs.registration.EnvSpec,
+    n_games: int,
+    layers: Sequence[NamedWrapper],
+    arguments: Mapping[str, Any],
+) -> AnyVectorEnv | None:
+    """The vectorised entry point, or None where the loop has to do: it must reset in the step after an end."""
+    try:
+        env: AnyVectorEnv = gymnasium.make_vec(
+            spec, num_envs=n_games, vectorization_mode="vector_entry_point", **arguments
+        )
+    except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
+        raise MissingExtraError(f"game {name!r}: {error}") from error
+    except TypeError:
+        return None  # it takes fewer arguments than the single environment does
+    if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
+        env.close()
+        if spec.entry_point is None:
+            raise GameContractError(f"game {name!r} has only a vectorised form, and that does not reset in NEXT_STEP")
+        return None
+    for layer in layers:
+        env = layer.apply(env)
+    return env
+
+
+def _spec(
+    name: str, observations: ObservationLayout, actions: ActionLayout, masked: bool, max_steps: int | None
+) -> GameSpec:
+    return GameSpec(
+        name=name,
+        teams=1,
+        agents_per_team=1,
+        observation_space=observations.space,
+        action_space=actions.space,
+        max_steps=max_steps,
+        masked_heads=frozenset(actions.choices if masked else ()),
+    )
+
+
+def _no_outcome(n_games: int) -> Array:
+    """One team has nobody to win against: the same NaN for every step, so nobody may write into it."""
+    outcome = np.full((n_games, 1), np.nan, dtype=np.float32)
+    outcome.flags.writeable = False
+    return outcome
+
+
+class GymnasiumVectorGame:
+    """A gymnasium VectorEnv whose autoreset mode is NEXT_STEP. No loop over the games."""
+
+    def __init__(self, name: str, env: AnyVectorEnv, seed: int) -> None:
+        self.n_games = env.num_envs
+        self._env = env
+        self._name = name
+        self._lead = (self.n_games, 1, 1)
+        self._observations = ObservationLayout(env.single_observation_space, name)
+        self._actions = ActionLayout(env.single_action_space, name)
+        _, info = env.reset(seed=seed)
+        self._masked = self._observations.has_mask or ACTION_MASK in info
+        limit = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps) if env.spec else None
+        self.spec = _spec(name, self._observations, self._actions, self._masked, limit)
+        self._ended = np.zeros(self.n_games, dtype=bool)
+        self._no_outcome = _no_outcome(self.n_games)
+
+    def reset(self, seed: int) -> Observation:
+        """Start every game anew."""
+        observation, info = self._env.reset(seed=seed)
+        self._ended = np.zeros(self.n_games, dtype=bool)
+        return self._observe(observation, info)
+
+    def step(self, actions: Actions) -> Transition:
+        """Advance every game by one decision."""
+        observation, reward, terminated, truncated, info = self._env.step(self._actions.batch(actions, self.n_games))
+        played = ~self._ended
+        terminated, truncated = terminated & played, truncated & played
+        self._ended = terminated | truncated
+        return Transition(
+            observation=self._observe(observation, info),
+            reward=(reward * played).astype(np.float32).reshape(self._lead),
+            terminated=terminated.reshape(self._lead),
+            truncated=truncated,
+            outcome=self._no_outcome,
+        )
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _observe(self, raw: Any, info: Mapping[str, Any]) -> Observation:
+        observation = self._observations.batch(raw, self._lead)
+        observation[ACTING] = ~self._ended.reshape(self._lead)
+        if self._masked:
+            mask = self._mask(raw[ACTION_MASK] if self._observations.has_mask else info.get(ACTION_MASK))
+            observation.update(self._actions.split_mask(mask.reshape(*self._lead, -1)))
+        return observation
+
+    def _mask(self, masks: Any) -> Array:
+        if masks is None:
+            return np.ones((self.n_games, self._actions.mask_size), dtype=bool)
+        if not isinstance(masks, np.ndarray) or masks.size != self.n_games * self._actions.mask_size:
+            raise GameContractError(
+                f"{self._name}: action masks of a vector environment must be one array, one row each"
+            )
+        return masks.astype(bool)
+
+
+class GymnasiumLoopGame:
+    """Single gymnasium environments, stepped one after the other."""
+
+    def __init__(self, name: str, envs: Sequence[Env], seed: int) -> None:
+        self.n_games = len(envs)
+        self._envs = envs
+        self._name = name
+        self._lead = (self.n_games, 1, 1)
+        self._observations = ObservationLayout(envs[0].observation_space, name)
+        self._actions = ActionLayout(envs[0].action_space, name)
+        _, info = envs[0].reset(seed=seed)  # some environments show their mask in `info` only
+        self._mask_in_info = not self._observations.has_mask and ACTION_MASK in info
+        self._masked = self._observations.has_mask or self._mask_in_info
+        limit = envs[0].spec.max_episode_steps if envs[0].spec else None
+        self.spec = _spec(name, self._observations, self._actions, self._masked, limit)
+        self._ended = np.zeros(self.n_games, dtype=bool)
+        self._no_outcome = _no_outcome(self.n_games)
+
+    def reset(self, seed: int) -> Observation:
+        """Start every game anew. Each environment is seeded once; its later games go on from its own generator."""
+        seeds = np.random.SeedSequence(seed).generate_state(self.n_games).tolist()
+        self._ended = np.zeros(self.n_games, dtype=bool)
+        arrays, mask = self._observations.empty((self.n_games,)), self._empty_mask()
+        for i, env in enumerate(self._envs):
+            observation, info = env.reset(seed=seeds[i])
+            self._write(arrays, mask, i, observation, info)
+        return self._finish(arrays, mask)
+
+    def step(self, actions: Actions) -> Transition:
+        """Advance every game by one decision, or begin the next one where the last step ended it."""
+        n = self.n_games
+        reward = np.zeros(n, dtype=np.float32)
+        terminated, truncated = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        arrays, mask = self._observations.empty((n,)), self._empty_mask()
+        ended = self._ended.tolist()
+        for i, action in enumerate(self._actions.rows(actions, n)):
+            if ended[i]:
+                observation, info = self._envs[i].reset()
+            else:
+                observation, reward[i], terminated[i], truncated[i], info = self._envs[i].step(action)
+            self._write(arrays, mask, i, observation, info)
+        self._ended = terminated | truncated
+        return Transition(
+            observation=self._finish(arrays, mask),
+            reward=reward.reshape(self._lead),
+            terminated=terminated.reshape(self._lead),
+            truncated=truncated,
+            outcome=self._no_outcome,
+        )
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            env.close()
+
+    def _empty_mask(self) -> Array:
+        return np.ones((self.n_games, self._actions.mask_size if self._masked else 0), dtype=bool)
+
+    def _write(self, arrays: dict[str, Array], mask: Array, i: int, observation: Any, info: Mapping[str, Any]) -> None:
+        self._observations.write(arrays, (i,), observation)
+        if self._masked:
+            found = info.get(ACTION_MASK) if self._mask_in_info else observation[ACTION_MASK]
+            if found is not None:
+                mask[i] = self._actions.flat_mask(found, self._name)
+
+    def _finish(self, arrays: dict[str, Array], mask: Array) -> Observation:
+        observation = self._observations.finish(arrays, self._lead)
+        observation[ACTING] = ~self._ended.reshape(self._lead)
+        if self._masked:
+            observation.update(self._actions.split_mask(mask.reshape(*self._lead, -1)))
+        return observation

@@ -1,0 +1,273 @@
+"""How any Gymnasium space becomes the flat entries and heads of `games/api.py`, and back.
+
+Nested Dicts and Tuples are flattened: `{"pos": (Box, Discrete)}` becomes the entries `pos.0` and `pos.1`. A plain space
+becomes the entry `observation`, or the head `action`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+
+from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, UnsupportedSpaceError
+
+Path = tuple[str | int, ...]
+Space = spaces.Space[Any]
+ACTION_MASK = "action_mask"  # the key under which environments keep their masks
+
+
+def _leaves(space: Space, path: Path = ()) -> Iterator[tuple[Path, Space]]:
+    """Walk a nested space in its own order."""
+    if isinstance(space, spaces.Dict):
+        for key, inner in space.spaces.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(space, spaces.Tuple):
+        for index, inner in enumerate(space.spaces):
+            yield from _leaves(inner, (*path, index))
+    else:
+        yield path, space
+
+
+def _name(path: Path, plain: str) -> str:
+    if not path or isinstance(path[0], int):  # a plain space, or a Tuple at the root
+        path = (plain, *path)
+    return ".".join(str(part) for part in path)
+
+
+def _at(value: Any, path: Path) -> Any:
+    for part in path:
+        value = value[part]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One leaf of the environment's observation space."""
+
+    name: str
+    path: Path
+    raw_shape: tuple[int, ...]  # as the environment gives it
+    space: Space  # as the game offers it
+    dtype: type[np.generic]
+    start: Array | None  # what to subtract so that categoricals count from 0
+
+
+class ObservationLayout:
+    """Reads an environment's observations into arrays, one per entry.
+
+    Attributes:
+        space: the flat Dict for `GameSpec.observation_space`.
+        has_mask: the observation is a Dict with the key `action_mask`, which is not an entry.
+    """
+
+    def __init__(self, space: Space, game: str) -> None:
+        self.has_mask = isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces
+        leaves = [(path, leaf) for path, leaf in _leaves(space) if path[:1] != (ACTION_MASK,)]
+        names = [_name(path, "observation") for path, _ in leaves]
+        _check_names(game, "observation", names, reserved=(ACTING,))
+        self._entries = [
+            _entry(name, path, leaf, game, is_set=f"{name}_mask" in names)
+            for name, (path, leaf) in zip(names, leaves, strict=True)
+        ]
+        self.space = spaces.Dict({entry.name: entry.space for entry in self._entries})
+
+    def empty(self, lead: tuple[int, ...]) -> dict[str, Array]:
+        """Arrays to `write` into, of shape `lead` and then the environment's own shape."""
+        return {entry.name: np.zeros(lead + entry.raw_shape, dtype=entry.dtype) for entry in self._entries}
+
+    def write(self, arrays: Mapping[str, Array], index: tuple[int, ...], observation: Any) -> None:
+        """Copy one environment's observation into place."""
+        for entry in self._entries:
+            arrays[entry.name][index] = _at(observation, entry.path)
+
+    def finish(self, arrays: Mapping[str, Array], lead: tuple[int, ...]) -> dict[str, Array]:
+        """Written arrays in the shapes of `space`; vectors are views of `arrays`, categoricals count from 0."""
+        return {entry.name: _finish(entry, arrays[entry.name], lead) for entry in self._entries}
+
+    def batch(self, observation: Any, lead: tuple[int, ...]) -> dict[str, Array]:
+        """Freshly owned arrays, `lead` and then the shapes of `space`, from a vector environment's observation."""
+        return {
+            entry.name: _finish(entry, np.array(_at(observation, entry.path), dtype=entry.dtype, order="C"), lead)
+            for entry in self._entries
+        }
+
+
+def _finish(entry: _Entry, values: Array, lead: tuple[int, ...]) -> Array:
+    shaped = values.reshape(lead + (entry.space.shape or ()))
+    return shaped if entry.start is None else shaped - entry.start
+
+
+def _entry(name: str, path: Path, leaf: Space, game: str, *, is_set: bool) -> _Entry:
+    shape = tuple(leaf.shape or ())
+    size = int(np.prod(shape, dtype=np.int64))
+    if isinstance(leaf, spaces.Discrete):
+        return _Entry(name, path, (), spaces.Discrete(int(leaf.n)), np.int64, _start(leaf.start))
+    if isinstance(leaf, spaces.MultiDiscrete):
+        return _Entry(name, path, shape, spaces.MultiDiscrete(leaf.nvec.ravel()), np.int64, _start(leaf.start))
+    if isinstance(leaf, spaces.MultiBinary):
+        return _Entry(name, path, shape, spaces.MultiBinary(size), np.bool_, None)
+    if isinstance(leaf, spaces.Box) and leaf.dtype == np.uint8 and len(shape) == 3:
+        return _Entry(name, path, shape, leaf, np.uint8, None)
+    if isinstance(leaf, spaces.Box):
+        # A set of entities keeps its slots; everything else is one flat vector.
+        kept = shape if is_set and len(shape) == 2 else (size,)
+        low, high = (bound.astype(np.float32).reshape(kept) for bound in (leaf.low, leaf.high))
+        return _Entry(name, path, shape, spaces.Box(low, high, dtype=np.float32), np.float32, None)
+    raise UnsupportedSpaceError(
+        f"{game}: observation entry {name!r} is a {type(leaf).__name__}; supported are Box, Discrete, MultiDiscrete, "
+        "MultiBinary, and Dict or Tuple of them. Change it with a wrapper."
+    )
+
+
+def _start(start: Any) -> Array | None:
+    offset = np.asarray(start, dtype=np.int64).ravel()
+    if not offset.any():
+        return None
+    return offset if offset.size > 1 else offset.reshape(())
+
+
+def _check_names(game: str, what: str, names: list[str], reserved: tuple[str, ...] = ()) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UnsupportedSpaceError(f"{game}: two parts of the {what} space flatten to {name!r}; rename one")
+        if name in reserved or name.startswith(ACTION_MASK_PREFIX):
+            raise UnsupportedSpaceError(f"{game}: {what} entry {name!r} has a reserved name; rename it with a wrapper")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One leaf of the environment's action space and the heads that choose it."""
+
+    path: Path
+    kind: Literal["discrete", "many", "box"]
+    heads: tuple[str, ...]
+    choices: dict[str, int]  # of the Discrete heads
+    leaf: Space
+    start: Array | None  # what to add to choices counted from 0
+
+
+class ActionLayout:
+    """Turns the heads' choices into an environment's actions.
+
+    Attributes:
+        space: the flat Dict for `GameSpec.action_space`.
+        choices: the number of choices of each Discrete head, in the space's own order.
+        start: the first action of a plain Discrete space, else 0.
+    """
+
+    def __init__(self, space: Space, game: str) -> None:
+        self._space = space
+        self._parts = [_part(path, leaf, game) for path, leaf in _leaves(space)]
+        _check_names(game, "action", [head for part in self._parts for head in part.heads])
+        self.choices = {head: n for part in self._parts for head, n in part.choices.items()}
+        self.space = spaces.Dict({head: space for part in self._parts for head, space in _head_spaces(part)})
+        self.start = int(space.start) if isinstance(space, spaces.Discrete) else 0
+
+    def batch(self, actions: Actions, n: int) -> Any:
+        """The action of a vector environment: the space's own structure over arrays `[n, ...]`."""
+        columns = {part.path: _column(part, actions, n) for part in self._parts}
+        return _assemble(self._space, columns)
+
+    def rows(self, actions: Actions, n: int) -> list[Any]:
+        """`n` single actions in the environment's own structure, from arrays whose leading axes multiply to `n`."""
+        columns = {part.path: list(_column(part, actions, n)) for part in self._parts}
+        if () in columns:
+            return columns[()]
+        return [_assemble(self._space, {path: column[i] for path, column in columns.items()}) for i in range(n)]
+
+    @property
+    def mask_size(self) -> int:
+        """How many entries the masks of all Discrete heads have together."""
+        return sum(self.choices.values())
+
+    def flat_mask(self, mask: Any, game: str) -> Array:
+        """An environment's mask (one array, or arrays nested like the action space) as one row of `mask_size`.
+
+        Raises:
+            UnsupportedSpaceError: it has another number of entries than the heads have choices.
+        """
+        flat = mask.reshape(-1) if isinstance(mask, np.ndarray) else np.concatenate([*_mask_arrays(self._space, mask)])
+        if flat.size != self.mask_size:
+            raise UnsupportedSpaceError(
+                f"{game}: the action mask has {flat.size} entries, but the Discrete heads {self.choices} have "
+                f"{self.mask_size} choices; there must be one entry per choice"
+            )
+        return flat
+
+    def split_mask(self, mask: Array) -> dict[str, Array]:
+        """`[..., mask_size]` to one freshly owned `action_mask/<head>` per Discrete head."""
+        borders = np.cumsum(list(self.choices.values()))[:-1]
+        pieces = np.split(mask, borders, axis=-1)
+        return {
+            f"{ACTION_MASK_PREFIX}{head}": np.ascontiguousarray(piece)
+            for head, piece in zip(self.choices, pieces, strict=True)
+        }
+
+
+def _part(path: Path, leaf: Space, game: str) -> _Part:
+    name = _name(path, "action")
+    if isinstance(leaf, spaces.Discrete):
+        return _Part(path, "discrete", (name,), {name: int(leaf.n)}, leaf, _start(leaf.start))
+    if isinstance(leaf, spaces.MultiDiscrete):
+        heads = {f"{name}_{i}": int(n) for i, n in enumerate(leaf.nvec.ravel())}
+        return _Part(path, "many", tuple(heads), heads, leaf, _start(leaf.start))
+    if isinstance(leaf, spaces.MultiBinary):
+        heads = {f"{name}_{i}": 2 for i in range(int(np.prod(leaf.shape)))}
+        return _Part(path, "many", tuple(heads), heads, leaf, None)
+    if isinstance(leaf, spaces.Box) and np.issubdtype(leaf.dtype, np.floating):
+        return _Part(path, "box", (name,), {}, leaf, None)
+    raise UnsupportedSpaceError(
+        f"{game}: action {name!r} is {leaf}; supported are Discrete, MultiDiscrete, MultiBinary, Box of floats, and "
+        "Dict or Tuple of them. Change it with a wrapper."
+    )
+
+
+def _head_spaces(part: _Part) -> Iterator[tuple[str, Space]]:
+    for head, n in part.choices.items():
+        yield head, spaces.Discrete(n)
+    if isinstance(part.leaf, spaces.Box):
+        low, high = (bound.astype(np.float32).ravel() for bound in (part.leaf.low, part.leaf.high))
+        yield part.heads[0], spaces.Box(low, high, dtype=np.float32)
+
+
+def _column(part: _Part, actions: Actions, n: int) -> Array:
+    """`n` actions of one leaf of the environment's action space."""
+    if part.kind == "discrete":
+        chosen = actions[part.heads[0]].reshape(n)
+        return chosen if part.start is None else chosen + part.start
+    shape, dtype = (n, *(part.leaf.shape or ())), part.leaf.dtype
+    if part.kind == "many":
+        chosen = np.stack([actions[head].reshape(n) for head in part.heads], axis=-1)
+        return (chosen if part.start is None else chosen + part.start).reshape(shape).astype(dtype)
+    values: Array = actions[part.heads[0]].reshape(shape).astype(dtype)
+    if dtype != np.float32 and isinstance(part.leaf, spaces.Box):  # a bound rounded to float32 may lie outside the box
+        values = np.clip(values, part.leaf.low, part.leaf.high)
+    return values
+
+
+def _assemble(space: Space, columns: Mapping[Path, Any], path: Path = ()) -> Any:
+    """Put leaves back where the environment's space has them."""
+    if isinstance(space, spaces.Dict):
+        return {key: _assemble(inner, columns, (*path, key)) for key, inner in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_assemble(inner, columns, (*path, i)) for i, inner in enumerate(space.spaces))
+    return columns[path]
+
+
+def _mask_arrays(space: Space, mask: Any) -> Iterator[Array]:
+    """The mask's flat pieces in the order of the space's Discrete heads; Box parts have none."""
+    if isinstance(space, spaces.Dict):
+        for key, inner in space.spaces.items():
+            if key in mask:
+                yield from _mask_arrays(inner, mask[key])
+    elif isinstance(space, spaces.Tuple):
+        for inner, part in zip(space.spaces, mask, strict=True):
+            yield from _mask_arrays(inner, part)
+    elif isinstance(space, spaces.MultiDiscrete) and isinstance(mask, tuple | list):
+        yield from (np.asarray(part).reshape(-1) for part in mask)
+    elif not isinstance(space, spaces.Box):
+        yield np.asarray(mask).reshape(-1)

@@ -1,0 +1,384 @@
+"""Any PettingZoo environment as a `VectorGame`: one team per player, or the teams that the user names.
+
+In a turn-based (AEC) game every player has a row at every move: it sees what `observe` shows it then, and its reward is
+what that move changed (`rewards`, never `last`). `step(None)` for agents that are out is run in here and is no row.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from games.api import (
+    ACTING,
+    Actions,
+    Array,
+    GameError,
+    GameSpec,
+    MissingExtraError,
+    Observation,
+    Transition,
+    UnknownGameError,
+    UnsupportedSpaceError,
+)
+from games.dotted import import_module, nearest
+from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
+from games.wrappers import NamedWrapper, named_wrappers
+
+# Two-player games whose rewards are known to sum to zero. Hanabi stands in the same folder and is cooperative.
+ZERO_SUM_CLASSICS = frozenset(
+    ("chess", "connect_four", "go", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit", "tictactoe")
+)
+DRAW = 1e-6  # returns nearer than this are equal: they are sums of floats
+
+Seat = tuple[int, int]  # team, agent in the team
+
+
+def make_pettingzoo(
+    module_name: str,
+    n_games: int,
+    seed: int,
+    *,
+    teams: Sequence[Sequence[str]] | None = None,
+    zero_sum: bool | None = None,
+    wrappers: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> PettingZooGame:
+    """Build the game from a module with a function `parallel_env` (taken where there is one) or `env`.
+
+    Args:
+        module_name: such as `pettingzoo.classic.tictactoe_v3`.
+        n_games: slots.
+        seed: for the environments that show their action mask only after a reset.
+        teams: names of agents per team, all teams of one size; one team per agent if it is not given.
+        zero_sum: rewards sum to zero in every row; if it is not given, true for the two-player classics alone.
+        wrappers: see `games.wrappers.named_wrappers`; they are laid around each PettingZoo environment.
+        kwargs: passed to the environment's function.
+
+    Raises:
+        UnknownGameError: no such module, or it holds no environment.
+        MissingExtraError: PettingZoo, or what the environment needs, is not installed.
+        UnsupportedSpaceError: spaces that cannot be served, or that differ between agents.
+        GameError: the teams do not fit the agents.
+    """
+    name = f"pettingzoo:{module_name}"
+    module = _environment_module(name, module_name)
+    parallel = hasattr(module, "parallel_env")
+    make_env = getattr(module, "parallel_env" if parallel else "env", None)
+    if make_env is None:
+        raise UnknownGameError(f"game {name!r}: module {module_name} has neither `env` nor `parallel_env`")
+    layers = named_wrappers(wrappers)
+    envs = [_make_env(name, make_env, layers, kwargs or {}) for _ in range(n_games)]
+    seats = _seats(name, list(envs[0].possible_agents), teams)
+    if zero_sum is None:
+        classic = re.fullmatch(r"pettingzoo\.classic\.(\w+)_v\d+", module_name)
+        zero_sum = classic is not None and classic[1] in ZERO_SUM_CLASSICS and list(seats.values()) == [(0, 0), (1, 0)]
+    return (ParallelGame if parallel else TurnGame)(name, envs, seats, zero_sum=zero_sum, seed=seed)
+
+
+def _environment_module(name: str, module_name: str) -> Any:
+    library = import_module("pettingzoo", what=f"game {name!r}")
+    try:
+        with warnings.catch_warnings():  # 1.27 would rather be asked through its registry, which 1.25 does not have
+            warnings.filterwarnings("ignore", "The old environment creation API", DeprecationWarning)
+            return import_module(module_name, what=f"game {name!r}")
+    except UnknownGameError as error:
+        files = Path(library.__file__ or "").parent.glob("*/*_v*.py")
+        hint = nearest(module_name, [f"pettingzoo.{file.parent.name}.{file.stem}" for file in files], cutoff=0.9)
+        raise UnknownGameError(f"{error}{hint}") from error
+    except MissingExtraError as error:
+        family = re.match(r"pettingzoo\.(\w+)\.", module_name)
+        if family is None or not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        raise MissingExtraError(
+            f'{error}, or all that its family needs: pip install "pettingzoo[{family[1]}]"'
+        ) from error
+
+
+def _make_env(name: str, make_env: Any, layers: Sequence[NamedWrapper], kwargs: Mapping[str, Any]) -> Any:
+    try:
+        env = make_env(**kwargs)
+    except TypeError as error:
+        raise GameError(f"game {name!r} does not take these kwargs: {error}") from error
+    except ImportError as error:
+        raise MissingExtraError(f"game {name!r}: {error}") from error
+    for layer in layers:
+        env = layer.apply(env)
+    if not getattr(env, "possible_agents", None):
+        raise GameError(
+            f"game {name!r} does not say its possible_agents; the number of agents must be known beforehand"
+        )
+    return env
+
+
+def _seats(name: str, agents: list[str], teams: Sequence[Sequence[str]] | None) -> dict[str, Seat]:
+    """Who sits where."""
+    named = [[agent] for agent in agents] if teams is None else [list(team) for team in teams]
+    if sorted(agent for team in named for agent in team) != sorted(agents):
+        raise GameError(f"game {name!r}: teams are {named}; each of the agents {agents} must be in exactly one team")
+    if len({len(team) for team in named}) != 1:
+        sizes = [len(team) for team in named]
+        raise GameError(f"game {name!r}: the teams have {sizes} agents; all teams must be of the same size")
+    return {agent: (t, a) for t, team in enumerate(named) for a, agent in enumerate(team)}
+
+
+def _common_space(name: str, what: str, spaces_by_agent: Mapping[str, Any]) -> Any:
+    (first, space), *others = spaces_by_agent.items()
+    for agent, other in others:
+        if other != space:
+            raise UnsupportedSpaceError(
+                f"game {name!r}: the {what} spaces differ: {first} has {space}, {agent} has {other}; one policy plays "
+                "all agents: make them equal with a wrapper (supersuit has pad_observations_v0, pad_action_space_v0)"
+            )
+    return space
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The arrays of one step, filled slot by slot."""
+
+    acting: Array  # bool [n_games, teams, agents]
+    reward: Array  # f32 [n_games, teams, agents]
+    terminated: Array  # bool [n_games, teams, agents]; stays true for those who left until their game ends
+    truncated: Array  # bool [n_games]
+
+
+class PettingZooGame(ABC):
+    """What turn-based and parallel games share: spaces, seats, seeds, returns and outcomes."""
+
+    def __init__(self, name: str, envs: Sequence[Any], seats: Mapping[str, Seat], *, zero_sum: bool, seed: int) -> None:
+        self.n_games = len(envs)
+        self._name = name
+        self._envs = envs
+        self._seats = seats
+        teams, agents = (1 + max(numbers) for numbers in zip(*seats.values(), strict=True))
+        self._shape = (self.n_games, teams, agents)
+        self._place = {agent: team * agents + seat for agent, (team, seat) in seats.items()}  # in a slot's actions
+        first = envs[0]
+        observation_space = _common_space(name, "observation", {a: first.observation_space(a) for a in seats})
+        self._observations = ObservationLayout(observation_space, name)
+        self._actions = ActionLayout(_common_space(name, "action", {a: first.action_space(a) for a in seats}), name)
+        self._mask_in_info = not self._observations.has_mask and self._shows_mask(first, seed)
+        self._masked = self._observations.has_mask or self._mask_in_info
+        self._entries = self._observations.empty(self._shape)  # kept: who left goes on seeing its last observation
+        self._mask = np.ones((*self._shape, self._actions.mask_size if self._masked else 0), dtype=bool)
+        self.spec = GameSpec(
+            name=name,
+            teams=teams,
+            agents_per_team=agents,
+            observation_space=self._observations.space,
+            action_space=self._actions.space,
+            zero_sum=zero_sum,
+            team_names=tuple(", ".join(a for a in seats if seats[a][0] == team) for team in range(teams)),
+            masked_heads=frozenset(self._actions.choices if self._masked else ()),
+        )
+        self._forget_games(seed)
+
+    def _forget_games(self, seed: int) -> None:
+        sequences = np.random.SeedSequence(seed).spawn(self.n_games)
+        self._random = [np.random.default_rng(sequence) for sequence in sequences]
+        self._returns = np.zeros(self._shape[:2])
+        self._left = np.zeros(self._shape, dtype=bool)
+        self._ended = np.ones(self.n_games, dtype=bool)
+
+    def reset(self, seed: int) -> Observation:
+        """Start every game anew."""
+        self._forget_games(seed)
+        step = self._new_step()
+        for slot in range(self.n_games):
+            self._begin(slot, step)
+        self._ended = step.truncated
+        return self._observation(step.acting)
+
+    def step(self, actions: Actions) -> Transition:
+        """Advance every game by one decision, or begin the next one where the last step ended it."""
+        step, ended = self._new_step(), self._ended.tolist()
+        seats = len(self._seats)
+        rows = self._actions.rows(actions, self.n_games * seats)
+        for slot in range(self.n_games):
+            if ended[slot]:
+                self._begin(slot, step)
+            else:
+                self._advance(slot, rows[slot * seats : (slot + 1) * seats], step)
+        self._left = step.terminated.copy()
+        self._ended = step.truncated | step.terminated.all(axis=(1, 2))
+        self._returns += step.reward.sum(axis=2)
+        return Transition(
+            observation=self._observation(step.acting),
+            reward=step.reward,
+            terminated=step.terminated,
+            truncated=step.truncated,
+            outcome=self._outcome(),
+        )
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            env.close()
+
+    @abstractmethod
+    def _shows_mask(self, env: Any, seed: int) -> bool:
+        """Whether the infos carry action masks, seen after a reset."""
+
+    @abstractmethod
+    def _reset_slot(self, slot: int, seed: int, step: _Step) -> None:
+        """Start a slot's next game: write what everybody sees and who acts."""
+
+    @abstractmethod
+    def _advance(self, slot: int, rows: Sequence[Any], step: _Step) -> None:
+        """Play one row of a slot; `rows` has an action for each place."""
+
+    def _begin(self, slot: int, step: _Step) -> None:
+        self._returns[slot] = 0.0
+        step.terminated[slot] = False
+        for array in self._entries.values():
+            array[slot] = 0
+        # Every game gets a seed of its own: not all environments go on from their generator when none is given.
+        self._reset_slot(slot, int(self._random[slot].integers(2**31)), step)
+
+    def _new_step(self) -> _Step:
+        return _Step(
+            acting=np.zeros(self._shape, dtype=bool),
+            reward=np.zeros(self._shape, dtype=np.float32),
+            terminated=self._left.copy(),
+            truncated=np.zeros(self.n_games, dtype=bool),
+        )
+
+    def _see(self, slot: int, agent: str, observation: Any, info: Mapping[str, Any]) -> None:
+        """Write what an agent sees into its place."""
+        index = (slot, *self._seats[agent])
+        self._observations.write(self._entries, index, observation)
+        if self._masked:
+            mask = info.get(ACTION_MASK) if self._mask_in_info else observation[ACTION_MASK]
+            self._mask[index] = True if mask is None else self._actions.flat_mask(mask, self._name)
+
+    def _end(self, slot: int, cut_off: Iterable[str], step: _Step) -> None:
+        """The game is over: terminated for everybody but those that were only cut off."""
+        step.terminated[slot] = True
+        for agent in cut_off:
+            step.terminated[(slot, *self._seats[agent])] = False
+            step.truncated[slot] = True
+
+    def _observation(self, acting: Array) -> Observation:
+        copies = {name: array.copy() for name, array in self._entries.items()}
+        observation = self._observations.finish(copies, self._shape)
+        observation[ACTING] = acting
+        if self._masked:
+            observation.update(self._actions.split_mask(self._mask.copy()))
+        return observation
+
+    def _outcome(self) -> Array:
+        """The sign of a team's return less the mean of the others', where a game ended."""
+        teams = self._shape[1]
+        outcome = np.full(self._shape[:2], np.nan, dtype=np.float32)
+        if teams > 1 and self._ended.any():
+            own = self._returns[self._ended]
+            lead = own - (own.sum(axis=1, keepdims=True) - own) / (teams - 1)
+            outcome[self._ended] = np.where(np.abs(lead) < DRAW, 0.0, np.sign(lead))
+        return outcome
+
+
+class TurnGame(PettingZooGame):
+    """AEC environments: one agent acts in each row."""
+
+    def __init__(self, name: str, envs: Sequence[Any], seats: Mapping[str, Seat], *, zero_sum: bool, seed: int) -> None:
+        self._cores = [_core(env) for env in envs]
+        super().__init__(name, envs, seats, zero_sum=zero_sum, seed=seed)
+        self._plain = isinstance(envs[0].action_space(next(iter(seats))), spaces.Discrete)
+
+    def _shows_mask(self, env: Any, seed: int) -> bool:
+        env.reset(seed=seed)
+        return any(ACTION_MASK in info for info in env.infos.values())
+
+    def _reset_slot(self, slot: int, seed: int, step: _Step) -> None:
+        self._envs[slot].reset(seed=seed)
+        self._look(slot, self._cores[slot].agents)
+        step.acting[(slot, *self._seats[self._cores[slot].agent_selection])] = True
+
+    def _advance(self, slot: int, rows: Sequence[Any], step: _Step) -> None:
+        env, core = self._envs[slot], self._cores[slot]
+        mover = core.agent_selection
+        action = rows[self._place[mover]]
+        (core if self._is_legal(slot, mover, action) else env).step(action)
+        for agent, reward in core.rewards.items():
+            step.reward[(slot, *self._seats[agent])] = reward
+        out = [agent for agent in core.agents if core.terminations[agent] or core.truncations[agent]]
+        if len(out) == len(core.agents):
+            self._look(slot, core.agents)
+            self._end(slot, [agent for agent in out if not core.terminations[agent]], step)
+            return
+        for agent in out:
+            if not step.terminated[(slot, *self._seats[agent])]:  # it leaves now: its last look
+                self._look(slot, [agent])
+                step.terminated[(slot, *self._seats[agent])] = True
+        while core.terminations[core.agent_selection] or core.truncations[core.agent_selection]:
+            env.step(None)
+        self._look(slot, [agent for agent in core.agents if agent not in out])
+        step.acting[(slot, *self._seats[core.agent_selection])] = True
+
+    def _look(self, slot: int, agents: Iterable[str]) -> None:
+        core = self._cores[slot]
+        for agent in agents:
+            self._see(slot, agent, core.observe(agent), core.infos.get(agent, {}))
+
+    def _is_legal(self, slot: int, agent: str, action: Any) -> bool:
+        """Whether our copy of the mask allows it; then the wrappers that would look again can be passed over."""
+        if not (self._masked and self._plain):
+            return not self._masked
+        return bool(self._mask[(slot, *self._seats[agent], action - self._actions.start)])
+
+
+def _core(env: Any) -> Any:
+    """The environment below the wrappers that only check the caller: PettingZoo's own, in their exact types.
+
+    Reading `rewards` through them costs more than the rules of a small game do.
+    """
+    from pettingzoo.utils import wrappers
+
+    checks = (wrappers.OrderEnforcingWrapper, wrappers.AssertOutOfBoundsWrapper, wrappers.TerminateIllegalWrapper)
+    while type(env) in checks:
+        env = env.env
+    return env
+
+
+class ParallelGame(PettingZooGame):
+    """Parallel environments: all agents that are left act in each row."""
+
+    def _shows_mask(self, env: Any, seed: int) -> bool:
+        _, infos = env.reset(seed=seed)
+        return any(ACTION_MASK in info for info in infos.values())
+
+    def _reset_slot(self, slot: int, seed: int, step: _Step) -> None:
+        observations, infos = self._envs[slot].reset(seed=seed)
+        self._look(slot, observations, infos)
+        for agent in self._envs[slot].agents:
+            step.acting[(slot, *self._seats[agent])] = True
+
+    def _advance(self, slot: int, rows: Sequence[Any], step: _Step) -> None:
+        env = self._envs[slot]
+        playing = list(env.agents)
+        chosen = {agent: rows[self._place[agent]] for agent in playing}
+        observations, rewards, terminated, truncated, infos = env.step(chosen)
+        self._look(slot, observations, infos)
+        for agent in playing:
+            step.reward[(slot, *self._seats[agent])] = rewards.get(agent, 0.0)
+        stay = [a for a in env.agents if not (terminated.get(a, False) or truncated.get(a, False))]
+        if not stay:
+            self._end(slot, [a for a in playing if truncated.get(a, False) and not terminated.get(a, False)], step)
+            return
+        for agent in playing:
+            step.terminated[(slot, *self._seats[agent])] = agent not in stay
+        for agent in stay:
+            step.acting[(slot, *self._seats[agent])] = True
+
+    def _look(self, slot: int, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
+        for agent, observation in observations.items():
+            self._see(slot, agent, observation, infos.get(agent, {}))

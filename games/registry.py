@@ -1,0 +1,91 @@
+"""From a game's name to a `VectorGame`: the one place that knows which names exist."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+import gymnasium
+
+from games.api import GameContractError, GameError, UnknownGameError, VectorGame
+from games.dotted import load, nearest
+
+# Our own games: name -> `module:factory`, imported only when played. A factory is `make(n_games, seed, **options)`.
+OWN_GAMES: dict[str, str] = {
+    "counting": "games.counting:make_counting",
+}
+# Families of games: what stands before the first colon -> `module:factory`, called with the rest of the name first.
+FAMILIES: dict[str, str] = {
+    "gymnasium": "games.gymnasium_game:make_gymnasium",
+    "pettingzoo": "games.pettingzoo_game:make_pettingzoo",
+}
+
+
+def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | None = None) -> VectorGame:
+    """Build `n_games` slots of a game.
+
+    Args:
+        name: `counting`, `gymnasium:CartPole-v1`, `gymnasium:module:Id-v0`,
+            `pettingzoo:pettingzoo.classic.tictactoe_v3`, or `my_package.my_game:make`: a function
+            `make(n_games, seed, **options)` that returns a `VectorGame`. Modules in the current directory are found.
+        n_games: slots, at least 1.
+        seed: only for games that need one while they are built; `reset(seed)` is what starts games.
+        options: of the game. gymnasium: `wrappers`, `kwargs`. pettingzoo: `wrappers`, `kwargs`, `teams`, `zero_sum`.
+
+    Raises:
+        UnknownGameError: no such game; the nearest known names are suggested.
+        MissingExtraError: the game needs a package that is not installed.
+        UnsupportedSpaceError: its spaces have no encoder or head.
+        GameContractError: a user's factory returned something else than a `VectorGame`.
+        GameError: an option does not exist or has a wrong value.
+    """
+    if n_games < 1:
+        raise GameError(f"game {name!r}: n_games is {n_games}; it must be at least 1")
+    family, _, rest = name.partition(":")
+    if name in OWN_GAMES:
+        return _make(name, load(OWN_GAMES[name], what="game"), (n_games, seed), options or {})
+    if family in FAMILIES and rest:
+        return _make(name, load(FAMILIES[family], what="game"), (rest, n_games, seed), options or {})
+    if rest:
+        return _make(name, load(name, what="game"), (n_games, seed), options or {})
+    hint = nearest(name, OWN_GAMES) or nearest(name, gymnasium.registry, prefix="gymnasium:")
+    raise UnknownGameError(
+        f"unknown game {name!r}{hint}; a game is one of {', '.join(sorted(OWN_GAMES))}, or gymnasium:<id>, "
+        "pettingzoo:<module> or <your module>:<function>"
+    )
+
+
+def _make(name: str, factory: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]) -> VectorGame:
+    if not callable(factory):
+        raise UnknownGameError(f"game {name!r} is a {type(factory).__name__}; expected a function of (n_games, seed)")
+    _check_options(name, factory, arguments, options)
+    game = factory(*arguments, **options)
+    missing = [part for part in ("spec", "n_games", "reset", "step", "close") if not hasattr(game, part)]
+    if missing:
+        raise GameContractError(
+            f"game {name!r} returned a {type(game).__name__} without {', '.join(missing)}; expected a VectorGame "
+            "(see games/api.py)"
+        )
+    return cast(VectorGame, game)
+
+
+def _check_options(
+    name: str, factory: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]
+) -> None:
+    """Find a misspelt option before the factory fails on it with a traceback."""
+    signature = inspect.signature(factory)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        return
+    known = list(signature.parameters)[len(arguments) :]
+    for option in options:
+        if option not in known:
+            raise GameError(f"game {name!r} has no option {option!r}{nearest(option, known)}; it has {_listed(known)}")
+    try:
+        signature.bind(*arguments, **options)
+    except TypeError as error:
+        raise GameError(f"game {name!r}: {error}; a factory takes (n_games, seed, **options)") from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,208 @@
+"""Every Redis key of a run: its type, who writes it, who reads it, how long it lives. Nothing else spells a key.
+
+All keys of a run begin `quintet:{run}:`; deleting those deletes the run. "AOF" in a lifetime means that the key
+survives a restart of Redis; the weights alone do not.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+GROUP = "optimizer"  # the chunk stream's consumer group
+CONSUMER = "optimizer"  # its one consumer: whoever optimises inherits what the last one left open
+REJECTS_KEPT = 16  # entries of the reject stream
+REJECT_BYTES_KEPT = 2**20  # of each rejected payload
+REPORTS_KEPT = 4096  # entries of the report stream
+CLOSED_INCARNATION_TTL_S = 86_400  # for how long a chunk of a closed incarnation is still recognised and counted
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RedisKey:
+    """One key, or one family of keys that end in a number."""
+
+    suffix: str
+    kind: Literal["string", "hash", "stream"]
+    holds: str
+    writer: str
+    reader: str
+    lifetime: str = "the run, AOF"
+
+    def of(self, run: str) -> str:
+        """The key's whole name in this run."""
+        return f"quintet:{run}:{self.suffix}"
+
+
+RUN = RedisKey(
+    suffix="run",
+    kind="hash",
+    holds="spec_hash, config_text",
+    writer="controller (open_run)",
+    reader="register, status",
+)
+LIMITS = RedisKey(
+    suffix="limits",
+    kind="hash",
+    holds="max_queued_steps, max_queue_bytes: the stream's bounds",
+    writer="controller (open_run)",
+    reader="push, has_room",
+)
+ORDERS = RedisKey(
+    suffix="orders",
+    kind="hash",
+    holds="wanted_workers, stopping (1 or absent)",
+    writer="controller, quintet scale, quintet train's Ctrl-C",
+    reader="every process, at each poll",
+)
+LEASE = RedisKey(
+    suffix="lease",
+    kind="string",
+    holds="1 while a controller lives",
+    writer="controller (hold_lease)",
+    reader="workers, at each poll",
+    lifetime="ttl_s of the last hold_lease",
+)
+CHUNKS = RedisKey(
+    suffix="chunks",
+    kind="stream",
+    holds="steps, chunk (an encoded TrajectoryChunk); consumer group `optimizer`",
+    writer="workers (push)",
+    reader="optimizer (pop, reclaim)",
+    lifetime="each entry until it is settled, AOF",
+)
+SIZES = RedisKey(
+    suffix="sizes",
+    kind="hash",
+    holds="entry id of `chunks` -> 'steps bytes', as counted by push",
+    writer="workers (push)",
+    reader="optimizer (settle, reject): an entry that is not here is not open, or was never counted",
+    lifetime="each field until its entry is settled, AOF",
+)
+COUNTERS = RedisKey(
+    suffix="counters",
+    kind="hash",
+    holds="produced, trained, stale, rejected, lost, in_flight, undone (steps), queued_bytes",
+    writer="push, settle, reject, farewell, close_worker, register, each in the act that it counts",
+    reader="everybody",
+)
+REJECTS = RedisKey(
+    suffix="rejects",
+    kind="stream",
+    holds=f"reason, n_bytes, chunk (the first {REJECT_BYTES_KEPT} bytes of what could not be decoded)",
+    writer="optimizer (reject)",
+    reader="people",
+    lifetime=f"the last {REJECTS_KEPT}, AOF",
+)
+ANNOUNCED = RedisKey(
+    suffix="announced",
+    kind="hash",
+    holds="version (the largest ever announced; never goes down), sha256 of its weights",
+    writer="optimizer (publish)",
+    reader="workers at each poll, a resuming optimizer",
+)
+WEIGHTS = RedisKey(
+    suffix="weights",
+    kind="string",
+    holds="the announced version's header and safetensors bytes",
+    writer="optimizer (publish)",
+    reader="one worker per node, evaluator",
+    lifetime="until the next version or a restart of Redis; not in the AOF",
+)
+INCARNATIONS = RedisKey(
+    suffix="incarnations",
+    kind="string",
+    holds="the last incarnation issued",
+    writer="workers (register)",
+    reader="register",
+)
+WORKERS = RedisKey(
+    suffix="workers",
+    kind="hash",
+    holds="worker -> its open incarnation",
+    writer="register, farewell, close_worker",
+    reader="register, close_worker",
+)
+INCARNATION = RedisKey(
+    suffix="incarnation:",
+    kind="hash",
+    holds="worker, sequence (last pushed), accounted (cumulative steps in `produced`), reported (by heartbeat), closed",
+    writer="register, push, heartbeat, farewell, close_worker",
+    reader="push, heartbeat, close_worker",
+    lifetime=f"{CLOSED_INCARNATION_TTL_S} s after it is closed, AOF",
+)
+HEARTBEATS = RedisKey(
+    suffix="heartbeats",
+    kind="hash",
+    holds="process -> 'time_ms incarnation cumulative_steps data', time by the clock of Redis",
+    writer="every process",
+    reader="controller, status",
+    lifetime="each field until its process says farewell or is closed",
+)
+REPORTS = RedisKey(
+    suffix="reports",
+    kind="stream",
+    holds="report (an encoded Report)",
+    writer="every process",
+    reader="controller",
+    lifetime=f"the last {REPORTS_KEPT} or so, AOF",
+)
+
+ALL_KEYS = (
+    RUN,
+    LIMITS,
+    ORDERS,
+    LEASE,
+    CHUNKS,
+    SIZES,
+    COUNTERS,
+    REJECTS,
+    ANNOUNCED,
+    WEIGHTS,
+    INCARNATIONS,
+    WORKERS,
+    INCARNATION,
+    HEARTBEATS,
+    REPORTS,
+)
+
+
+def check_run_name(run: str) -> str:
+    """The run's name, if it can be part of a key and of a file's name.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _RUN_NAME.fullmatch(run):
+        raise ValueError(
+            f"run name {run!r}: expected 1 to 100 letters, digits, dots, dashes or underscores, a letter or digit first"
+        )
+    return run
+
+
+class RunKeys:
+    """The names of one run's keys."""
+
+    def __init__(self, run: str) -> None:
+        check_run_name(run)
+        self.run = RUN.of(run)
+        self.limits = LIMITS.of(run)
+        self.orders = ORDERS.of(run)
+        self.lease = LEASE.of(run)
+        self.chunks = CHUNKS.of(run)
+        self.sizes = SIZES.of(run)
+        self.counters = COUNTERS.of(run)
+        self.rejects = REJECTS.of(run)
+        self.announced = ANNOUNCED.of(run)
+        self.weights = WEIGHTS.of(run)
+        self.incarnations = INCARNATIONS.of(run)
+        self.workers = WORKERS.of(run)
+        self.incarnation_prefix = INCARNATION.of(run)
+        self.heartbeats = HEARTBEATS.of(run)
+        self.reports = REPORTS.of(run)
+
+    def incarnation(self, number: int) -> str:
+        """The key of one life of one worker."""
+        return f"{self.incarnation_prefix}{number}"

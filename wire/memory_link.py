@@ -1,0 +1,368 @@
+"""A whole run inside one process: every protocol of `wire.link`, under one lock, with the semantics of `redis_link`.
+
+For tests, for `--in-process` and for a debugger: threads share one `MemoryLink` as processes share one Redis. It is
+also the plain statement of what the Lua scripts do, and the same tests hold both to it.
+"""
+
+# ruff: noqa: D102  (what each method promises is said once, in the protocols of wire.link)
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from wire.keys import REJECTS_KEPT, REPORTS_KEPT, check_run_name
+from wire.link import (
+    ChunkSink,
+    ChunkSource,
+    ControllerDesk,
+    Counters,
+    Delivery,
+    Directive,
+    EncodedWeights,
+    Heartbeat,
+    Parcel,
+    ProcessDesk,
+    Registration,
+    Report,
+    ReportSink,
+    Settlement,
+    WeightSink,
+    WeightSource,
+    WorkerDesk,
+)
+from wire.refusals import (
+    check_parcels,
+    closed_incarnation,
+    other_spec,
+    run_not_open,
+    unbalanced_settlement,
+    used_version,
+)
+from wire.reports import decode_beat, decode_report, encode_beat, encode_report
+from wire.weights import verify_weights
+
+
+@dataclass
+class _Incarnation:
+    """What the link knows of one life of one worker."""
+
+    worker: int
+    sequence: int = 0  # the last one pushed
+    accounted_steps: int = 0  # cumulative steps that `produced` already holds
+    reported_steps: int = 0  # cumulative steps of the last heartbeat
+    closed: bool = False
+
+
+@dataclass
+class _Beat:
+    incarnation: int
+    time_s: float
+    cumulative_steps: int
+    data: dict[str, float | int | str] = field(default_factory=dict)
+
+
+class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
+    """Sink, source, desks and reports of one run, for the threads of one process."""
+
+    def __init__(self, run: str) -> None:
+        self.run = check_run_name(run)
+        self._changed = threading.Condition(threading.RLock())
+        self._spec_hash: str | None = None
+        self._config_text = ""
+        self._max_queued_steps = 0
+        self._max_queue_bytes = 0
+        self._wanted_workers = 0
+        self._stopping = False
+        self._lease_until_s = 0.0
+        self._stream: dict[str, Delivery] = {}  # in order of arrival, until settled
+        self._delivered: set[str] = set()
+        self._next_entry = 1
+        self._counters = Counters()
+        self._incarnations: dict[int, _Incarnation] = {}
+        self._current: dict[int, int] = {}  # worker -> its incarnation
+        self._beats: dict[str, _Beat] = {}
+        self._weights: EncodedWeights | None = None
+        self._reports: deque[tuple[int, Report]] = deque(maxlen=REPORTS_KEPT)
+        self._next_report = 1
+        self.rejects: deque[tuple[str, bytes]] = deque(maxlen=REJECTS_KEPT)  # (reason, payload)
+
+    # ---- ChunkSink ----
+
+    def push(self, parcels: Sequence[Parcel]) -> int:
+        check_parcels(parcels)
+        with self._changed:
+            self._check_open()
+            for n_safe, parcel in enumerate(parcels):
+                incarnation = self._incarnations.get(parcel.incarnation)
+                if incarnation is None or incarnation.closed:
+                    self._lose_late(incarnation, parcel)
+                    raise closed_incarnation(parcel)
+                if parcel.sequence <= incarnation.sequence:
+                    continue
+                if not self.has_room(parcel.steps, len(parcel.payload)):
+                    return n_safe
+                self._accept(incarnation, parcel)
+            return len(parcels)
+
+    def has_room(self, steps: int, n_bytes: int) -> bool:
+        with self._changed:
+            self._check_open()
+            counters = self._counters
+            return not self._stream or (
+                counters.in_flight + steps <= self._max_queued_steps
+                and counters.queued_bytes + n_bytes <= self._max_queue_bytes
+            )
+
+    def _accept(self, incarnation: _Incarnation, parcel: Parcel) -> None:
+        gap = max(0, parcel.cumulative_steps - parcel.steps - incarnation.accounted_steps)
+        self._count(produced=gap + parcel.steps, lost=gap, in_flight=parcel.steps, queued_bytes=len(parcel.payload))
+        incarnation.sequence = parcel.sequence
+        incarnation.accounted_steps = max(incarnation.accounted_steps, parcel.cumulative_steps)
+        self._add_entry(parcel.steps, parcel.payload)
+
+    def _add_entry(self, steps: int, payload: bytes) -> None:
+        entry_id = f"{self._next_entry}-0"
+        self._next_entry += 1
+        self._stream[entry_id] = Delivery(id=entry_id, steps=steps, payload=payload)
+        self._changed.notify_all()
+
+    def _lose_late(self, incarnation: _Incarnation | None, parcel: Parcel) -> None:
+        """Steps of an incarnation that was closed before they came: produced, and never to be trained."""
+        if incarnation is not None:
+            self._account_lost(incarnation, parcel.cumulative_steps)
+
+    def _account_lost(self, incarnation: _Incarnation, cumulative_steps: int) -> int:
+        tail = max(0, cumulative_steps - incarnation.accounted_steps)
+        self._count(produced=tail, lost=tail)
+        incarnation.accounted_steps += tail
+        return tail
+
+    # ---- ChunkSource ----
+
+    def reclaim(self) -> list[Delivery]:
+        with self._changed:
+            return [delivery for delivery in self._stream.values() if delivery.id in self._delivered]
+
+    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._stream) > len(self._delivered), timeout=max(0.0, timeout_s))
+            taken: list[Delivery] = []
+            steps = 0
+            for delivery in self._stream.values():
+                if delivery.id in self._delivered:
+                    continue
+                if taken and steps + delivery.steps > max_steps:
+                    break
+                taken.append(delivery)
+                steps += delivery.steps
+            self._delivered.update(delivery.id for delivery in taken)
+            return taken
+
+    def settle(self, settlements: Sequence[Settlement]) -> Counters:
+        with self._changed:
+            for settlement in settlements:
+                delivery = self._stream.get(settlement.id)
+                found = settlement.trained + settlement.stale + settlement.rejected
+                if delivery is not None and found != delivery.steps:
+                    raise unbalanced_settlement(settlement, delivery.steps)
+            for settlement in settlements:
+                self._settle_one(settlement)
+            return self.counters()
+
+    def _settle_one(self, settlement: Settlement) -> bool:
+        delivery = self._stream.pop(settlement.id, None)
+        if delivery is None:
+            return False
+        self._delivered.discard(settlement.id)
+        counted = delivery.steps > 0
+        self._count(
+            trained=settlement.trained,
+            stale=settlement.stale,
+            rejected=settlement.rejected,
+            in_flight=-delivery.steps,
+            queued_bytes=-len(delivery.payload) if counted else 0,
+        )
+        return True
+
+    def reject(self, delivery: Delivery, reason: str) -> Counters:
+        with self._changed:
+            open_delivery = self._stream.get(delivery.id)
+            if open_delivery is not None:
+                self._settle_one(Settlement(id=delivery.id, rejected=open_delivery.steps))
+                self.rejects.append((reason, delivery.payload))
+            return self.counters()
+
+    def mark_undone(self, steps: int) -> None:
+        with self._changed:
+            self._counters = replace(self._counters, undone=steps)
+
+    def counters(self) -> Counters:
+        with self._changed:
+            return replace(self._counters, queued_chunks=len(self._stream))
+
+    def _count(self, **changes: int) -> None:
+        self._counters = replace(
+            self._counters, **{name: getattr(self._counters, name) + change for name, change in changes.items()}
+        )
+
+    # ---- WeightSink and WeightSource ----
+
+    def publish(self, weights: EncodedWeights) -> None:
+        with self._changed:
+            announced = self._weights
+            if announced is not None:
+                again = (weights.version, weights.sha256) == (announced.version, announced.sha256)
+                if weights.version <= announced.version and not again:
+                    raise used_version(weights.version, announced.version)
+            self._weights = weights
+
+    def announced_version(self) -> int:
+        with self._changed:
+            return 0 if self._weights is None else self._weights.version
+
+    def needs_republish(self) -> bool:
+        return False
+
+    def latest(self, newer_than: int) -> EncodedWeights | None:
+        with self._changed:
+            weights = self._weights
+        if weights is None or weights.version == newer_than:
+            return None
+        verify_weights(weights)
+        return weights
+
+    # ---- WorkerDesk and ProcessDesk ----
+
+    def register(self, worker: int, spec_hash: str) -> Registration:
+        with self._changed:
+            self._check_open()
+            if spec_hash != self._spec_hash:
+                raise other_spec(self.run, found=spec_hash, expected=self._spec_hash or "")
+            self.close_worker(worker)
+            incarnation = len(self._incarnations) + 1
+            self._incarnations[incarnation] = _Incarnation(worker=worker)
+            self._current[worker] = incarnation
+            self._beats[f"worker/{worker}"] = _Beat(incarnation, time.monotonic(), 0)
+            return Registration(worker=worker, incarnation=incarnation)
+
+    def directive(self) -> Directive:
+        with self._changed:
+            return Directive(
+                version=self.announced_version(),
+                wanted_workers=self._wanted_workers,
+                stopping=self._stopping,
+                controller_alive=time.monotonic() < self._lease_until_s,
+            )
+
+    def heartbeat(self, registration: Registration, cumulative_steps: int, data: dict[str, float | int | str]) -> None:
+        with self._changed:
+            incarnation = self._incarnations.get(registration.incarnation)
+            if incarnation is None or incarnation.closed:
+                return
+            incarnation.reported_steps = max(incarnation.reported_steps, cumulative_steps)
+            self._beats[f"worker/{registration.worker}"] = _Beat(
+                registration.incarnation, time.monotonic(), cumulative_steps, _as_sent(data)
+            )
+
+    def farewell(self, registration: Registration, cumulative_steps: int) -> None:
+        with self._changed:
+            incarnation = self._incarnations.get(registration.incarnation)
+            if incarnation is not None:
+                self._close(registration.incarnation, cumulative_steps)
+
+    def _close(self, number: int, cumulative_steps: int) -> int:
+        """End an incarnation; repeating it finds everything accounted and changes nothing."""
+        incarnation = self._incarnations[number]
+        lost = self._account_lost(incarnation, max(cumulative_steps, incarnation.reported_steps))
+        incarnation.closed = True
+        if self._current.get(incarnation.worker) == number:
+            del self._current[incarnation.worker]
+            self._beats.pop(f"worker/{incarnation.worker}", None)
+        return lost
+
+    def stopping(self) -> bool:
+        with self._changed:
+            return self._stopping
+
+    def beat(self, process: str, data: dict[str, float | int | str]) -> None:
+        with self._changed:
+            self._beats[process] = _Beat(0, time.monotonic(), 0, _as_sent(data))
+
+    # ---- ControllerDesk ----
+
+    def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
+        with self._changed:
+            if self._spec_hash not in (None, spec_hash) and (self._stream or self._weights is not None):
+                raise other_spec(self.run, found=spec_hash, expected=self._spec_hash or "")
+            self._spec_hash = spec_hash
+            self._config_text = config_text
+            self._max_queued_steps = max_queued_steps
+            self._max_queue_bytes = max_queue_bytes
+            self._stopping = False
+
+    def run_config(self) -> str:
+        with self._changed:
+            return self._config_text
+
+    def set_wanted_workers(self, n: int) -> None:
+        with self._changed:
+            self._wanted_workers = n
+
+    def wanted_workers(self) -> int:
+        with self._changed:
+            return self._wanted_workers
+
+    def hold_lease(self, ttl_s: float) -> None:
+        with self._changed:
+            self._lease_until_s = time.monotonic() + ttl_s
+
+    def set_stopping(self, stopping: bool) -> None:
+        with self._changed:
+            self._stopping = stopping
+
+    def heartbeats(self) -> list[Heartbeat]:
+        with self._changed:
+            now_s = time.monotonic()
+            return [
+                Heartbeat(
+                    process=process,
+                    incarnation=beat.incarnation,
+                    age_s=now_s - beat.time_s,
+                    cumulative_steps=beat.cumulative_steps,
+                    data=dict(beat.data),
+                )
+                for process, beat in sorted(self._beats.items())
+            ]
+
+    def close_worker(self, worker: int) -> int:
+        with self._changed:
+            number = self._current.get(worker)
+            return 0 if number is None else self._close(number, 0)
+
+    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._next_report - 1 > int(after), timeout=max(0.0, timeout_s))
+            found = [report for number, report in self._reports if number > int(after)]
+            return str(max(int(after), self._next_report - 1)), found
+
+    # ---- ReportSink ----
+
+    def report(self, process: str, kind: str, data: dict[str, object]) -> None:
+        with self._changed:
+            report = Report(process=process, kind=kind, time_s=time.time(), data=data)
+            # Through the encoding, so that what one link refuses or changes the other does too.
+            self._reports.append((self._next_report, decode_report(encode_report(report))))
+            self._next_report += 1
+            self._changed.notify_all()
+
+    def _check_open(self) -> None:
+        if self._spec_hash is None:
+            raise run_not_open(self.run)
+
+
+def _as_sent(data: dict[str, float | int | str]) -> dict[str, float | int | str]:
+    return decode_beat(encode_beat(data))

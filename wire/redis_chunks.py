@@ -1,0 +1,205 @@
+"""The chunk stream on Redis: the worker's end (push) and the optimizer's end (pop, settle)."""
+
+# ruff: noqa: D102  (what each method promises is said once, in the protocols of wire.link)
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from wire import redis_scripts as scripts
+from wire.errors import LinkError
+from wire.keys import CONSUMER, GROUP, REJECT_BYTES_KEPT, REJECTS_KEPT, RunKeys
+from wire.link import ChunkSink, ChunkSource, Counters, Delivery, Parcel, Settlement
+from wire.redis_client import RedisFullError, RedisServer, pairs
+from wire.refusals import check_parcels, closed_incarnation, run_not_open, unbalanced_settlement
+
+_MAX_READ_CHUNKS = 64  # entries that one read asks for
+_MAX_READ_BYTES = 8 * 2**20  # about as much as one read should bring
+_MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
+_SETTLED_KEPT = 16_384  # ids remembered, to know one that Redis delivers again after it lost its last second
+
+
+class RedisChunks(ChunkSink, ChunkSource):
+    """Push from a worker, pop and settle from the optimizer. Threads may share it; `pop` runs one at a time.
+
+    The source keeps a ledger of what was delivered to it, since Redis may forget a second of its past when it is
+    killed: an id that comes again while it is open is not returned twice, and one that comes again after it was
+    settled is settled again and not returned.
+    """
+
+    def __init__(self, server: RedisServer, run: str) -> None:
+        self._server = server
+        self._run = run
+        self._keys = RunKeys(run)
+        self._popping = threading.Lock()  # guards the next four
+        self._leftovers: deque[Delivery] = deque()  # read, but not yet returned by pop
+        self._answer_lost = False  # a read may have been answered without our hearing it
+        self._last_steps = 1  # of the last chunk read: how many to ask for
+        self._last_bytes = 1
+        self._ledger = threading.Lock()  # guards the next two
+        self._open: set[str] = set()
+        self._settled: OrderedDict[str, Settlement] = OrderedDict()
+
+    # ---- ChunkSink ----
+
+    def push(self, parcels: Sequence[Parcel]) -> int:
+        check_parcels(parcels)
+        keys = self._keys
+        arguments: list[int | bytes] = []
+        for parcel in parcels:
+            arguments += (parcel.sequence, parcel.cumulative_steps, parcel.steps, parcel.payload)
+        try:
+            status, n_safe = self._server.run(
+                scripts.PUSH,
+                [keys.limits, keys.chunks, keys.sizes, keys.counters]
+                + [keys.incarnation(parcel.incarnation) for parcel in parcels],
+                arguments,
+            )
+        except RedisFullError:
+            return 0  # refused whole by the first write: no room, nothing half written
+        if status == b"not_open":
+            raise run_not_open(self._run)
+        if status == b"closed":
+            raise closed_incarnation(parcels[n_safe])
+        return int(n_safe)
+
+    def has_room(self, steps: int, n_bytes: int) -> bool:
+        keys = self._keys
+        answer = self._server.run(scripts.HAS_ROOM, [keys.limits, keys.chunks, keys.counters], [steps, n_bytes])
+        if answer == -1:
+            raise run_not_open(self._run)
+        return bool(answer)
+
+    # ---- ChunkSource ----
+
+    def reclaim(self) -> list[Delivery]:
+        with self._popping:
+            self._leftovers.clear()
+            with self._ledger:
+                self._open.clear()
+            found = self._admit(self._pending())
+            self._answer_lost = False
+            return found
+
+    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
+        with self._popping:
+            if self._answer_lost:
+                self._leftovers.extendleft(reversed(self._admit(self._pending())))
+                self._answer_lost = False
+            deadline_s = time.monotonic() + timeout_s
+            taken: list[Delivery] = []
+            steps = 0
+            while True:
+                while self._leftovers and (not taken or steps + self._leftovers[0].steps <= max_steps):
+                    taken.append(self._leftovers.popleft())
+                    steps += taken[-1].steps
+                if self._leftovers or (taken and steps >= max_steps):
+                    return taken
+                wait_s = 0.0 if taken else deadline_s - time.monotonic()
+                entries = self._read_new(max_steps - steps, wait_s)
+                self._leftovers.extend(self._admit(entries))
+                if not entries and (taken or time.monotonic() >= deadline_s):
+                    return taken
+
+    def settle(self, settlements: Sequence[Settlement]) -> Counters:
+        keys = self._keys
+        arguments: list[int | str] = [GROUP]
+        for settlement in settlements:
+            arguments += (settlement.id, settlement.trained, settlement.stale, settlement.rejected)
+        answer = self._server.run(scripts.SETTLE, [keys.chunks, keys.sizes, keys.counters], arguments)
+        if answer[0] == b"unbalanced":
+            entry_id = answer[1].decode()
+            raise unbalanced_settlement(next(s for s in settlements if s.id == entry_id), answer[2])
+        self._close_in_ledger(settlements)
+        return _counters(answer)
+
+    def reject(self, delivery: Delivery, reason: str) -> Counters:
+        keys = self._keys
+        payload = delivery.payload
+        answer = self._server.run(
+            scripts.REJECT,
+            [keys.chunks, keys.sizes, keys.counters, keys.rejects],
+            [GROUP, delivery.id, REJECTS_KEPT, reason[:1000], len(payload), payload[:REJECT_BYTES_KEPT]],
+        )
+        self._close_in_ledger([Settlement(id=delivery.id, rejected=delivery.steps)])
+        return _counters(answer)
+
+    def mark_undone(self, steps: int) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.counters], ["undone", steps])
+
+    def counters(self) -> Counters:
+        return _counters(self._server.run(scripts.COUNTERS, [self._keys.counters, self._keys.chunks], []))
+
+    def _close_in_ledger(self, settlements: Iterable[Settlement]) -> None:
+        with self._ledger:
+            for settlement in settlements:
+                self._open.discard(settlement.id)
+                self._settled[settlement.id] = settlement
+            while len(self._settled) > _SETTLED_KEPT:
+                self._settled.popitem(last=False)
+
+    def _admit(self, entries: Sequence[Delivery]) -> list[Delivery]:
+        """Enter what was read in the ledger; returns what is really new to this process."""
+        new: list[Delivery] = []
+        settled_before: list[Settlement] = []
+        with self._ledger:
+            for delivery in entries:
+                if delivery.id in self._settled:
+                    settled_before.append(self._settled[delivery.id])
+                elif delivery.id not in self._open:
+                    self._open.add(delivery.id)
+                    new.append(delivery)
+        if settled_before:
+            self.settle(settled_before)
+        return new
+
+    def _read_new(self, max_steps: int, wait_s: float) -> list[Delivery]:
+        """Read undelivered entries, about `max_steps` of them; what is too many waits in `_leftovers`."""
+        count = min(_MAX_READ_CHUNKS, max_steps // self._last_steps, _MAX_READ_BYTES // self._last_bytes)
+        block_ms = int(1000 * min(wait_s, _MAX_BLOCK_S, self._server.timeout_s / 2))
+        # If anything goes wrong before the answer is here, Redis may have delivered entries that we never saw.
+        self._answer_lost = True
+        entries = self._read(">", max(1, count), block_ms)
+        self._answer_lost = False
+        return entries
+
+    def _pending(self) -> list[Delivery]:
+        """All entries that were delivered and not settled, oldest first."""
+        found: list[Delivery] = []
+        after = "0"
+        while entries := self._read(after, _MAX_READ_CHUNKS, 0):
+            found += entries
+            after = entries[-1].id
+        return found
+
+    def _read(self, after: str, count: int, block_ms: int) -> list[Delivery]:
+        arguments: list[str | int] = ["XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", count]
+        if block_ms > 0:  # BLOCK 0 would wait for ever
+            arguments += ["BLOCK", block_ms]
+        try:
+            answer = self._server.command(*arguments, "STREAMS", self._keys.chunks, after)
+        except LinkError as error:
+            if "NOGROUP" in str(error):
+                raise run_not_open(self._run) from error
+            raise
+        entries = [_delivery(entry_id, flat) for entry_id, flat in (answer[0][1] if answer else [])]
+        for delivery in entries:
+            self._last_steps, self._last_bytes = max(1, delivery.steps), max(1, len(delivery.payload))
+        return entries
+
+
+def _delivery(entry_id: bytes, flat: Sequence[bytes] | None) -> Delivery:
+    """An entry that somebody else wrote has no steps, or no chunk; it is delivered and rejected like any garbage."""
+    fields = pairs(flat)
+    steps = fields.get(b"steps", b"")
+    return Delivery(id=entry_id.decode(), steps=int(steps) if steps.isdigit() else 0, payload=fields.get(b"chunk", b""))
+
+
+def _counters(answer: Sequence[Any]) -> Counters:
+    _, flat, n_entries = answer
+    values = {name.decode(): int(value) for name, value in pairs(flat).items()}
+    return Counters(**values, queued_chunks=n_entries)

@@ -1,0 +1,179 @@
+"""One Redis server as the links use it: commands and scripts in, answers or one of the wire's errors out.
+
+redis-py would repeat a failed command by itself, ten times by default. Here it never does: a caller that hears
+`LinkDownError` decides whether and when to try again, and everything that it may repeat is idempotent.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from wire.errors import LinkAuthError, LinkDownError, LinkError
+from wire.redis_scripts import Script
+
+OLDEST_VERSION = (6, 2)
+_T = TypeVar("_T")
+_AUTH_ERRORS = (AuthenticationError, AuthorizationError, NoPermissionError, AuthenticationWrongNumberOfArgsError)
+#: Answers of a server that is there but cannot serve now: full disk, a replica after a failover, a script that runs on.
+_PASSING_ANSWERS = re.compile(r"\b(MISCONF|READONLY|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN)\b")
+
+
+class RedisFullError(LinkDownError):
+    """Redis is at its maxmemory and refused a write; the optimizer frees memory with every batch that it settles."""
+
+
+class RedisServer:
+    """A pool of connections to one server; may be shared by threads. No connection is made before the first command."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        self.location = _location(url)
+        self.timeout_s = timeout_s
+        try:
+            self._client = redis.Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+                retry_on_error=[],
+                # A pooled connection that the server closed is noticed when it is taken out; no PING is needed.
+                health_check_interval=0,
+                decode_responses=False,
+                protocol=2,
+                maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            )
+        except (ValueError, RedisError) as error:
+            raise LinkError(f"Redis URL: {error}; expected redis://[:password@]host:port[/db]") from error
+        # Their answers are read as they come: redis-py's parsers trip over pending entries that somebody deleted.
+        for name in ("XREAD", "XREADGROUP"):
+            self._client.response_callbacks.pop(name, None)
+        self._execute: Callable[..., Any] = self._client.execute_command
+
+    def command(self, *arguments: str | bytes | int | float) -> Any:
+        """Send one command, once.
+
+        Raises:
+            LinkDownError: no connection, no answer in time, or a server that cannot serve now (loading, full).
+            LinkAuthError: the password or user was refused.
+            LinkError: any other error answer.
+        """
+        return self._send(lambda: self._execute(*arguments))
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int | float]) -> Any:
+        """Run one script, once; its text travels only when the server does not know it. Raises as `command` does."""
+        return self._send(lambda: self._run(script, keys, arguments))
+
+    def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int | float]) -> Any:
+        try:
+            return self._execute("EVALSHA", script.sha1, len(keys), *keys, *arguments)
+        except NoScriptError:  # after a restart of Redis; nothing was done
+            return self._execute("EVAL", script.text, len(keys), *keys, *arguments)
+
+    def _send(self, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except (RedisError, OSError) as error:
+            raise _as_link_error(error, self.location) from error
+
+    def info(self, section: str) -> dict[str, Any]:
+        """One section of INFO."""
+        found = self.command("INFO", section)
+        return dict(found)
+
+    def wait_until_ready(self, wait_s: float) -> None:
+        """Wait until the server answers, at most `wait_s`, and check its version. Raises as `command` does."""
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            try:
+                self.command("PING")
+                break
+            except LinkDownError:
+                if time.monotonic() >= deadline_s:
+                    raise
+                time.sleep(min(0.1, max(0.0, deadline_s - time.monotonic())))
+        found = str(self.info("server")["redis_version"])
+        if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_VERSION:
+            oldest = ".".join(map(str, OLDEST_VERSION))
+            raise LinkError(f"Redis at {self.location} is version {found}; expected {oldest} or later")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def pairs(flat: Sequence[bytes] | None) -> dict[bytes, bytes]:
+    """A hash or a stream entry's fields, which Redis sends as a flat list."""
+    flat = flat or []
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def needed_memory_bytes(*, max_queue_bytes: int, workers: int, weights_bytes: int) -> int:
+    """The least maxmemory for a run: the stream twice over, and the weights for each fetching worker and two more."""
+    return 2 * max_queue_bytes + (workers + 2) * weights_bytes
+
+
+def check_maxmemory(url: str, needed_bytes: int) -> None:
+    """Check that Redis can hold the run and never throws anything away to make room.
+
+    Raises:
+        LinkError: maxmemory is too small, or the policy evicts; the message has the numbers.
+    """
+    server = RedisServer(url, timeout_s=5.0)
+    try:
+        memory = server.info("memory")
+    finally:
+        server.close()
+    maxmemory = int(memory["maxmemory"])
+    policy = memory["maxmemory_policy"]
+    if maxmemory == 0:  # no limit, so nothing is ever evicted
+        return
+    if maxmemory < needed_bytes:
+        raise LinkError(
+            f"Redis at {server.location} has maxmemory {maxmemory} bytes; this run needs {needed_bytes} "
+            "(2 x wire.max_queue_bytes + (workers + 2) x weights): raise maxmemory or lower wire.max_queue_bytes"
+        )
+    if policy != "noeviction":
+        raise LinkError(
+            f"Redis at {server.location} has maxmemory-policy {policy}, expected noeviction: it would throw chunks away"
+        )
+
+
+def _location(url: str) -> str:
+    """Host and port, or the socket's path: what may be shown of a URL that holds a password."""
+    try:
+        parts = urlsplit(url)
+        return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+    except ValueError as error:
+        raise LinkError(f"Redis URL: {error}; expected redis://[:password@]host:port[/db]") from error
+
+
+def _as_link_error(error: Exception, location: str) -> LinkError:
+    text = str(error)
+    if isinstance(error, _AUTH_ERRORS) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+        return LinkAuthError(f"Redis at {location} refused the password or user: {text} Check the URL's password.")
+    if isinstance(error, BusyLoadingError):
+        return LinkDownError(f"Redis at {location} is still loading its data; it is tried again")
+    if isinstance(error, ResponseError):
+        if "OOM command not allowed" in text:
+            return RedisFullError(f"Redis at {location} is full (maxmemory): {text}")
+        kind = LinkDownError if _PASSING_ANSWERS.search(text) else LinkError
+        return kind(f"Redis at {location} refused: {text}")
+    return LinkDownError(f"Redis at {location} does not answer: {text or type(error).__name__}")

@@ -1,0 +1,178 @@
+"""Registration, orders, heartbeats and reports on Redis: the desks of workers, processes and the controller."""
+
+# ruff: noqa: D102  (what each method promises is said once, in the protocols of wire.link)
+
+from __future__ import annotations
+
+import time
+
+from wire import redis_scripts as scripts
+from wire.errors import DecodeError, LinkError
+from wire.keys import GROUP, REPORTS_KEPT, RunKeys
+from wire.link import (
+    ControllerDesk,
+    Directive,
+    Heartbeat,
+    ProcessDesk,
+    Registration,
+    Report,
+    ReportSink,
+    WorkerDesk,
+)
+from wire.redis_client import RedisServer, pairs
+from wire.refusals import other_spec, run_not_open
+from wire.reports import decode_beat, decode_report, encode_beat, encode_report
+
+_SILENCE_S = 2.0  # after a report that did not get through, none is tried for so long
+_REPORTS_PER_READ = 512
+_MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
+
+
+class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
+    """What processes tell one another besides chunks and weights."""
+
+    def __init__(self, server: RedisServer, hasty: RedisServer, run: str) -> None:
+        self._server = server
+        self._hasty = hasty  # the same server with so little patience that a report never holds up a loop
+        self._run = run
+        self._keys = RunKeys(run)
+        self._silent_until_s = 0.0
+        self.reports_dropped = 0
+
+    # ---- WorkerDesk ----
+
+    def register(self, worker: int, spec_hash: str) -> Registration:
+        keys = self._keys
+        status, value = self._server.run(
+            scripts.REGISTER,
+            [keys.run, keys.incarnations, keys.workers, keys.heartbeats, keys.counters],
+            [worker, spec_hash, keys.incarnation_prefix, encode_beat({})],
+        )
+        if status == b"not_open":
+            raise run_not_open(self._run)
+        if status == b"other_spec":
+            raise other_spec(self._run, found=spec_hash, expected=value.decode())
+        return Registration(worker=worker, incarnation=int(value))
+
+    def directive(self) -> Directive:
+        keys = self._keys
+        version, wanted, stopping, lease = self._server.run(
+            scripts.DIRECTIVE, [keys.announced, keys.orders, keys.lease], []
+        )
+        return Directive(
+            version=int(version), wanted_workers=int(wanted), stopping=stopping == b"1", controller_alive=lease == 1
+        )
+
+    def heartbeat(self, registration: Registration, cumulative_steps: int, data: dict[str, float | int | str]) -> None:
+        self._server.run(
+            scripts.HEARTBEAT,
+            [self._keys.heartbeats, self._keys.incarnation(registration.incarnation)],
+            [f"worker/{registration.worker}", registration.incarnation, cumulative_steps, encode_beat(data)],
+        )
+
+    def farewell(self, registration: Registration, cumulative_steps: int) -> None:
+        keys = self._keys
+        self._server.run(
+            scripts.FAREWELL,
+            [keys.incarnation(registration.incarnation), keys.workers, keys.heartbeats, keys.counters],
+            [registration.incarnation, cumulative_steps],
+        )
+
+    # ---- ProcessDesk ----
+
+    def stopping(self) -> bool:
+        return bool(self._server.command("HGET", self._keys.orders, "stopping") == b"1")
+
+    def beat(self, process: str, data: dict[str, float | int | str]) -> None:
+        self._server.run(scripts.HEARTBEAT, [self._keys.heartbeats], [process, 0, 0, encode_beat(data)])
+
+    # ---- ControllerDesk ----
+
+    def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
+        keys = self._keys
+        old = self._server.run(
+            scripts.OPEN_RUN,
+            [keys.run, keys.limits, keys.orders, keys.chunks, keys.announced],
+            [GROUP, spec_hash, config_text, max_queued_steps, max_queue_bytes],
+        )
+        if old:
+            raise other_spec(self._run, found=spec_hash, expected=old.decode())
+
+    def run_config(self) -> str:
+        text: bytes = self._server.command("HGET", self._keys.run, "config_text") or b""
+        return text.decode()
+
+    def set_wanted_workers(self, n: int) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.orders], ["wanted_workers", n])
+
+    def wanted_workers(self) -> int:
+        return int(self._server.command("HGET", self._keys.orders, "wanted_workers") or 0)
+
+    def hold_lease(self, ttl_s: float) -> None:
+        self._server.run(scripts.HOLD_LEASE, [self._keys.lease], [max(1, int(1000 * ttl_s))])
+
+    def set_stopping(self, stopping: bool) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.orders], ["stopping", "1" if stopping else ""])
+
+    def heartbeats(self) -> list[Heartbeat]:
+        now_ms, flat = self._server.run(scripts.HEARTBEATS, [self._keys.heartbeats], [])
+        beats = sorted(pairs(flat).items())
+        return [_heartbeat(process.decode(), value, int(now_ms)) for process, value in beats]
+
+    def close_worker(self, worker: int) -> int:
+        keys = self._keys
+        lost = self._server.run(
+            scripts.CLOSE_WORKER, [keys.workers, keys.heartbeats, keys.counters], [worker, keys.incarnation_prefix]
+        )
+        return int(lost)
+
+    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            wait_s = min(deadline_s - time.monotonic(), _MAX_BLOCK_S, self._server.timeout_s / 2)
+            block: list[str | int] = (
+                ["BLOCK", int(1000 * wait_s)] if wait_s >= 0.001 else []
+            )  # BLOCK 0 would wait for ever
+            answer = self._server.command(
+                "XREAD", "COUNT", _REPORTS_PER_READ, *block, "STREAMS", self._keys.reports, after
+            )
+            entries = answer[0][1] if answer else []
+            if entries:
+                reports = [_report(pairs(flat).get(b"report", b"")) for _, flat in entries]
+                return entries[-1][0].decode(), reports
+            if time.monotonic() >= deadline_s:
+                return after, []
+
+    # ---- ReportSink ----
+
+    def report(self, process: str, kind: str, data: dict[str, object]) -> None:
+        payload = encode_report(Report(process=process, kind=kind, time_s=time.time(), data=data))
+        if time.monotonic() < self._silent_until_s:
+            self.reports_dropped += 1
+            return
+        try:
+            self._hasty.command("XADD", self._keys.reports, "MAXLEN", "~", REPORTS_KEPT, "*", "report", payload)
+        except LinkError:  # a report is worth no wait; the loops that need the link find out for themselves
+            self.reports_dropped += 1
+            self._silent_until_s = time.monotonic() + _SILENCE_S
+
+
+def _heartbeat(process: str, value: bytes, now_ms: int) -> Heartbeat:
+    time_ms, incarnation, cumulative_steps, data = value.split(b" ", 3)
+    return Heartbeat(
+        process=process,
+        incarnation=int(incarnation),
+        age_s=max(0.0, (now_ms - int(time_ms)) / 1000),
+        cumulative_steps=int(cumulative_steps),
+        data=decode_beat(data),
+    )
+
+
+def _report(payload: bytes) -> Report:
+    """One report that cannot be read must not keep the controller from the others: it becomes an event that says so."""
+    try:
+        return decode_report(payload)
+    except DecodeError as error:
+        return Report(
+            process="link", kind="event", time_s=time.time(), data={"event": "bad_report", "text": str(error)}
+        )
