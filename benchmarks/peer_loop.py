@@ -3,11 +3,12 @@
     python benchmarks/peer_loop.py --lstm-units 128 --slots 64 --threads 2         speed, as one JSON object
     python benchmarks/peer_loop.py --learn --slots 16 --learn-steps 200000         proof that it learns
 
-Written for the benchmark after cleanrl/ppo_atari_lstm.py: an encoder, `nn.LSTM` called row by row with the state zeroed where
-a game begins, one code path for acting and training, minibatches made of whole environments, Adam and a global-norm
-clip. It plays gymnasium's own vectorised CartPole with both velocities hidden. A slow peer would make our ratio worth
-nothing, so nothing here is left slow on purpose: acting builds no graph, no Python loop runs over environments, arrays
-are shared between numpy and torch, Adam is fused, and one gradient step per rollout is the fewest that one pass allows.
+Written for the benchmark after cleanrl/ppo_atari_lstm.py: an encoder, `nn.LSTM` called row by row with the state
+zeroed where a game begins, one code path for acting and training, minibatches made of whole environments, Adam and a
+global-norm clip. It plays gymnasium's own vectorised CartPole with both velocities hidden. A slow peer would make our
+ratio worth nothing, so nothing here is left slow on purpose: acting builds no graph, no Python loop runs over
+environments, arrays are shared between numpy and torch, Adam is fused, and one gradient step per rollout is the fewest
+that one pass allows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import tyro
+from arguments import from_command_line
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class Args:
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 runs acting and training under autocast."""
     onednn: bool = True
-    """Let nn.LSTM take oneDNN's kernel; which is faster depends on size, slots and threads."""
+    """Let torch take oneDNN's kernel; which is faster depends on size, slots and threads."""
     seconds: float = 5.0
     """How long the speed is measured, in whole rollouts."""
     warmup_s: float = 2.0
@@ -200,9 +201,8 @@ class PeerLoop:
         """One rollout and one pass over it; returns the valid steps that were trained."""
         self.rollout.roll_over()
         initial_state = (self.state[0].clone(), self.state[1].clone())
-        with self._autocast():
-            self._play()
-            self._learn(initial_state)
+        self._play()
+        self._learn(initial_state)
         return int(self.rollout.valid[:-1].sum())
 
     def _autocast(self) -> torch.autocast:
@@ -211,7 +211,7 @@ class PeerLoop:
     def _play(self) -> None:
         rollout, rows = self.rollout, self.args.rollout_steps
         state = self.state
-        with torch.inference_mode():
+        with torch.inference_mode(), self._autocast():
             for t in range(rows):
                 log_probs, value, state = self._act(t, state)
                 action = torch.multinomial(log_probs.exp(), 1)
@@ -263,7 +263,8 @@ class PeerLoop:
             torch.from_numpy(array)[:, columns]
             for array in (rollout.obs[:-1], rollout.first[:-1], rollout.valid[:-1], rollout.action, rollout.log_prob)
         )
-        log_probs, value, _ = self.agent(obs, state, first)
+        with self._autocast():  # its own: autocast must not reuse the casts made while acting, which have no gradient
+            log_probs, value, _ = self.agent(obs, state, first)
         log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         ratio = (log_prob - old).exp()
         surrogate = torch.min(ratio * advantage, ratio.clamp(1 - args.clip, 1 + args.clip) * advantage)
@@ -272,7 +273,7 @@ class PeerLoop:
         per_row = args.value_coefficient * value_loss - surrogate - args.entropy_coefficient * entropy
         loss = (per_row * valid).sum() / valid.sum()
         self.adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.agent.parameters(), args.max_gradient_norm)
         self.adam.step()
 
@@ -309,7 +310,7 @@ def learn(loop: PeerLoop) -> dict[str, Any]:
 
 def main(args: Args) -> None:
     torch.set_num_threads(args.threads)
-    torch.backends.mkldnn.set_flags(_enabled=args.onednn)
+    torch.backends.mkldnn.set_flags(_enabled=args.onednn)  # type: ignore[no-untyped-call]
     loop = PeerLoop(args)
     result = learn(loop) if args.learn else measure(loop)
     parameters = sum(p.numel() for p in loop.agent.parameters())
@@ -317,4 +318,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    main(from_command_line(Args, __doc__))

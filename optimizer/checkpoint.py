@@ -59,12 +59,13 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, snapshot: Mapping[str, T
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     text = json.dumps({**asdict(info), "sha256": digests}, indent=1)
     try:
-        temporary.mkdir(parents=True, exist_ok=True)
-        for name, data in {**files, INFO: text.encode()}.items():
-            write_durably(temporary / name, data)
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.replace(final)
+        if not _holds(final, text):  # it must not be away for a moment, so what is there already is not written again
+            temporary.mkdir(parents=True, exist_ok=True)
+            for name, data in {**files, INFO: text.encode()}.items():
+                write_durably(temporary / name, data)
+            if final.exists():
+                shutil.rmtree(final)  # of an earlier training in the same folder
+            temporary.replace(final)
         write_durably(folder / ".latest", final.name.encode())
         (folder / ".latest").replace(folder / "latest")
     except OSError as error:
@@ -84,7 +85,18 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _holds(folder: Path, text: str) -> bool:
+    """Whether this very checkpoint is there; the description's hashes speak for the tensors."""
+    try:
+        return (folder / INFO).read_text() == text
+    except (OSError, ValueError):
+        return False
+
+
 def _thin_out(folder: Path, keep: int) -> None:
+    """Delete old checkpoints, and what processes that were killed left half written."""
+    for path in folder.glob(".writing-*"):
+        shutil.rmtree(path, ignore_errors=True)
     names = sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
     for path in names[: -max(keep, 1)]:
         shutil.rmtree(path, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 import torch
@@ -41,6 +41,7 @@ class BatchGatherer:
     ) -> None:
         self.source, self.spec, self.run, self.batch_steps = source, spec, run, batch_steps
         self.device, self.timer = device, timer
+        self.undecoded: deque[Delivery] = deque()  # not empty between two calls only if the link failed in between
         self.held: list[tuple[Delivery, TrajectoryChunk]] = []
         self.held_steps = 0
         self.open_ids: set[str] = set()
@@ -50,14 +51,15 @@ class BatchGatherer:
     def gather(self, timeout_s: float) -> Batch | None:
         """A batch, or None if it is not full within `timeout_s`; what came so far is kept for the next call."""
         if not self.reclaimed:
-            self._decode(self.source.reclaim())
+            self.undecoded.extend(self.source.reclaim())
             self.reclaimed = True
+        self._decode()
         deadline = time.monotonic() + timeout_s
         while self.held_steps < self.batch_steps:
             with self.timer.phase("wait"):
                 left_s = max(0.0, deadline - time.monotonic())
-                deliveries = self.source.pop(self.batch_steps - self.held_steps, min(POP_S, left_s))
-            self._decode(deliveries)
+                self.undecoded.extend(self.source.pop(self.batch_steps - self.held_steps, min(POP_S, left_s)))
+            self._decode()
             if self.held_steps < self.batch_steps and time.monotonic() >= deadline:
                 return None
         return self._collate()
@@ -72,25 +74,30 @@ class BatchGatherer:
         with self.timer.phase("collate"):
             return collate([d for d, _ in batch], [c for _, c in batch], self.device)
 
-    def _decode(self, deliveries: list[Delivery]) -> None:
+    def _decode(self) -> None:
+        """Take in what was delivered; a delivery at which the link fails, and all behind it, wait for the next call."""
         with self.timer.phase("decode"):
-            for delivery in deliveries:
-                if delivery.id in self.open_ids:
-                    continue
-                if delivery.id in self.settled:
-                    self.source.settle([self.settled[delivery.id]])
-                    continue
-                self.open_ids.add(delivery.id)
-                try:
-                    chunk = decode_chunk(delivery.payload, self.spec, run=self.run)
-                    if chunk.steps != delivery.steps:
-                        raise DecodeError(f"chunk holds {chunk.steps} steps, its entry was counted as {delivery.steps}")
-                except DecodeError as error:
-                    self.source.reject(delivery, str(error))
-                    self.remember([Settlement(id=delivery.id, rejected=delivery.steps)])
-                    continue
-                self.held.append((delivery, chunk))
-                self.held_steps += chunk.steps
+            while self.undecoded:
+                self._take_in(self.undecoded[0])
+                self.undecoded.popleft()
+
+    def _take_in(self, delivery: Delivery) -> None:
+        if delivery.id in self.open_ids:
+            return
+        if delivery.id in self.settled:
+            self.source.settle([self.settled[delivery.id]])
+            return
+        try:
+            chunk = decode_chunk(delivery.payload, self.spec, run=self.run)
+            if chunk.steps != delivery.steps:
+                raise DecodeError(f"chunk holds {chunk.steps} steps, its entry was counted as {delivery.steps}")
+        except DecodeError as error:
+            self.source.reject(delivery, str(error))
+            self.remember([Settlement(id=delivery.id, rejected=delivery.steps)])
+            return
+        self.open_ids.add(delivery.id)
+        self.held.append((delivery, chunk))
+        self.held_steps += chunk.steps
 
     def remember(self, settlements: Sequence[Settlement]) -> None:
         """These deliveries are settled."""

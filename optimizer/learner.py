@@ -14,9 +14,8 @@ from optimizer.advantages import gae, team_spirit
 from optimizer.batch import Batch, Freshness, Windows, cut_windows, judge_freshness
 from optimizer.config import OptimizerConfig, PPOConfig
 from optimizer.gradient_clip import ElementwiseClip
-from optimizer.ppo import Loss, explained_variance, ppo_loss
+from optimizer.ppo import Loss, explained_variance, masked_mean, ppo_loss
 from optimizer.schedules import discount, ramp
-from wire.chunk import Array
 
 
 class NonFiniteUpdateError(Exception):
@@ -53,7 +52,7 @@ class Learner:
     @torch.no_grad()
     def warm_up(self, batch: Batch) -> None:
         """Feed the normalisers and take no gradient step."""
-        self._update_statistics(batch, self._targets(batch, agent_steps=0)[1])
+        self._update_statistics(batch, self._targets(batch, agent_steps=0)[1], batch.valid)
 
     def update(self, batch: Batch, *, version: int, agent_steps: int) -> Update:
         """Optimise on one batch; normalisers move once, after the last gradient step.
@@ -66,12 +65,13 @@ class Learner:
         if len(columns) == 0:
             return Update(freshness, {}, 0)
         advantage, returns = self._targets(batch, agent_steps)
-        windows = self._windows(batch, freshness.fresh, advantage, returns)
+        counts = self._rows_that_count(batch, freshness)
+        windows = self._windows(batch, counts, advantage, returns)
         for group in self.adam.param_groups:
             group["lr"] = ramp(self.ppo.learning_rate, agent_steps)
         entropy_coefficient = ramp(self.ppo.entropy_coefficient, agent_steps)
         history = self._optimise(windows, columns, entropy_coefficient)
-        self._update_statistics(batch, returns)
+        self._update_statistics(batch, returns, counts)
         stats = {name: sum(s[name] for s in history) / len(history) for name in history[0]}
         mask = windows.rows["value_mask"]
         variance = explained_variance(windows.rows["old_value"], windows.rows["target"], mask)
@@ -93,16 +93,19 @@ class Learner:
         )
         return advantage, advantage + batch.value[:-1]
 
-    def _windows(self, batch: Batch, fresh: Array, advantage: Tensor, returns: Tensor) -> Windows:
+    def _rows_that_count(self, batch: Batch, freshness: Freshness) -> Tensor:
+        """[T, B, A] bool: valid, and of a fresh window. No other row reaches the loss or the statistics."""
+        fresh_rows = torch.from_numpy(np.repeat(freshness.fresh, self.bptt_steps, axis=0))
+        return batch.valid & fresh_rows.to(batch.valid.device).unsqueeze(-1)
+
+    def _windows(self, batch: Batch, counts: Tensor, advantage: Tensor, returns: Tensor) -> Windows:
         """Windows with their masks; advantages are normalised over the rows of the policy loss."""
-        rows_fresh = torch.from_numpy(np.repeat(fresh, self.bptt_steps, axis=0)).to(advantage.device)
-        value_mask = (batch.valid & rows_fresh.unsqueeze(-1)).to(torch.float32)
+        value_mask = counts.to(torch.float32)
         policy_mask = value_mask * batch.acting
         if self.ppo.normalize_advantages:
-            count = policy_mask.sum().clamp(min=1.0)
-            centered = advantage - (advantage * policy_mask).sum() / count
-            deviation = ((centered.square() * policy_mask).sum() / count).sqrt()
-            advantage = centered / (deviation + 1e-8)
+            mean = masked_mean(advantage, policy_mask)
+            centered = (advantage - mean) * policy_mask
+            advantage = centered / (masked_mean(centered.square(), policy_mask).sqrt() + 1e-8)
         normalize = self.policy.returns.normalize
         rows = {
             "advantage": advantage,
@@ -172,10 +175,10 @@ class Learner:
         elif self.ppo.gradient_clip == "global_norm":
             torch._foreach_mul_(gradients, (self.ppo.max_gradient_norm / (norm + 1e-6)).clamp(max=1.0))
 
-    def _update_statistics(self, batch: Batch, returns: Tensor) -> None:
+    def _update_statistics(self, batch: Batch, returns: Tensor, counts: Tensor) -> None:
         if self.config.normalize_observations:
-            self.policy.update_input_statistics(batch.observation, batch.valid)
-        self.policy.returns.update(returns[batch.valid], decay=self.config.value_decay, value_head=self.policy.value)
+            self.policy.update_input_statistics(batch.observation, counts)
+        self.policy.returns.update(returns[counts], decay=self.config.value_decay, value_head=self.policy.value)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Copies of Adam's and the clip's moments, the RNG's state, and (as "policy.*") every weight and buffer."""

@@ -54,7 +54,11 @@ def ppo_loss(
         value_coefficient: weight of the value loss.
         entropy_coefficient: weight of the entropy bonus.
     """
-    log_ratio = (log_prob - old_log_prob) * policy_mask
+    # Rows that do not count are cut off first: 0 x infinity would be NaN, in the loss or in its gradient.
+    acted, counted = policy_mask > 0, value_mask > 0
+    log_ratio = torch.where(acted, log_prob - old_log_prob, 0.0)
+    advantage, entropy = (torch.where(acted, x, 0.0) for x in (advantage, entropy))
+    value, old_value, target = (torch.where(counted, x, 0.0) for x in (value, old_value, target))
     ratio = log_ratio.exp()
     surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
     policy_loss = -masked_mean(surrogate, policy_mask)
@@ -79,6 +83,7 @@ def ppo_loss(
 
 def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """1 - Var(target - value) / Var(target) over the rows that count; NaN-free: 0 where the target does not vary."""
+    value, target = (torch.where(mask > 0, x, 0.0) for x in (value, target))
     residual = target - value
     variance = masked_mean((target - masked_mean(target, mask)).square(), mask)
     unexplained = masked_mean((residual - masked_mean(residual, mask)).square(), mask)

@@ -169,7 +169,9 @@ class Optimizer:
         self.bad_batches += 1
         path = self.folder / "logs" / f"bad_batch_{self.version:06d}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"reward": batch.reward, "value": batch.value, **batch.observation, **batch.log_prob, **batch.action}
+        arrays = {"reward": batch.reward, "value": batch.value}
+        for group in ("observation", "action", "log_prob"):
+            arrays |= {f"{group}/{name}": tensor for name, tensor in getattr(batch, group).items()}
         np.savez_compressed(path, **{name: x.cpu().numpy() for name, x in arrays.items()})  # type: ignore[arg-type]
         self.link.report(PROCESS, "event", {"event": "bad_batch", "message": f"{error}; kept as {path}"})
         if self.bad_batches >= MAX_BAD_BATCHES:

@@ -1,14 +1,15 @@
-"""Specs and chunks with random contents, for every test that needs something to send."""
+"""Specs, chunks, parcels and weights, for every test that needs something to send."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 
 from wire.chunk import MIRROR, Array, ArraySpec, ChunkSpec, TrajectoryChunk
 from wire.codec import encode_chunk
-from wire.link import Parcel, Registration
+from wire.link import EncodedWeights, Parcel, Registration
 
 RUN = "test-run"
 
@@ -75,9 +76,14 @@ def make_chunk(
 
 
 def make_parcel(
-    registration: Registration, sequence: int, *, steps: int = 16, cumulative_steps: int | None = None, n_bytes: int = 10
+    registration: Registration,
+    sequence: int,
+    *,
+    steps: int = 16,
+    cumulative_steps: int | None = None,
+    n_bytes: int = 10,
 ) -> Parcel:
-    """A parcel for tests of the links, which never look into a payload; without gaps if all parcels have these steps."""
+    """A parcel for tests of links, which never look into a payload; no gaps if all parcels have these steps."""
     return Parcel(
         worker=registration.worker,
         incarnation=registration.incarnation,
@@ -97,6 +103,23 @@ def parcel_of(chunk: TrajectoryChunk, spec: ChunkSpec, *, compress: bool = False
         cumulative_steps=chunk.cumulative_steps,
         steps=chunk.steps,
         payload=encode_chunk(chunk, spec, compress=compress),
+    )
+
+
+def make_weights(
+    version: int,
+    payload: bytes = b"some safetensors bytes",
+    *,
+    agent_steps: int = 0,
+    spec_hash: str = "0123456789abcdef",
+) -> EncodedWeights:
+    """Weights under their right hash, for tests of links, which never look into a payload."""
+    return EncodedWeights(
+        version=version,
+        agent_steps=agent_steps,
+        spec_hash=spec_hash,
+        sha256=hashlib.sha256(payload).hexdigest(),
+        payload=payload,
     )
 
 

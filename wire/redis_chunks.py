@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from wire import redis_scripts as scripts
@@ -20,29 +20,24 @@ from wire.refusals import check_parcels, closed_incarnation, run_not_open, unbal
 _MAX_READ_CHUNKS = 64  # entries that one read asks for
 _MAX_READ_BYTES = 8 * 2**20  # about as much as one read should bring
 _MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
-_SETTLED_KEPT = 16_384  # ids remembered, to know one that Redis delivers again after it lost its last second
 
 
 class RedisChunks(ChunkSink, ChunkSource):
     """Push from a worker, pop and settle from the optimizer. Threads may share it; `pop` runs one at a time.
 
-    The source keeps a ledger of what was delivered to it, since Redis may forget a second of its past when it is
-    killed: an id that comes again while it is open is not returned twice, and one that comes again after it was
-    settled is settled again and not returned.
+    An id may be popped twice: after a read whose answer was lost, and after Redis was killed and forgot its last
+    second. The optimizer knows the ids that it holds and those that it settled.
     """
 
     def __init__(self, server: RedisServer, run: str) -> None:
         self._server = server
         self._run = run
         self._keys = RunKeys(run)
-        self._popping = threading.Lock()  # guards the next four
+        self._popping = threading.Lock()  # guards what follows
         self._leftovers: deque[Delivery] = deque()  # read, but not yet returned by pop
         self._answer_lost = False  # a read may have been answered without our hearing it
         self._last_steps = 1  # of the last chunk read: how many to ask for
         self._last_bytes = 1
-        self._ledger = threading.Lock()  # guards the next two
-        self._open: set[str] = set()
-        self._settled: OrderedDict[str, Settlement] = OrderedDict()
 
     # ---- ChunkSink ----
 
@@ -79,16 +74,14 @@ class RedisChunks(ChunkSink, ChunkSource):
     def reclaim(self) -> list[Delivery]:
         with self._popping:
             self._leftovers.clear()
-            with self._ledger:
-                self._open.clear()
-            found = self._admit(self._pending())
+            found = self._pending()
             self._answer_lost = False
             return found
 
     def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
         with self._popping:
             if self._answer_lost:
-                self._leftovers.extendleft(reversed(self._admit(self._pending())))
+                self._leftovers = deque(self._pending())  # what we never saw, what was left over, what is still open
                 self._answer_lost = False
             deadline_s = time.monotonic() + timeout_s
             taken: list[Delivery] = []
@@ -101,7 +94,7 @@ class RedisChunks(ChunkSink, ChunkSource):
                     return taken
                 wait_s = 0.0 if taken else deadline_s - time.monotonic()
                 entries = self._read_new(max_steps - steps, wait_s)
-                self._leftovers.extend(self._admit(entries))
+                self._leftovers.extend(entries)
                 if not entries and (taken or time.monotonic() >= deadline_s):
                     return taken
 
@@ -114,7 +107,6 @@ class RedisChunks(ChunkSink, ChunkSource):
         if answer[0] == b"unbalanced":
             entry_id = answer[1].decode()
             raise unbalanced_settlement(next(s for s in settlements if s.id == entry_id), answer[2])
-        self._close_in_ledger(settlements)
         return _counters(answer)
 
     def reject(self, delivery: Delivery, reason: str) -> Counters:
@@ -125,7 +117,6 @@ class RedisChunks(ChunkSink, ChunkSource):
             [keys.chunks, keys.sizes, keys.counters, keys.rejects],
             [GROUP, delivery.id, REJECTS_KEPT, reason[:1000], len(payload), payload[:REJECT_BYTES_KEPT]],
         )
-        self._close_in_ledger([Settlement(id=delivery.id, rejected=delivery.steps)])
         return _counters(answer)
 
     def mark_undone(self, steps: int) -> None:
@@ -133,29 +124,6 @@ class RedisChunks(ChunkSink, ChunkSource):
 
     def counters(self) -> Counters:
         return _counters(self._server.run(scripts.COUNTERS, [self._keys.counters, self._keys.chunks], []))
-
-    def _close_in_ledger(self, settlements: Iterable[Settlement]) -> None:
-        with self._ledger:
-            for settlement in settlements:
-                self._open.discard(settlement.id)
-                self._settled[settlement.id] = settlement
-            while len(self._settled) > _SETTLED_KEPT:
-                self._settled.popitem(last=False)
-
-    def _admit(self, entries: Sequence[Delivery]) -> list[Delivery]:
-        """Enter what was read in the ledger; returns what is really new to this process."""
-        new: list[Delivery] = []
-        settled_before: list[Settlement] = []
-        with self._ledger:
-            for delivery in entries:
-                if delivery.id in self._settled:
-                    settled_before.append(self._settled[delivery.id])
-                elif delivery.id not in self._open:
-                    self._open.add(delivery.id)
-                    new.append(delivery)
-        if settled_before:
-            self.settle(settled_before)
-        return new
 
     def _read_new(self, max_steps: int, wait_s: float) -> list[Delivery]:
         """Read undelivered entries, about `max_steps` of them; what is too many waits in `_leftovers`."""

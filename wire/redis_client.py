@@ -19,10 +19,13 @@ from redis.exceptions import (
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterDownError,
     NoPermissionError,
     NoScriptError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
@@ -34,7 +37,10 @@ OLDEST_VERSION = (6, 2)
 _T = TypeVar("_T")
 _AUTH_ERRORS = (AuthenticationError, AuthorizationError, NoPermissionError, AuthenticationWrongNumberOfArgsError)
 #: Answers of a server that is there but cannot serve now: full disk, a replica after a failover, a script that runs on.
-_PASSING_ANSWERS = re.compile(r"\b(MISCONF|READONLY|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN)\b")
+#: redis-py makes exceptions of some and cuts off the word; inside a script's error, Redis 6.2 leaves it in the text.
+_PASSING_ERRORS = (ReadOnlyError, ClusterDownError, TryAgainError)
+_PASSING_WORDS = re.compile(r"\b(MISCONF|READONLY|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN)\b")
+_FULL = "command not allowed when used memory > 'maxmemory'"
 
 
 class RedisFullError(LinkDownError):
@@ -172,8 +178,9 @@ def _as_link_error(error: Exception, location: str) -> LinkError:
     if isinstance(error, BusyLoadingError):
         return LinkDownError(f"Redis at {location} is still loading its data; it is tried again")
     if isinstance(error, ResponseError):
-        if "OOM command not allowed" in text:
+        if _FULL in text:
             return RedisFullError(f"Redis at {location} is full (maxmemory): {text}")
-        kind = LinkDownError if _PASSING_ANSWERS.search(text) else LinkError
+        passing = isinstance(error, _PASSING_ERRORS) or _PASSING_WORDS.search(text)
+        kind = LinkDownError if passing else LinkError
         return kind(f"Redis at {location} refused: {text}")
     return LinkDownError(f"Redis at {location} does not answer: {text or type(error).__name__}")

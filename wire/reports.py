@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any, cast
 
@@ -106,14 +107,15 @@ class PhaseTimer:
             ...
         timer.drain()  # {"play": 0.81, "other": 0.02}
 
-    A phase inside a phase takes its time from the outer one, so the phases always add up to the wall time. About 1 us
-    per phase; not for use by several threads.
+    A phase inside a phase takes its time from the outer one, so the phases always add up to the wall time. One thread
+    is timed; any may drain. About 1 us per phase.
     """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._open = [OTHER]  # the phases that are open, the innermost last
         self._since_s = time.perf_counter()
+        self._lock = threading.Lock()
 
     def phase(self, name: str) -> _Phase:
         """A context manager that attributes its body's time to `name`."""
@@ -121,20 +123,23 @@ class PhaseTimer:
 
     def drain(self) -> dict[str, float]:
         """Seconds per phase since the last drain; a phase that is still open goes on with what follows."""
-        self._charge()
-        drained = {OTHER: 0.0} | self._seconds
-        self._seconds = {}
+        with self._lock:
+            self._charge()
+            drained = {OTHER: 0.0} | self._seconds
+            self._seconds = {}
         return drained
 
     def enter(self, name: str) -> None:
         """Begin a phase; `phase` does it for you."""
-        self._charge()
-        self._open.append(name)
+        with self._lock:
+            self._charge()
+            self._open.append(name)
 
     def leave(self) -> None:
         """End the innermost phase."""
-        self._charge()
-        self._open.pop()
+        with self._lock:
+            self._charge()
+            self._open.pop()
 
     def _charge(self) -> None:
         now_s = time.perf_counter()

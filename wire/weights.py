@@ -32,19 +32,6 @@ _HEADER: tuple[tuple[str, type], ...] = (
 )
 
 
-def encode_weights(payload: bytes, *, version: int, agent_steps: int, spec_hash: str) -> EncodedWeights:
-    """Give safetensors bytes the header under which they travel."""
-    if version < 1:
-        raise ValueError(f"weights have version {version}; the first version of a run is 1")
-    return EncodedWeights(
-        version=version,
-        agent_steps=agent_steps,
-        spec_hash=spec_hash,
-        sha256=hashlib.sha256(payload).hexdigest(),
-        payload=payload,
-    )
-
-
 def pack_weights(weights: EncodedWeights) -> bytes:
     """Header and payload as one value.
 

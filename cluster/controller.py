@@ -1,0 +1,213 @@
+"""Drives one run: keeps optimizer, workers and Redis alive, has their reports recorded, and ends it all in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from cluster.crew import Crew
+from cluster.failure import DONE, FAILED, USAGE, RunFailedError, UsageError
+from cluster.recorder import Recorder, ReportDesk
+from wire.errors import LinkDownError
+from wire.link import ControllerDesk
+
+ROUND_S = 0.25
+RECONCILE_S = 1.0
+LEASE_S = 60.0
+DRAIN_S = 20.0
+DRAIN_ALONE_S = 1.5  # without an optimizer nobody makes room: long enough for workers that need none
+CHECKPOINT_S = 120.0
+LINK_PATIENCE_S = 60.0
+QUICK_DEATH_S = 30.0
+MAX_QUICK_DEATHS = 3
+
+
+class RunDesk(ControllerDesk, ReportDesk, Protocol):
+    """What the controller needs of a link."""
+
+    def beat(self, process: str, data: dict[str, float | int | str]) -> None:
+        """See `wire.link.ProcessDesk`."""
+        ...
+
+
+class OptimizerHost(Protocol):
+    """The optimizer's process, wherever it runs."""
+
+    def start(self) -> None:
+        """Start it; it goes on from the newest checkpoint where there is one."""
+        ...
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it runs."""
+        ...
+
+    def last_words(self) -> str:
+        """The last thing that the process said, in one line."""
+        ...
+
+    def stop(self, grace_s: float) -> int:
+        """Have it leave with a checkpoint, kill it after `grace_s`; returns its exit status."""
+        ...
+
+
+class RedisHost(Protocol):
+    """The Redis server of an embedded run."""
+
+    def ensure(self) -> bool:
+        """Start it again if it died; True if it had to.
+
+        Raises:
+            RunFailedError: it does not stay alive.
+        """
+        ...
+
+
+class Controller:
+    """One run's controller; `run` returns why the run ended, `wind_down` ends its processes."""
+
+    def __init__(
+        self,
+        *,
+        link: RunDesk,
+        crew: Crew,
+        optimizer: OptimizerHost,
+        recorder: Recorder,
+        redis: RedisHost | None,
+        interrupted: threading.Event,
+        describe: dict[str, float | int | str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`describe` goes into the controller's heartbeat, for `quintet status` and `scale`."""
+        self.link, self.crew, self.optimizer, self.recorder, self.redis = link, crew, optimizer, recorder, redis
+        self.interrupted, self.describe, self._clock = interrupted, describe, clock
+        self._reconciled_s = self._link_up_s = float("-inf")
+        self._optimizer_started_s = clock()
+        self._optimizer_quick_deaths = 0
+        self._optimizer_next_start_s: float | None = None  # set while it is to be started again
+        self._wanted = 0
+
+    def run(self) -> str:
+        """Go on until the run is at its end; returns why.
+
+        consumes: reports, heartbeats, the wish of `quintet scale`, exits of processes.
+        waits for: a quarter of a second.
+        unblocked by: that, or Ctrl-C.
+        produces: workers, restarts, the lease, the run's files, the board.
+
+        Raises:
+            RunFailedError: a process died too often, or Redis is away for too long.
+            UsageError: a process cannot work with this configuration.
+        """
+        self._link_up_s = self._clock()
+        while True:
+            if self.interrupted.is_set():
+                return "interrupted"
+            reason = self.round()
+            if reason is not None:
+                return reason
+            self.interrupted.wait(ROUND_S)
+
+    def round(self) -> str | None:
+        """One round; why the run is at its end, if it is."""
+        if self.redis is not None and self.redis.ensure():
+            self.recorder.note("restarted", process="redis", text="it had died; its append-only file keeps the stream")
+        reason = self._watch_optimizer()
+        if reason is not None:
+            return reason
+        try:
+            if self._clock() - self._reconciled_s >= RECONCILE_S:
+                self._reconcile()
+            self.recorder.tick(wanted=self._wanted, live=self.crew.live)
+            self._link_up_s = self._clock()
+        except LinkDownError as error:
+            away_s = self._clock() - self._link_up_s
+            if away_s > LINK_PATIENCE_S:
+                raise RunFailedError(f"Redis has been away for {away_s:.0f} s: {error}") from error
+            self.recorder.show()
+        return self.recorder.finished()
+
+    def wind_down(self, reason: str) -> None:
+        """End the run's processes: workers finish their windows while the optimizer takes them, then it checkpoints.
+
+        When the optimizer has left already, nobody makes room any more and the workers are told that the run stops.
+        """
+        try:
+            self.recorder.show("workers finish their windows")
+            if self.optimizer.poll() is None:
+                self.link.set_wanted_workers(0)
+                self._drain_workers(DRAIN_S)
+            else:
+                self.link.set_stopping(True)
+                self._drain_workers(DRAIN_ALONE_S)
+            self.recorder.show("saving the last checkpoint")
+            self.link.set_stopping(True)
+        except LinkDownError:
+            self.recorder.note("note", text="Redis is away: leaving without it")
+        status = self.optimizer.stop(CHECKPOINT_S)
+        self._last_look()
+        if status not in (DONE, None):
+            raise RunFailedError(f"the optimizer: {self.optimizer.last_words()}")
+        self.recorder.note("stopped", text=reason)
+
+    def _reconcile(self) -> None:
+        """Hold the lease, and bring wanted and live workers together."""
+        self._reconciled_s = self._clock()
+        self.link.hold_lease(LEASE_S)
+        self.link.beat("controller", self.describe)
+        wanted = self.link.wanted_workers()
+        if wanted != self._wanted:
+            if self._wanted:
+                self.recorder.note("scaled", text=f"{self._wanted} -> {wanted} workers")
+            self._wanted = wanted
+        self.crew.reconcile(wanted)
+
+    def _watch_optimizer(self) -> str | None:
+        """Start it again when it died; "budget" when it had trained as much as was asked."""
+        if self._optimizer_next_start_s is not None:
+            if self._clock() >= self._optimizer_next_start_s:
+                self._optimizer_next_start_s = None
+                self._optimizer_started_s = self._clock()
+                self.optimizer.start()
+                self.recorder.note("restarted", process="optimizer")
+            return None
+        status = self.optimizer.poll()
+        if status is None:
+            return None
+        if status == DONE:
+            return "budget"
+        if status == USAGE:
+            raise UsageError(self.optimizer.last_words())
+        if status == FAILED:
+            raise RunFailedError(self.optimizer.last_words())
+        self._optimizer_died(status)
+        return None
+
+    def _optimizer_died(self, status: int) -> None:
+        lived_s = self._clock() - self._optimizer_started_s
+        self._optimizer_quick_deaths = self._optimizer_quick_deaths + 1 if lived_s < QUICK_DEATH_S else 0
+        how = f"signal {-status}" if status < 0 else self.optimizer.last_words()
+        self.recorder.note("optimizer died", process="optimizer", text=how)
+        if self._optimizer_quick_deaths >= MAX_QUICK_DEATHS:
+            times = self._optimizer_quick_deaths
+            raise RunFailedError(f"the optimizer died {times} times in a row, last of this: {how}")
+        self._optimizer_next_start_s = self._clock() + 0.5 * self._optimizer_quick_deaths
+
+    def _drain_workers(self, patience_s: float) -> None:
+        """Wait until the workers have left by themselves; end those that do not."""
+        deadline = self._clock() + patience_s
+        while self.crew.live and self._clock() < deadline:
+            self.link.hold_lease(LEASE_S)
+            self.crew.reconcile(0)
+            self.recorder.tick(wanted=0, live=self.crew.live)
+            time.sleep(0.02)
+        self.crew.kill_all()
+
+    def _last_look(self) -> None:
+        """Take in the reports that came while processes left."""
+        try:
+            while self.recorder.tick(wanted=self._wanted, live=self.crew.live):
+                pass
+        except LinkDownError:
+            self.recorder.note("note", text="Redis is away: the last reports are missing")

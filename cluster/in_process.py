@@ -1,0 +1,104 @@
+"""`--in-process`: a whole run in one thread over a memory link, for tests and for a debugger. Same files and board."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.board import Board
+from cluster.failure import RunFailedError, UsageError
+from cluster.interrupts import Interrupts
+from cluster.optimizer_process import CHECKPOINT_FAILED, PASSIVE_WAIT
+from cluster.recorder import Recorder
+from cluster.run_folder import RunFolder
+from cluster.start_up import check_game, open_link
+from control.config import RunConfig, dump_config
+from control.summary import Summary
+from wire.memory_link import MemoryLink
+
+if TYPE_CHECKING:
+    from optimizer.service import Optimizer
+    from rollout_workers.worker import Worker
+
+LEASE_S = 3600.0  # a debugger may sit on a breakpoint
+TICK_S = 0.25
+
+
+def train_in_process(
+    config: RunConfig, folder: RunFolder, board: Board, started_s: float, *, start_from: Path | None
+) -> tuple[str, Summary]:
+    """Play and learn in turn until the run is at its end; why it ended, and the summary.
+
+    Raises:
+        UsageError: more than one worker is wanted.
+    """
+    if config.rollout.workers != 1:
+        raise UsageError(f"--in-process has one worker, the configuration wants {config.rollout.workers}: --workers 1")
+    board.say(f"run {folder.run}: {config.game}; its files are in {folder.path}/; Ctrl-C saves and stops it")
+    spec, notes = check_game(config)
+    for note in notes:
+        board.say(f"note: {note}")
+    link = MemoryLink(folder.run)
+    open_link(link, config, spec)
+    folder.config.write_text(dump_config(config))
+    recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
+    recorder.note("started", text="in one process")
+    with ExitStack() as stack, recorder.failing():
+        interrupts = stack.enter_context(Interrupts())
+        optimizer = _optimizer(config, folder, link, start_from)
+        worker = _worker(config, folder, link, stack)
+        interrupts.defer()
+        reason = _play_and_learn(config, link, worker, optimizer, recorder, interrupts)
+        link.set_stopping(True)
+        worker.run()  # which finds that it is to leave, and does
+        optimizer.run()
+        if optimizer.checkpoint_failed:
+            raise RunFailedError(CHECKPOINT_FAILED)
+    while recorder.tick(wanted=0, live=0):
+        pass
+    recorder.note("stopped", text=reason)
+    recorder.show("ending")
+    return reason, recorder.close()
+
+
+def _play_and_learn(
+    config: RunConfig,
+    link: MemoryLink,
+    worker: Worker,
+    optimizer: Optimizer,
+    recorder: Recorder,
+    interrupts: Interrupts,
+) -> str:
+    """Windows and updates in turn; why the run is at its end."""
+    next_tick_s = 0.0
+    while True:
+        worker.step_in_process()
+        optimizer.step(timeout_s=0.0)
+        if interrupts.requested.is_set():
+            return "interrupted"
+        if config.agent_steps is not None and optimizer.agent_steps >= config.agent_steps:
+            return "budget"
+        if time.monotonic() >= next_tick_s:
+            link.hold_lease(LEASE_S)
+            recorder.tick(wanted=1, live=1)
+            next_tick_s = time.monotonic() + TICK_S
+        if (reason := recorder.finished()) is not None:
+            return reason
+
+
+def _optimizer(config: RunConfig, folder: RunFolder, link: MemoryLink, start_from: Path | None) -> Optimizer:
+    os.environ.update(PASSIVE_WAIT)
+    from cluster.optimizer_process import make_optimizer
+
+    return make_optimizer(config, folder, link, start_from=start_from, prefetch=False)
+
+
+def _worker(config: RunConfig, folder: RunFolder, link: MemoryLink, stack: ExitStack) -> Worker:
+    from cluster.worker_process import make_worker
+
+    worker, game = make_worker(config, folder.run, link, 0)
+    stack.callback(game.close)
+    return worker

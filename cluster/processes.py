@@ -1,0 +1,106 @@
+"""Child processes that never outlive their parent, whatever kills it, and that the terminal's Ctrl-C does not reach."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+# Runs in the child, then becomes the program. A shim and no preexec_fn, which may deadlock if the parent has threads.
+_SHIM = """
+import ctypes, os, signal, sys
+parent, command = int(sys.argv[1]), sys.argv[2:]
+PR_SET_PDEATHSIG = 1
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked to be told
+        sys.exit(1)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+os.execv(command[0], command)
+"""
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own that ignores SIGINT and gets SIGKILL the moment this process is gone.
+
+    Call it from the main thread: the kernel sends the signal when the *thread* that started the child ends.
+
+    Args:
+        command: the program's path and its arguments; no secret may stand in it, since every user can read it.
+        env: added to this process's environment.
+        log: stdout and stderr are appended to this file; without it they are thrown away.
+        stdin: as in `subprocess.Popen`.
+    """
+    output: int | IO[bytes] = subprocess.DEVNULL if log is None else log.open("ab")
+    try:
+        return subprocess.Popen(
+            # -I -S: the shim needs nothing that is installed, and so takes a few milliseconds only.
+            [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command],
+            env={**os.environ, **(env or {})},
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.DEVNULL if log is None else subprocess.STDOUT,
+            start_new_session=True,
+        )
+    finally:
+        if not isinstance(output, int):
+            output.close()
+
+
+def stop(process: subprocess.Popen[bytes], *, grace_s: float) -> int:
+    """Ask a child to leave (SIGTERM), kill it when it is still there after `grace_s`; returns its exit status."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and every process below it; empty where it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def end_all(processes: Iterable[psutil.Process], *, grace_s: float) -> int:
+    """Wait until these processes are gone and kill those that are not after `grace_s`; returns how many were killed."""
+    _, alive = psutil.wait_procs(list(processes), timeout=grace_s)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=5.0)
+    return len(alive)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and its container's quota where there is one; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    quota = _container_quota(Path("/sys/fs/cgroup/cpu.max"))
+    return max(1, cores if quota is None else min(cores, int(quota)))
+
+
+def _container_quota(path: Path) -> float | None:
+    """Cores of cgroup v2's `cpu.max` ("200000 100000" is two), None where nothing is limited."""
+    try:
+        quota, period = path.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)

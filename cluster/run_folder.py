@@ -1,0 +1,204 @@
+"""A run's folder, `runs/<run>/`: its files by name, who may write to it, and which run is meant where none is named.
+
+runs/<run>/  config.toml  summary.json  metrics.jsonl  journal.jsonl  checkpoints/{000123/, latest}  tensorboard/  logs/
+             redis/ (the embedded server's)  redis_url (0600: it holds a password)  lock (held by the controller)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster.failure import UsageError
+from wire.keys import check_run_name
+
+RUNS = Path("runs")
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run = path.name
+        self.config = path / "config.toml"
+        self.summary = path / "summary.json"
+        self.metrics = path / "metrics.jsonl"
+        self.journal = path / "journal.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
+        self.logs = path / "logs"
+        self.redis = path / "redis"
+        self.redis_url = path / "redis_url"
+        self.lock = path / "lock"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to go on from."""
+        return (self.checkpoints / "latest").is_file()
+
+    def checkpoint_info(self) -> dict[str, Any]:
+        """The newest checkpoint's JSON part; empty where there is none. Read here without torch, unchecked."""
+        try:
+            name = (self.checkpoints / "latest").read_text().strip()
+            info: dict[str, Any] = json.loads((self.checkpoints / name / "checkpoint.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return info
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nobody has written anything into it yet."""
+        return not any(path.is_file() and path != self.lock for path in self.path.rglob("*"))
+
+    def write_redis_url(self, url: str) -> None:
+        """Keep the URL for `quintet status` and `scale`; readable by this user alone."""
+        with os.fdopen(os.open(self.redis_url, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(url)
+
+    def read_redis_url(self) -> str:
+        """Undo `write_redis_url`.
+
+        Raises:
+            UsageError: the run never had one.
+        """
+        try:
+            return self.redis_url.read_text().strip()
+        except OSError as error:
+            raise UsageError(f"{self.path} holds no Redis URL; give --redis-url") from error
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a controller drives it now."""
+        try:
+            with self.lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one who drives this run; the lock goes with the process, however it ends.
+
+        Raises:
+            UsageError: somebody else does.
+        """
+        with self.lock.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UsageError(
+                    f"run {self.run} is being trained already, by process {file.read().strip() or 'unknown'}; "
+                    "see `quintet status`, or choose another --run name"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def create_run(run: str | None, game: str, runs: Path = RUNS) -> RunFolder:
+    """A new run's folder; a run without a name is named after its game and the time.
+
+    Raises:
+        UsageError: the name is taken or cannot be a name.
+    """
+    name = checked(run) if run is not None else default_name(game, runs)
+    path = runs / name
+    folder = RunFolder(path)
+    if folder.config.exists():
+        raise UsageError(
+            f"run {name} exists already in {runs}/; go on with it: --run {name} --resume, or choose another --run name"
+        )
+    folder.logs.mkdir(parents=True, exist_ok=True)  # it may be there already, from a start that came to nothing
+    return folder
+
+
+def open_run(run: str | None, runs: Path = RUNS) -> RunFolder:
+    """An existing run's folder, by default the newest one's.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if run is not None:
+        folder = RunFolder(runs / checked(run))
+        if not folder.config.is_file():
+            raise UsageError(f"there is no run {run} in {runs}/{_known(runs)}")
+        return folder
+    folders = list_runs(runs)
+    if not folders:
+        raise UsageError(f"there is no run in {runs}/ yet; start one with `quintet train`")
+    return folders[0]
+
+
+def open_live(run: str | None, runs: Path = RUNS) -> RunFolder:
+    """The folder of a run that is being trained now, by default the newest.
+
+    Raises:
+        UsageError: none is.
+    """
+    if run is not None:
+        folder = open_run(run, runs)
+        if not folder.is_live:
+            raise UsageError(f"run {run} is not being trained now; go on with it: quintet train --run {run} --resume")
+        return folder
+    for folder in list_runs(runs):
+        if folder.is_live:
+            return folder
+    raise UsageError(f"no run in {runs}/ is being trained now; start one with `quintet train`")
+
+
+def checkpoint_path(path: Path, runs: Path = RUNS) -> Path:
+    """The checkpoint folder that a person means: itself, or the newest of a run folder or of a run's name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for folder in (path, runs / path):
+        if (folder / "checkpoint.json").is_file():
+            return folder
+        if RunFolder(folder).has_checkpoint:
+            return folder / "checkpoints" / (folder / "checkpoints" / "latest").read_text().strip()
+    raise UsageError(f"there is no checkpoint at {path}: name a checkpoint folder, a run folder or a run{_known(runs)}")
+
+
+def list_runs(runs: Path = RUNS) -> list[RunFolder]:
+    """Every run's folder, the newest first."""
+    paths = [path.parent for path in runs.glob("*/config.toml")]
+    return [RunFolder(path) for path in sorted(paths, key=lambda p: (p / "config.toml").stat().st_mtime, reverse=True)]
+
+
+def default_name(game: str, runs: Path) -> str:
+    """`cartpole-v1-20261121-003512`, and a number behind it where that is taken."""
+    slug = re.sub(r"[^a-z0-9]+", "-", game.rpartition(":")[2].lower()).strip("-") or "run"
+    stem = f"{slug[:60]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (stem if k == 0 else f"{stem}-{k}" for k in range(1000))
+    return next(name for name in names if not (runs / name).exists())
+
+
+def checked(run: str) -> str:
+    """The name, if it can be one.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        return check_run_name(run)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _known(runs: Path) -> str:
+    names = [folder.run for folder in list_runs(runs)[:5]]
+    return f"; the newest: {', '.join(names)}" if names else ""

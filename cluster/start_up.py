@@ -1,0 +1,302 @@
+"""Starts a run's processes (Redis, the optimizer, Ray) beside one another, and ends them in reverse, whatever happens.
+
+Most of the time up to the first gradient step goes into libraries that load: torch in the optimizer and in the workers.
+So the optimizer starts first and waits, loaded; Ray starts meanwhile; and nothing heavy loads in this process.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from cluster.board import Board
+from cluster.controller import LEASE_S, Controller, RunDesk
+from cluster.crew import Crew, Launcher
+from cluster.embedded_redis import EmbeddedRedis
+from cluster.failure import RunFailedError, UsageError
+from cluster.interrupts import Interrupts
+from cluster.optimizer_process import OptimizerProcess
+from cluster.processes import usable_cores
+from cluster.recorder import Recorder
+from cluster.run_folder import RunFolder
+from control.config import ConfigError, RunConfig, check_config, dump_config
+from control.summary import Summary
+from games.api import GameSpec
+from wire.chunk import chunk_spec
+from wire.node_cache import clear_node_cache
+from wire.redis_client import check_maxmemory, needed_memory_bytes
+from wire.redis_link import connect
+
+LINK_WAIT_S = 5.0
+GRACE_S = 10.0  # of the optimizer once the run has failed: enough for a checkpoint of a middling network
+MAX_REDIS_RESTARTS = 5
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """Where a run gets its servers and cores from; by default everything is private and on this machine."""
+
+    redis_url: str | None = None
+    redis_port: int = 0  # of the private Redis; 0 takes any free one
+    ray_address: str | None = None
+    cores_per_worker: float = 1.0
+
+    @property
+    def capacity(self) -> int | None:
+        """Workers that there are cores for; None on a cluster, which may grow."""
+        return None if self.ray_address else int(usable_cores() / self.cores_per_worker + 1e-9)
+
+
+def check_capacity(resources: Resources, workers: int) -> None:
+    """Refuse workers that would never get a core.
+
+    Raises:
+        UsageError: there are not enough; both numbers stand in the message.
+    """
+    if resources.cores_per_worker <= 0:
+        raise UsageError(f"--cores-per-worker is {resources.cores_per_worker:g}; it must be greater than 0")
+    if resources.capacity is not None and workers > resources.capacity:
+        raise UsageError(
+            f"{workers} workers at {resources.cores_per_worker:g} cores each do not fit on {usable_cores()} cores, "
+            f"which hold {resources.capacity}; take fewer, or let them share: "
+            f"--cores-per-worker {math.floor(100 * usable_cores() / workers) / 100:g}"
+        )
+
+
+def check_game(config: RunConfig) -> tuple[GameSpec, list[str]]:
+    """The game's spec, and notes on the configuration. Makes the game once, so that bad input shows at the start.
+
+    Raises:
+        GameError: no such game, or one that cannot be played.
+        ConfigError: numbers that do not go together.
+    """
+    from games.registry import make_game  # gymnasium takes its time
+
+    game = make_game(config.game, 1, config.seed, config.game_options)
+    game.close()
+    return game.spec, check_config(config, game.spec)
+
+
+def train_with_processes(
+    config: RunConfig,
+    folder: RunFolder,
+    board: Board,
+    started_s: float,
+    *,
+    resources: Resources,
+    start_from: Path | None,
+) -> tuple[str, Summary]:
+    """Train with processes of their own for Redis, the optimizer and every worker; why it ended, and the summary."""
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        controller, recorder = _start(config, folder, board, started_s, resources, start_from, stack, interrupts)
+        interrupts.defer()
+        with recorder.failing():
+            reason = controller.run()
+            controller.wind_down(reason)
+        recorder.show("ending")
+        return reason, recorder.close()
+
+
+def _start(
+    config: RunConfig,
+    folder: RunFolder,
+    board: Board,
+    started_s: float,
+    resources: Resources,
+    start_from: Path | None,
+    stack: ExitStack,
+    interrupts: Interrupts,
+) -> tuple[Controller, Recorder]:
+    """Everything up to the first worker; `stack` ends it in reverse."""
+    _let_children_find_our_code()
+    board.say(f"run {folder.run}: {config.game}; its files are in {folder.path}/; Ctrl-C saves and stops it")
+    board.say("starting Redis, the optimizer and Ray")
+    checking = _InThread(partial(check_game, config))
+    url, redis = _redis(config, folder, resources, stack)
+    folder.write_redis_url(url)
+    stack.callback(clear_node_cache, folder.run)
+    optimizer = OptimizerProcess(folder, url, start_from)
+    optimizer.start(hold=True)
+    stack.callback(optimizer.stop, GRACE_S)
+    launcher = _ray(config, folder, url, resources, stack)
+    interrupts.install()  # Ray brings a handler of its own for SIGTERM
+    spec, notes = checking.result()
+    link = stack.enter_context(connect(url, folder.run, wait_s=LINK_WAIT_S))
+    open_link(link, config, spec)
+    folder.config.write_text(dump_config(config))
+    optimizer.release()
+    for note in notes:
+        board.say(f"note: {note}")
+    recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
+    recorder.note("resumed" if folder.has_checkpoint else "started", text=f"ready after {recorder.wall_s:.1f} s")
+    recorder.stage = "loading torch"
+    crew = Crew(launcher, link, recorder, keep_traceback=partial(_keep_traceback, folder))
+    crew.adopt(config.rollout.workers)
+    controller = Controller(
+        link=link,
+        crew=crew,
+        optimizer=optimizer,
+        recorder=recorder,
+        redis=redis,
+        interrupted=interrupts.requested,
+        describe={
+            "pid": os.getpid(),
+            "capacity": -1 if resources.capacity is None else resources.capacity,
+            "cores_per_worker": resources.cores_per_worker,
+        },
+    )
+    return controller, recorder
+
+
+def _redis(
+    config: RunConfig, folder: RunFolder, resources: Resources, stack: ExitStack
+) -> tuple[str, KeptRedis | None]:
+    """The URL of the run's Redis, and the server if it is ours."""
+    needed = needed_memory_bytes(
+        max_queue_bytes=config.wire.max_queue_bytes, workers=config.rollout.workers, weights_bytes=weights_bytes(config)
+    )
+    if resources.redis_url is not None:
+        check_maxmemory(resources.redis_url, needed)
+        return resources.redis_url, None
+    maxmemory = config.wire.redis_maxmemory_bytes or needed
+    if maxmemory < needed:
+        raise ConfigError(
+            f"wire.redis_maxmemory_bytes is {maxmemory}, but this run needs {needed} (2 x wire.max_queue_bytes + "
+            "(workers + 2) x weights); raise it, or lower wire.max_queue_bytes"
+        )
+    redis = KeptRedis(folder.redis, maxmemory, resources.redis_port, 4 * config.wire.max_queue_bytes)
+    stack.callback(redis.stop)
+    return redis.url, redis
+
+
+def weights_bytes(config: RunConfig) -> int:
+    """A generous estimate of a version's bytes, made without torch: LSTM and neighbours, and half as much again."""
+    units, encoder = config.model.lstm_units, config.model.hidden_units
+    lstm = 4 * units * (units + encoder + 2)
+    return int(1.5 * 4 * (lstm + 8 * encoder * encoder)) + 2**20
+
+
+class KeptRedis:
+    """The private Redis server, started again on the same port when it dies: its append-only file keeps the run."""
+
+    def __init__(self, folder: Path, maxmemory_bytes: int, port: int, aof_rewrite_min_bytes: int) -> None:
+        self._folder, self._maxmemory_bytes, self._aof_bytes = folder, maxmemory_bytes, aof_rewrite_min_bytes
+        self._restarts = 0
+        self._server = self._start(port)
+        self.url = self._server.url
+
+    def ensure(self) -> bool:
+        """Start it again if it died; True if it had to.
+
+        Raises:
+            RunFailedError: it died too often.
+        """
+        if self._server.process.poll() is None:
+            return False
+        self._restarts += 1
+        if self._restarts > MAX_REDIS_RESTARTS:
+            raise RunFailedError(f"Redis died {self._restarts} times; see {self._folder / 'redis.log'}")
+        self._server.stop()
+        self._server = self._start(self._server.port)
+        return True
+
+    def stop(self) -> None:
+        """End it; it writes what it holds."""
+        self._server.stop()
+
+    def _start(self, port: int) -> EmbeddedRedis:
+        return EmbeddedRedis.start(
+            self._folder,
+            maxmemory_bytes=self._maxmemory_bytes,
+            port=port,
+            aof_rewrite_min_bytes=self._aof_bytes,
+        )
+
+
+def _ray(config: RunConfig, folder: RunFolder, url: str, resources: Resources, stack: ExitStack) -> Launcher:
+    from cluster import launch
+
+    session: launch.Session
+    if resources.ray_address:
+        session = launch.JoinedRay(resources.ray_address)
+    else:
+        session = launch.LocalRay(workers=config.rollout.workers)
+    stack.callback(session.close, keep_logs_in=folder.logs / "workers")
+    return launch.RayLauncher(
+        session,
+        redis_url=url,
+        run=folder.run,
+        cores_per_worker=resources.cores_per_worker,
+        detached=resources.ray_address is not None,
+    )
+
+
+def open_link(link: RunDesk, config: RunConfig, game: GameSpec) -> None:
+    """Open the run on its link and say what is wanted.
+
+    Raises:
+        SpecMismatchError: the link holds this run with another game or network.
+    """
+    spec = chunk_spec(
+        game,
+        lstm_units=config.model.lstm_units,
+        bptt_steps=config.rollout.bptt_steps,
+        chunk_steps=config.rollout.chunk_steps,
+    )
+    link.open_run(
+        spec_hash=spec.hash,
+        config_text=dump_config(config),
+        max_queued_steps=config.wire.max_queued_steps(
+            batch_steps=config.optimizer.batch_steps, chunk_steps=config.rollout.chunk_steps * game.agents_per_team
+        ),
+        max_queue_bytes=config.wire.max_queue_bytes,
+    )
+    link.set_wanted_workers(config.rollout.workers)
+    link.hold_lease(LEASE_S)
+
+
+def _let_children_find_our_code() -> None:
+    """Children start from other scripts than ours: they get the folder of our code and the one we are in."""
+    root = str(Path(__file__).resolve().parent.parent)
+    places = [root, os.getcwd(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
+
+
+def _keep_traceback(folder: RunFolder, worker: int, text: str) -> None:
+    with (folder.logs / f"worker-{worker}.log").open("a") as file:
+        file.write(text.rstrip() + "\n\n")
+
+
+class _InThread(Generic[Result]):
+    """A function under way in a thread of its own."""
+
+    def __init__(self, function: Callable[[], Result]) -> None:
+        self._function = function
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def result(self) -> Result:
+        """What it returned; raises what it raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+    def _run(self) -> None:
+        try:
+            self._result = self._function()
+        except BaseException as error:  # noqa: BLE001  (raised again by `result`)
+            self._error = error

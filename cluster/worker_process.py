@@ -1,0 +1,57 @@
+"""A rollout worker's process: from a Redis URL, a run's name and a number to a `Worker` that plays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from control.config import RunConfig, parse_config
+from games.api import VectorGame
+from wire.link import WorkerLink
+
+if TYPE_CHECKING:
+    from rollout_workers.worker import Worker
+
+CONNECT_S = 30.0
+
+
+def run_worker(redis_url: str, run: str, worker: int) -> str:
+    """Play until told to leave; returns why. Everything but the three arguments is read from the run itself.
+
+    Raises:
+        LinkError: Redis cannot be reached, refuses, or holds no such run.
+        GameError: this machine cannot play the run's game.
+    """
+    import torch
+
+    from wire.redis_link import connect
+
+    torch.set_num_threads(1)
+    with connect(redis_url, run, wait_s=CONNECT_S) as link:
+        config = parse_config(link.run_config(), source=f"the configuration of run {run}")
+        player, game = make_worker(config, run, link, worker)
+        try:
+            return player.run()
+        finally:
+            game.close()
+
+
+def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> tuple[Worker, VectorGame]:
+    """A registered worker and the game that it plays, to be closed after it."""
+    import torch
+
+    from games.registry import make_game
+    from model.policy import Policy
+    from rollout_workers.worker import Worker
+
+    game = make_game(config.game, config.rollout.games_per_worker, config.seed, config.game_options)
+    player = Worker(
+        game=game,
+        policy=Policy(game.spec, config.model).use_device(torch.device("cpu")),
+        run=run,
+        config=config.rollout,
+        wire=config.wire,
+        link=link,
+        worker=worker,
+        seed=config.seed,
+    )
+    return player, game

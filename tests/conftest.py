@@ -1,0 +1,80 @@
+"""Fixtures that need cleaning up: a private Redis server for the session, and a link to a run of one test's own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.embedded_redis import EmbeddedRedis
+from wire.keys import RunKeys
+from wire.memory_link import MemoryLink
+from wire.node_cache import clear_node_cache
+from wire.redis_client import RedisServer
+from wire.redis_link import RedisLink
+
+AnyLink = MemoryLink | RedisLink
+LinkMaker = Callable[[], AnyLink]
+SPEC_HASH = "0123456789abcdef"
+
+
+def delete_run(url: str, run: str) -> None:
+    """Delete one run's keys and nothing else."""
+    server = RedisServer(url, timeout_s=5.0)
+    prefix = RunKeys(run).run.removesuffix("run")
+    cursor = 0
+    while True:
+        cursor, keys = server.command("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", 1000)
+        if keys:
+            server.command("DEL", *keys)
+        if not int(cursor):
+            break
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis server that only this test session uses."""
+    folder: Path = tmp_path_factory.mktemp("redis")
+    with EmbeddedRedis.start(folder, maxmemory_bytes=256 * 2**20) as server:
+        yield server.url
+
+
+@pytest.fixture
+def run_name() -> Iterator[str]:
+    """A run that nobody else has."""
+    run = f"test-{secrets.token_hex(6)}"
+    yield run
+    clear_node_cache(run)
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+def make_link(request: pytest.FixtureRequest, run_name: str) -> Iterator[LinkMaker]:
+    """Makes one process's link after another to the same open run, on both kinds of link.
+
+    In memory all of them are one object, as threads share it. The run has spec `SPEC_HASH` and wide bounds.
+    """
+    links: list[RedisLink] = []
+    memory_link = MemoryLink(run_name)
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+
+    def make() -> AnyLink:
+        if not url:
+            return memory_link
+        links.append(RedisLink(url, run_name))
+        return links[-1]
+
+    make().open_run(spec_hash=SPEC_HASH, config_text="", max_queued_steps=10_000, max_queue_bytes=2**20)
+    yield make
+    for link in links:
+        link.close()
+    if url:
+        delete_run(url, run_name)
+
+
+@pytest.fixture
+def link(make_link: LinkMaker) -> AnyLink:
+    """A link to an open run, on both kinds of link."""
+    return make_link()

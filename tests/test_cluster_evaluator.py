@@ -1,0 +1,199 @@
+"""Matches over the counting game, whose every result is known beforehand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cluster.evaluator import MAX_SLOTS, EvalRequest, GameResult, Match, play_match, read_contestant
+from cluster.failure import UsageError
+from cluster.players import PolicyPlayer, RandomPlayer
+from cluster.verdict import judge, mean_interval, wilson
+from control.config import dump_config, parse_config
+from games.api import ACTING, Actions, Array, Observation
+from games.counting import GAME, SLOT, CountingGame, CountingOptions
+from model.policy import Policy
+from optimizer.checkpoint import CheckpointError, CheckpointInfo, save_checkpoint
+from tests.policy_factory import make_policy, random_rows
+from wire.chunk import chunk_spec
+
+
+class Onlooker:
+    """Always takes choice 1, and remembers which slots and games it saw."""
+
+    def __init__(self) -> None:
+        self.slots: set[int] = set()
+        self.seen: Counter[tuple[int, int]] = Counter()
+
+    def act(self, observation: Observation, first: Array, ignored: Array) -> Actions:
+        counter = observation["counter"]
+        self.slots |= {int(slot) for slot in counter[:, 0, SLOT]}
+        self.seen.update((int(row[SLOT]), int(row[GAME])) for row in counter[:, 0])
+        return {"action": np.ones(observation[ACTING].shape, np.int64)}
+
+
+def silent(_: int) -> None:
+    """No progress bar."""
+
+
+def test_every_slot_plays_its_share_so_that_short_games_count_no_more_than_long_ones() -> None:
+    game = CountingGame(4, CountingOptions(episode_steps=2, extra_steps=30))
+    results = Match(game, Onlooker(), None, seed=5).play(10, silent)
+    assert len(results) == 10
+    again = CountingGame(4, CountingOptions(episode_steps=2, extra_steps=30))
+    first_lengths = played_lengths(again, games_per_slot=(3, 3, 2, 2), seed=5)
+    assert sorted(result.length for result in results) == sorted(first_lengths)
+
+
+def played_lengths(game: CountingGame, games_per_slot: tuple[int, ...], seed: int) -> list[int]:
+    """Lengths of each slot's first games, counted row by row."""
+    game.reset(seed)
+    lengths: list[int] = []
+    rows, left = np.zeros(game.n_games, int), list(games_per_slot)
+    over = np.zeros(game.n_games, bool)
+    while any(left):
+        ended = game.step({"action": np.ones((game.n_games, 1, 1), np.int64)}).ended
+        for slot in range(game.n_games):
+            rows[slot] += not over[slot]
+            if ended[slot] and left[slot]:
+                lengths.append(int(rows[slot]))
+                left[slot] -= 1
+            if ended[slot]:
+                rows[slot] = 0
+        over = ended
+    return lengths
+
+
+def test_the_player_sits_on_every_seat_equally_often_and_the_opponent_on_the_others() -> None:
+    player, opponent = Onlooker(), Onlooker()
+    game = CountingGame(4, CountingOptions(teams=2, episode_steps=3))
+    results = Match(game, player, opponent, seed=1).play(8, silent)
+    assert Counter(result.seat for result in results) == {0: 4, 1: 4}
+    assert player.slots == opponent.slots == {0, 1, 2, 3}
+    assert player.seen == opponent.seen
+    # In the counting game team 0 wins the even games and team 1 the odd ones: each seat wins half of its games.
+    assert [result.outcome for result in results if result.seat == 0] == [1.0, 1.0, -1.0, -1.0]
+    assert [result.outcome for result in results if result.seat == 1] == [-1.0, -1.0, 1.0, 1.0]
+    assert all(
+        result.mean_return == pytest.approx(result.outcome * (3 if abs(result.mean_return) < 100 else 3003))
+        for result in results
+        if result.outcome is not None
+    )
+
+
+def test_a_policy_player_acts_as_the_policy_does_over_the_whole_sequence() -> None:
+    options = CountingOptions(agents_per_team=2, masks=True, kinds=3)
+    game = CountingGame(1, options).spec
+    policy = make_policy(game)
+    spec = chunk_spec(game, lstm_units=8, bptt_steps=4, chunk_steps=4)
+    player = PolicyPlayer(policy, spec, streams=3, seed=0, greedy=True)
+    rows = random_rows(game, 8, rows=6)
+    state, previous = policy.initial_state(3), {"action": torch.full((3, 2), -1)}
+    for t in range(6):
+        observation, first, _ = rows.row(t)
+        acting = np.array([[True, True], [True, False], [t % 2 == 0, True]])
+        ignored = np.array([False, t == 3, False])
+        acted = policy.act(observation, first, previous, state, greedy=True)
+        seen = {name: tensor.numpy() for name, tensor in observation.items()} | {ACTING: acting}
+        action = player.act(seen, first.numpy(), ignored)
+        assert (action["action"] == acted.action["action"].numpy()).all()
+        counts = torch.from_numpy(acting & ~ignored[:, None])
+        state = acted.state
+        previous = {"action": torch.where(counts, acted.action["action"], torch.tensor(-1))}
+
+
+def test_a_random_player_takes_every_legal_choice_about_equally_often_and_no_other() -> None:
+    game = CountingGame(1, CountingOptions(choices=4, box_dims=2)).spec
+    player = RandomPlayer(game, seed=0)
+    legal = np.tile(np.array([True, False, True, True]), (3000, 1, 1))
+    actions = player.act(
+        {ACTING: np.ones((3000, 1), bool), "action_mask/action": legal}, legal[:, 0, 0], legal[:, 0, 0]
+    )
+    counts = np.bincount(actions["action"].ravel(), minlength=4)
+    assert counts[1] == 0
+    assert (counts[[0, 2, 3]] > 900).all()
+    space = game.action_space["push"]
+    assert all(space.contains(row[0]) for row in np.clip(actions["push"], space.low, space.high))  # type: ignore[attr-defined]
+    assert actions["push"].std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("wins", "games", "low", "high"),
+    [(8, 10, 0.49016, 0.94332), (0, 10, 0.0, 0.27753), (10, 10, 0.72247, 1.0), (500, 1000, 0.46907, 0.53093)],
+)
+def test_wilsons_interval_is_the_published_one(wins: int, games: int, low: float, high: float) -> None:
+    estimate = wilson(wins, games)
+    assert estimate.mean == wins / games
+    assert (estimate.low, estimate.high) == (pytest.approx(low, abs=1e-5), pytest.approx(high, abs=1e-5))
+
+
+def test_a_mean_comes_with_its_normal_interval() -> None:
+    estimate = mean_interval([1.0, 2.0, 3.0, 4.0])
+    half = 1.959964 * np.std([1, 2, 3, 4], ddof=1) / 2
+    assert (estimate.mean, estimate.high - estimate.mean) == (2.5, pytest.approx(half, rel=1e-6))
+
+
+def test_wins_draws_and_losses_add_up_per_seat_and_over_all() -> None:
+    results = [GameResult(seat=k % 2, mean_return=0.0, length=5, outcome=o) for k, o in enumerate([1, 1, 0, -1, 1, 0])]
+    first, second, both = judge(results, ["cross", "circle"])
+    assert (first.seat, first.wins, first.draws, first.losses) == ("cross", 2, 1, 0)
+    assert (second.wins, second.draws, second.losses) == (1, 1, 1)
+    assert (both.games, both.wins, both.draws, both.losses) == (6, 3, 2, 1)
+    assert both.win_rate == wilson(3, 6)
+
+
+def save_untrained(folder: Path, config_text: str) -> Path:
+    """A checkpoint of a policy that learned nothing."""
+    config = parse_config(config_text)
+    options = CountingOptions(**config.game_options)
+    game = CountingGame(1, options).spec
+    torch.manual_seed(0)
+    policy = Policy(game, config.model)
+    spec = chunk_spec(game, lstm_units=config.model.lstm_units, bptt_steps=16, chunk_steps=64)
+    info = CheckpointInfo(
+        version=3, agent_steps=10, gradient_steps=1, trained_net=0, spec_hash=spec.hash, game=game.name,
+        config=dump_config(config),
+    )  # fmt: skip
+    snapshot = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
+    return save_checkpoint(folder, info, snapshot, keep=1)
+
+
+TWO_TEAMS = 'game = "counting"\n[model]\nlstm_units = 8\n[game_options]\nteams = 2\nepisode_steps = 4\n'
+
+
+def test_the_same_request_gives_the_same_games_and_another_seed_gives_others(tmp_path: Path) -> None:
+    contestant = read_contestant(save_untrained(tmp_path, TWO_TEAMS + "extra_steps = 9\n"))
+
+    def lengths(seed: int) -> list[int]:
+        request = EvalRequest(checkpoint=tmp_path, games=MAX_SLOTS + 3, seed=seed)
+        return [result.length for result in play_match(contestant, contestant, request, progress=silent)[1]]
+
+    assert len(lengths(1)) == MAX_SLOTS + 3
+    assert lengths(1) == lengths(1)
+    assert lengths(1) != lengths(2)
+
+
+def test_an_opponent_may_have_another_network_but_not_another_game(tmp_path: Path) -> None:
+    small = read_contestant(save_untrained(tmp_path / "small", TWO_TEAMS))
+    large = read_contestant(save_untrained(tmp_path / "large", TWO_TEAMS.replace("units = 8", "units = 16")))
+    request = EvalRequest(checkpoint=tmp_path, games=4)
+    assert len(play_match(small, large, request, progress=silent)[1]) == 4
+    other = read_contestant(save_untrained(tmp_path / "other", TWO_TEAMS + "kinds = 3\n"))
+    with pytest.raises(CheckpointError, match="cannot play this game"):
+        play_match(small, other, request, progress=silent)
+
+
+def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    contestant = read_contestant(save_untrained(tmp_path, TWO_TEAMS.replace("teams = 2", "teams = 1")))
+    with pytest.raises(UsageError, match="--games is 0"):
+        play_match(contestant, None, EvalRequest(checkpoint=tmp_path, games=0), progress=silent)
+    with pytest.raises(UsageError, match="nobody to play against"):
+        play_match(contestant, None, EvalRequest(checkpoint=tmp_path, opponent="random"), progress=silent)
+    (tmp_path / "000003" / "checkpoint.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(CheckpointError):
+        read_contestant(tmp_path / "000003")

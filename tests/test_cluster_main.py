@@ -1,0 +1,199 @@
+"""The command line from outside: fast help, exit codes, and one clear line for every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live_run import ROOT, SMALL, assert_conserved, environment, quintet
+
+TRAIN = ("train", "--run", "bad", "--agent-steps", "1")
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    """The exit code, one line on stderr that holds all parts, no traceback, and no process left."""
+    assert done.returncode == code, done
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("quintet: "), lines
+    for part in parts:
+        assert part in lines[0], lines
+    assert left_over() == []
+
+
+def left_over() -> list[str]:
+    """Command lines of children of this test process that still run."""
+    children = psutil.Process().children(recursive=True)
+    return [line for child in children if "redis-server" not in (line := " ".join(child.cmdline())) and line]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the run `done` was trained, in one process."""
+    cwd = tmp_path_factory.mktemp("trained")
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    done = quintet("train", "--run", "done", "--in-process", "--agent-steps", "1500", "--json", *settings, cwd=cwd)
+    assert done.returncode == 0, done
+    return cwd
+
+
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "status", "scale 2"])
+def test_help_and_status_load_neither_torch_nor_ray(arguments: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from cluster.__main__ import run\n"
+        "try: run(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray', 'numba', 'gymnasium'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments.split()],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = done.stderr.splitlines()[-1]
+    assert "torch" not in loaded
+    assert "ray" not in loaded
+    assert "numba" not in loaded
+
+
+def test_a_run_in_one_process_writes_its_summary_and_prints_it_as_the_last_line(trained: Path) -> None:
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    done = quintet("train", "--in-process", "--agent-steps", "600", "--json", *settings, cwd=trained)
+    assert done.returncode == 0, done
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["agent_steps"] >= 600
+    assert_conserved(summary)
+    (folder,) = [path for path in (trained / "runs").iterdir() if path.name != "done"]
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert folder.name.startswith("cartpole-v1-")
+    assert (folder / "metrics.jsonl").exists()
+    assert (folder / "checkpoints" / "latest").exists()
+
+
+def test_an_unknown_option_is_bad_usage(tmp_path: Path) -> None:
+    assert quintet("train", "--nonsense", cwd=tmp_path).returncode == 2
+    assert quintet("nonsense", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("--game", "gymnasium:CartPol-v1"), ("CartPol", "CartPole")),
+        (("--game", "gymnasium:ALE/Pong-v5", "--in-process"), ("ALE",)),
+        (("--game", "tests.odd_game:make_text", "--in-process"), ("Text",)),
+        (("--set", "rollout.chunk_steps=17"), ("17", "16")),
+        (("--set", "ppo.learnin_rate=1e-4"), ("learnin_rate", "ppo.learning_rate")),
+        (("--set", "ppo.discount=1.5"), ("ppo.discount", "1.5")),
+        (("--config", "nowhere.toml"), ("nowhere.toml",)),
+        (("--workers", "99"), ("99", "--cores-per-worker")),
+        (("--redis-url", "redis://127.0.0.1:1/0", "--in-process"), ("--in-process",)),
+        (("--ray-address", "127.0.0.1:1"), ("--redis-url",)),
+        (("--from", "nowhere"), ("nowhere", "checkpoint")),
+        (("--until", "charts/episodic_retrun=1"), ("charts/episodic_return",)),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing(
+    arguments: tuple[str, ...], parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert_one_line(quintet(*TRAIN, *arguments, cwd=tmp_path), 2, *parts)
+    assert not (tmp_path / "runs" / "bad").exists()
+
+
+def test_a_run_name_that_is_taken_names_resume(trained: Path) -> None:
+    done = quintet("train", "--run", "done", cwd=trained)
+    assert_one_line(done, 2, "done", "--resume", "--run")
+    assert (trained / "runs" / "done" / "summary.json").exists()
+
+
+def test_redis_that_is_not_there_or_refuses_the_password(tmp_path: Path, redis_url: str) -> None:
+    assert_one_line(quintet(*TRAIN, "--redis-url", "redis://127.0.0.1:1/0", cwd=tmp_path), 1, "127.0.0.1:1")
+    head, _, place = redis_url.rpartition("@")
+    assert head
+    wrong = quintet(*TRAIN, "--redis-url", f"redis://:wrong@{place}", cwd=tmp_path)
+    assert_one_line(wrong, 2, "password")
+    assert "wrong" not in wrong.stderr.replace("wrong password", "")
+    assert not (tmp_path / "runs" / "bad").exists()
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert_one_line(quintet(*TRAIN, "--redis-port", str(port), cwd=tmp_path), 1, str(port), "in use")
+
+
+def test_a_checkpoint_of_another_network_or_a_truncated_one_is_refused(trained: Path) -> None:
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    other = ("--set", "model.lstm_units=8", "--run", "other", "--from", "done", "--in-process")
+    done = quintet("train", *settings, *other, cwd=trained)
+    assert_one_line(done, 1, "spec", "lstm_units")
+
+    checkpoints = trained / "runs" / "done" / "checkpoints"
+    copy = trained / "truncated"
+    copy.mkdir()
+    for path in (checkpoints / (checkpoints / "latest").read_text()).iterdir():
+        data = path.read_bytes()
+        (copy / path.name).write_bytes(data[: len(data) // 2] if path.name == "policy.safetensors" else data)
+    assert_one_line(quintet("eval", "truncated", cwd=trained), 1, "policy.safetensors", "sha256")
+    (copy / "checkpoint.json").write_text("{")
+    assert_one_line(quintet("eval", "truncated", cwd=trained), 1, "checkpoint.json")
+
+
+def test_a_checkpoint_that_cannot_be_written_fails_the_run_and_leaves_its_other_files(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "bad"
+    folder.mkdir(parents=True)
+    (folder / "checkpoints").write_text("in the way")
+    done = quintet(*TRAIN, "--in-process", "--set", "optimizer.normalizer_warmup_steps=0", cwd=tmp_path)
+    assert_one_line(done, 1, "checkpoint")
+    assert json.loads((folder / "summary.json").read_text())["versions"] > 0
+    assert "could not write checkpoint" in (folder / "journal.jsonl").read_text()
+
+
+def test_eval_gives_the_same_numbers_for_the_same_command(trained: Path) -> None:
+    first = quintet("eval", "done", "--games", "20", "--json", "--seed", "3", cwd=trained)
+    again = quintet("eval", "runs/done", "--games", "20", "--json", "--seed", "3", cwd=trained)
+    assert first.returncode == again.returncode == 0, (first, again)
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+    assert json.loads(first.stdout)["seats"][0]["games"] == 20
+    shown = quintet("eval", "done", "--games", "20", "--seed", "3", cwd=trained)
+    assert f"{json.loads(first.stdout)['return_mean']:.3f}" in shown.stdout
+
+
+def test_the_optimizer_runs_where_ray_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError('no Ray here')\n")
+    env = environment()
+    code = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "import cluster.optimizer_process as process\n"
+        "process._load()\n"
+        "from cluster.__main__ import run\n"
+        "assert 'ray' not in sys.modules\n"
+        "sys.exit(run(['optimizer', '--run-folder', 'runs/none']))"
+    )
+    env["QUINTET_REDIS_URL"] = "redis://127.0.0.1:not-a-port/0"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert_one_line(done, 1, "Redis URL")
+
+
+def test_the_optimizer_needs_a_redis_url_from_the_environment(tmp_path: Path) -> None:
+    assert_one_line(quintet("optimizer", "--run-folder", "runs/x", cwd=tmp_path), 2, "QUINTET_REDIS_URL")
+
+
+def test_every_command_is_in_the_readme() -> None:
+    from cluster.__main__ import COMMANDS
+
+    readme = (ROOT / "README.md").read_text()
+    for command in COMMANDS:
+        assert f"quintet {command}" in readme, command

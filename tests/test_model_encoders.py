@@ -1,0 +1,166 @@
+"""Every encoder against a plain computation, and the user's own in place of the built-in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from games.api import GameSpec, UnsupportedSpaceError
+from model.encoders import (
+    CategoricalEncoder,
+    Encoder,
+    EntitySetEncoder,
+    ImageEncoder,
+    VectorEncoder,
+    make_encoder,
+    policy_entries,
+)
+from tests.policy_factory import every_kind, make_policy, random_rows
+
+
+class SumEncoder(Encoder):
+    """A user's encoder: the sum of a vector, and a record of what it was asked to learn from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs = 1
+        self.seen = 0
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x.float().sum(dim=-1, keepdim=True)
+
+    def update_statistics(self, x: Tensor, mask: Tensor | None) -> None:
+        self.seen += len(x)
+
+
+def make_sum_encoder(spec: GameSpec, name: str, units: int) -> Encoder | None:
+    """Replaces the encoder of `vector` and leaves all others alone."""
+    return SumEncoder() if name == "vector" else None
+
+
+def entity_set(n: int = 4, features: int = 3, units: int = 5) -> EntitySetEncoder:
+    torch.manual_seed(0)
+    encoder = EntitySetEncoder(spaces.Box(-np.inf, np.inf, (n, features)), units)
+    encoder.normalizer.update(torch.randn(100, features) * 3 + 1)
+    return encoder
+
+
+def test_an_entity_set_is_the_maximum_over_the_slots_that_are_there() -> None:
+    encoder = entity_set()
+    x, mask = torch.randn(6, 4, 3), torch.rand(6, 4) < 0.5
+    mask[0] = False
+    with torch.no_grad():
+        found = encoder(x, mask)
+        for row in range(6):
+            present = [
+                encoder.per_slot(encoder.normalizer(x[row, slot : slot + 1]))[0] for slot in range(4) if mask[row, slot]
+            ]
+            expected = torch.stack(present).max(dim=0).values if present else torch.zeros(5)
+            torch.testing.assert_close(found[row], expected)
+
+
+def test_what_stands_in_absent_slots_changes_nothing_not_even_the_statistics() -> None:
+    encoder, other = entity_set(), entity_set()
+    x, mask = torch.randn(6, 4, 3), torch.rand(6, 4) < 0.5
+    garbage = torch.where(mask.unsqueeze(-1), x, torch.full_like(x, 1e20))
+    assert torch.equal(encoder(x, mask), encoder(garbage, mask))
+    encoder.update_statistics(x, mask)
+    other.update_statistics(garbage, mask)
+    assert torch.equal(encoder.normalizer.variance, other.normalizer.variance)
+    assert float(encoder.normalizer.count) == 100 + int(mask.sum())
+
+
+def test_the_order_of_the_slots_does_not_matter() -> None:
+    encoder = entity_set()
+    x, mask = torch.randn(6, 4, 3), torch.rand(6, 4) < 0.5
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(encoder(x, mask), encoder(x[:, order], mask[:, order]))
+
+
+def test_an_empty_set_gives_zeros_and_no_gradient() -> None:
+    encoder = entity_set()
+    out = encoder(torch.randn(2, 4, 3), torch.zeros(2, 4, dtype=torch.bool))
+    assert not out.any()
+    out.sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in encoder.parameters())
+
+
+def test_a_vector_is_normalised_and_flattened() -> None:
+    encoder = VectorEncoder(spaces.Box(-1.0, 1.0, (2, 3)), 8)
+    rows = torch.randn(50, 2, 3) * 4 + 2
+    encoder.update_statistics(rows, None)
+    flat = rows.reshape(50, 6)
+    expected = ((flat - flat.mean(0)) / flat.std(0, unbiased=False)).clamp(-5, 5)
+    torch.testing.assert_close(encoder(rows, None), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_flags_and_half_precision_enter_as_float32() -> None:
+    flags = VectorEncoder(spaces.MultiBinary(3), 8)
+    assert torch.equal(flags(torch.tensor([[True, False, True]]), None), torch.tensor([[1.0, 0.0, 1.0]]))
+    halves = VectorEncoder(spaces.Box(-1.0, 1.0, (2,)), 8)
+    assert halves(torch.ones(1, 2, dtype=torch.float16), None).dtype == torch.float32
+
+
+def test_categories_are_looked_up_one_table_each_and_concatenated() -> None:
+    encoder = CategoricalEncoder(spaces.MultiDiscrete([2, 5]), 8)
+    out = encoder(torch.tensor([[1, 4], [0, 0]], dtype=torch.int16), None)
+    two, five = encoder.state_dict().values()
+    assert torch.equal(out, torch.stack([torch.cat([two[1], five[4]]), torch.cat([two[0], five[0]])]))
+    assert out.shape == (2, encoder.outputs)
+    single = CategoricalEncoder(spaces.Discrete(3), 8)
+    assert single(torch.tensor([0, 2, 1]), None).shape == (3, single.outputs)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 8, 40])
+def test_an_image_is_the_same_with_its_channels_first_or_last(side: int) -> None:
+    last, first = (side, side, 1), (1, side, side)
+    torch.manual_seed(0)
+    a = ImageEncoder(spaces.Box(0, 255, last, np.uint8), 8)
+    b = ImageEncoder(spaces.Box(0, 255, first, np.uint8), 8)
+    b.load_state_dict(a.state_dict())
+    image = torch.randint(0, 256, (3, *last), dtype=torch.uint8)
+    torch.testing.assert_close(a(image, None), b(image.permute(0, 3, 1, 2), None))
+    assert a(image, None).shape == (3, 8)
+
+
+def test_the_policy_sees_its_entries_without_set_masks_and_without_privileged_ones() -> None:
+    assert set(policy_entries(every_kind())) == {
+        "vector", "flags", "units", "board", "score", "kind", "kinds", "image", "grid",
+    }  # fmt: skip
+
+
+def test_a_users_encoder_takes_the_place_of_the_entry_it_wants() -> None:
+    factory = f"{__name__}:make_sum_encoder"
+    spec = every_kind()
+    assert isinstance(make_encoder(spec, "vector", 8, factory), SumEncoder)
+    assert isinstance(make_encoder(spec, "score", 8, factory), VectorEncoder)
+
+
+def test_a_policy_with_a_users_encoder_sees_exactly_what_it_lets_through() -> None:
+    spec = every_kind()
+    policy = make_policy(spec, encoder=f"{__name__}:make_sum_encoder")
+    rows = random_rows(spec, 8)
+    before = rows.unroll(policy)
+    vector = rows.observation["vector"]
+    rows.observation["vector"] = vector.flip(-1)  # the same sum
+    torch.testing.assert_close(rows.unroll(policy).value, before.value)
+    rows.observation["vector"] = vector + 1
+    assert not torch.allclose(rows.unroll(policy).value, before.value)
+    policy.update_input_statistics(rows.observation, torch.ones(7, 3, 2, dtype=torch.bool))
+    own = next(e for e in policy.encoders if isinstance(e, SumEncoder))
+    assert own.seen == 7 * 3 * 2
+
+
+def test_a_space_that_nothing_encodes_is_refused_by_name() -> None:
+    spec = GameSpec(
+        name="texts",
+        teams=1,
+        agents_per_team=1,
+        observation_space=spaces.Dict({"chat": spaces.Text(10)}),
+        action_space=spaces.Dict({"action": spaces.Discrete(2)}),
+    )
+    with pytest.raises(UnsupportedSpaceError, match=r"texts: observation entry 'chat' is a Text"):
+        make_policy(spec)

@@ -1,0 +1,213 @@
+"""Playing row by row and training on a window are one network: `act` equals `unroll`, with resets in the middle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.config import PolicyConfig
+from model.policy import Acted, Policy, joint
+from tests.policy_factory import Rows, every_kind, make_policy, plain, random_rows
+
+SPEC = every_kind()
+
+
+def fitted_policy(**config: Any) -> Policy:
+    """A policy whose normalisers have seen something."""
+    policy = make_policy(SPEC, **config)
+    seen = random_rows(SPEC, 8, rows=20, seed=9)
+    policy.update_input_statistics(seen.observation, torch.ones(20, 3, 2, dtype=torch.bool))
+    policy.returns.update(torch.tensor([10.0, 30.0, 20.0]), decay=0.9, value_head=policy.value)
+    return policy
+
+
+def step_through(policy: Policy, rows: Rows) -> list[Acted]:
+    """Act on one row after the other, handing the state over."""
+    state, acted = rows.state, []
+    generator = torch.Generator().manual_seed(0)
+    for t in range(rows.first.shape[0]):
+        acted.append(policy.act(*rows.row(t), state, generator))
+        state = acted[-1].state
+    return acted
+
+
+def value_of(policy: Policy, rows: Rows) -> Tensor:
+    with torch.no_grad():
+        return rows.unroll(policy).value
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.03)])
+def test_acting_row_by_row_equals_unrolling_the_window_with_resets_in_the_middle(
+    precision: str, tolerance: float
+) -> None:
+    policy, rows = fitted_policy(precision=precision), random_rows(SPEC, 8)
+    assert rows.first[1:].any()
+    acted = step_through(policy, rows)
+    unrolled = rows.unroll(policy)
+    for head, distribution in unrolled.distributions.items():
+        stepped = torch.stack([a.log_prob[head] for a in acted])
+        at_once = distribution.log_prob(torch.stack([a.action[head] for a in acted]))
+        torch.testing.assert_close(stepped, at_once.detach(), rtol=tolerance, atol=tolerance)
+    values = torch.stack([a.value for a in acted])
+    torch.testing.assert_close(
+        values, policy.returns.denormalize(unrolled.value).detach(), rtol=tolerance, atol=10 * tolerance
+    )
+    torch.testing.assert_close(acted[-1].state, unrolled.state.detach(), rtol=tolerance, atol=tolerance)
+
+
+def test_every_output_has_its_promised_shape() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8, rows=7, teams=3)
+    unrolled = rows.unroll(policy)
+    assert unrolled.value.shape == (7, 3, 2)
+    assert unrolled.hidden.shape == (7, 3, 2, 8)
+    assert unrolled.state.shape == policy.initial_state(3).shape == (3, 2, 2, 8)
+    acted = step_through(policy, rows)[0]
+    assert {head: tuple(x.shape) for head, x in acted.action.items()} == {
+        "move": (3, 2),
+        "arm.x": (3, 2),
+        "push": (3, 2, 2),
+    }
+    assert all(x.shape == (3, 2) for x in acted.log_prob.values())
+
+
+def test_a_reset_forgets_the_state_and_nothing_else_does() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+    rows.first[:] = False
+    rows.first[3, 0] = True
+    before = value_of(policy, rows)
+    rows.state.add_(torch.randn_like(rows.state))
+    after = value_of(policy, rows)
+    assert torch.equal(after[3:, 0], before[3:, 0])
+    assert bool((after[:3, 0] != before[:3, 0]).all())
+    assert bool((after[:, 1:] != before[:, 1:]).any(dim=-1).all())
+
+
+def test_the_zero_state_ablation_makes_every_row_stand_alone() -> None:
+    policy, rows = fitted_policy(zero_state=True), random_rows(SPEC, 8)
+    rows.first[:] = False
+    whole = value_of(policy, rows)
+    rows.state.zero_()
+    torch.testing.assert_close(value_of(policy, rows), whole)
+    for t, acted in enumerate(step_through(policy, rows)):
+        torch.testing.assert_close(acted.value, policy.returns.denormalize(whole[t]), rtol=1e-5, atol=1e-4)
+    remembering = fitted_policy()
+    assert not torch.allclose(value_of(remembering, rows)[1:], whole[1:], atol=1e-3)
+
+
+def test_illegal_choices_are_never_played() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8, rows=60, teams=8)
+    for t, acted in enumerate(step_through(policy, rows)):
+        legal = rows.observation["action_mask/move"][t].gather(-1, acted.action["move"].unsqueeze(-1))
+        assert bool(legal.all())
+
+
+def test_greedy_play_takes_the_likeliest_choice_of_every_head() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+    acted = policy.act(*rows.row(0), rows.state, greedy=True)
+    for head, distribution in rows.unroll(policy).distributions.items():
+        assert torch.equal(acted.action[head], distribution.mode()[0])
+
+
+@pytest.mark.parametrize("name", ["units", "board"])
+def test_masked_slots_of_a_set_and_their_contents_are_not_seen(name: str) -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+    before = value_of(policy, rows)
+    mask = rows.observation[f"{name}_mask"].unsqueeze(-1)
+    x = rows.observation[name]
+    rows.observation[name] = torch.where(mask, x, torch.full_like(x, -1e10))
+    assert torch.equal(value_of(policy, rows), before)
+    rows.observation[name] = torch.where(mask, x + 1, x)
+    assert not torch.equal(value_of(policy, rows), before)
+
+
+def test_masked_slots_and_invalid_rows_stay_out_of_the_statistics() -> None:
+    rows = random_rows(SPEC, 8)
+    valid = torch.rand(7, 3, 2) < 0.5
+    a, b = make_policy(SPEC), make_policy(SPEC)
+    a.update_input_statistics(rows.observation, valid)
+    for name in ("vector", "grid", "units"):
+        shape = valid.shape + (1,) * (rows.observation[name].ndim - 3)
+        rows.observation[name] = torch.where(valid.reshape(shape), rows.observation[name], torch.tensor(1e10))
+    any_valid = valid.any(dim=-1)
+    rows.observation["score"] = torch.where(any_valid.unsqueeze(-1), rows.observation["score"], torch.tensor(1e10))
+    b.update_input_statistics(rows.observation, valid)
+    for name, tensor in a.state_dict().items():
+        assert torch.equal(tensor, b.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("name", ["vector", "score", "units"])
+def test_statistics_count_every_valid_row_or_slot_once(name: str) -> None:
+    policy, rows = make_policy(SPEC), random_rows(SPEC, 8)
+    valid = torch.rand(7, 3, 2) < 0.5
+    policy.update_input_statistics(rows.observation, valid)
+    count = policy.state_dict()[f"encoders.{policy.entries.index(name)}.normalizer.count"]
+    expected = {
+        "vector": valid.sum(),
+        "score": valid.any(dim=-1).sum(),
+        "units": (rows.observation["units_mask"] & valid.unsqueeze(-1)).sum(),
+    }
+    assert int(count) == int(expected[name])
+
+
+def test_what_a_team_shares_reaches_all_its_agents_and_no_other_team() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+    before = value_of(policy, rows)
+    rows.observation["score"][0, 1] += 1
+    moved = (value_of(policy, rows) != before)[0]
+    assert moved.tolist() == [[False, False], [True, True], [False, False]]
+
+
+def test_agents_do_not_see_one_anothers_entries_or_states() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+    before = value_of(policy, rows)
+    rows.observation["vector"][:, 1, 0] += 1
+    rows.state[1, 0] += 1
+    moved = (value_of(policy, rows) != before).any(dim=0)
+    assert moved.tolist() == [[False, False], [True, False], [False, False]]
+
+
+def test_the_previous_action_is_seen() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+    before = value_of(policy, rows)
+    rows.previous_action["arm.x"][0] = (rows.previous_action["arm.x"][0] + 2) % 4 - 1
+    assert bool((value_of(policy, rows)[0] != before[0]).all())
+
+
+@pytest.mark.parametrize(
+    "name", ["vector", "flags", "units", "board", "score", "kind", "kinds", "image", "grid", "action_mask/move"]
+)
+def test_every_entry_for_the_policy_is_needed_and_the_privileged_one_is_not(name: str) -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+    del rows.observation["secret"]
+    rows.unroll(policy)
+    del rows.observation[name]
+    with pytest.raises(KeyError, match=name):
+        rows.unroll(policy)
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8, rows=16, teams=8)
+    unrolled = rows.unroll(policy)
+    total = unrolled.value.sum() + joint({n: d.entropy() for n, d in unrolled.distributions.items()}).sum()
+    taken = {n: d.sample(None).detach() for n, d in unrolled.distributions.items()}
+    total = total + joint({n: d.log_prob(taken[n]) for n, d in unrolled.distributions.items()}).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    assert [n for n, p in policy.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_widths_follow_from_the_one_dial() -> None:
+    assert PolicyConfig(lstm_units=1024).hidden_units == 512
+    assert PolicyConfig(lstm_units=8).hidden_units == 32
+    assert PolicyConfig(lstm_units=128, encoder_units=100).hidden_units == 100
+    with pytest.raises(ValueError, match=r"model\.lstm_units is 0"):
+        PolicyConfig(lstm_units=0)
+
+
+def test_the_value_head_stays_in_float32_when_products_run_in_bfloat16() -> None:
+    policy = make_policy(plain(), precision="bfloat16")
+    assert policy.compute_dtype == torch.bfloat16
+    assert policy.value.compute_dtype == torch.float32
+    assert make_policy(plain(), precision="float32").compute_dtype == torch.float32

@@ -1,0 +1,106 @@
+"""The replay check finds nothing in honest windows and something in every kind of tampered one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+import torch
+
+from model.config import PolicyConfig
+from model.policy import Policy
+from model.weights import encode_weights, load_weights
+from optimizer.batch import Batch, judge_freshness
+from optimizer.replay import KEPT_VERSIONS, ReplayCheck
+from tests.in_process_run import CPU, batch_of, counting_game, play_chunks
+from wire.link import EncodedWeights
+
+GAME: dict[str, Any] = {
+    "teams": 2, "agents_per_team": 2, "units": 3, "kinds": 3, "shared": 2, "masks": True, "box_dims": 2, "turns": True,
+    "leaver_row": 3, "ends": "alternate",
+}  # fmt: skip
+Precision = Literal["float32", "bfloat16"]
+
+
+def published(precision: Precision = "float32", *, version: int = 5, seed: int = 0) -> EncodedWeights:
+    """Weights that lean on memory: far from their initial values."""
+    torch.manual_seed(seed)
+    policy = Policy(counting_game(1, **GAME).spec, PolicyConfig(lstm_units=16, precision=precision)).use_device(CPU)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return encode_weights(policy, version=version, agent_steps=0, spec_hash="")
+
+
+def played(weights: EncodedWeights, precision: Precision = "float32") -> Batch:
+    """Windows that a worker played with those very bytes."""
+    game = counting_game(6, **GAME)
+    policy = Policy(game.spec, PolicyConfig(lstm_units=16, precision=precision)).use_device(CPU)
+    load_weights(policy, weights.payload)
+    return batch_of(*play_chunks(game, policy, version=weights.version))
+
+
+def replay(batch: Batch, *kept: EncodedWeights, precision: Precision = "float32") -> dict[str, float]:
+    config = PolicyConfig(lstm_units=16, precision=precision)
+    check = ReplayCheck(counting_game(1, **GAME).spec, config, CPU, bptt_steps=4)
+    for weights in kept:
+        check.keep(weights)
+    return check(batch, judge_freshness(batch, 6, 8))
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-5), ("bfloat16", 0.03)])
+def test_an_honest_window_replays_to_what_was_played(precision: Precision, bound: float) -> None:
+    weights = published(precision)
+    errors = replay(played(weights, precision), weights, precision=precision)
+    assert errors.keys() == {"recurrent/replay_error", "recurrent/replay_value_error"}
+    assert max(errors.values()) <= bound
+
+
+TAMPER: dict[str, Callable[[Batch], object]] = {
+    "a state saved one window late": lambda b: b.lstm_state.copy_(b.lstm_state.roll(1, dims=0)),
+    "a state that was not sent": lambda b: b.lstm_state.zero_(),
+    "hidden and cell swapped": lambda b: b.lstm_state.copy_(b.lstm_state.flip(3)),
+    "states of other agents": lambda b: b.lstm_state.copy_(b.lstm_state.flip(2)),
+    "resets forgotten": lambda b: b.first.zero_(),
+    "resets one row early": lambda b: b.first.copy_(b.first.roll(-1, dims=0)),
+    "actions one row late": lambda b: b.action["action"].copy_(b.action["action"].roll(1, dims=0)),
+    "observations one row late": lambda b: b.observation["last_action"].copy_(
+        b.observation["last_action"].roll(1, dims=0)
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", TAMPER)
+def test_the_check_sees_every_kind_of_fault(fault: str) -> None:
+    weights = published()
+    batch = played(weights)
+    TAMPER[fault](batch)
+    assert replay(batch, weights)["recurrent/replay_error"] > 0.01
+
+
+def test_a_value_that_is_not_the_networks_is_seen() -> None:
+    weights = published()
+    batch = played(weights)
+    batch.value[2] += 0.1
+    errors = replay(batch, weights)
+    assert errors["recurrent/replay_value_error"] == pytest.approx(0.1, abs=0.01)
+    assert errors["recurrent/replay_error"] <= 1e-5
+
+
+def test_weights_that_are_not_those_that_played_are_seen() -> None:
+    batch = played(published(seed=0))
+    assert replay(batch, published(seed=1))["recurrent/replay_error"] > 0.01
+
+
+def test_the_version_that_played_is_found_among_those_kept() -> None:
+    ours = published(version=5)
+    others = [published(version=5 + k, seed=k) for k in range(1, KEPT_VERSIONS)]
+    assert replay(played(ours), ours, *others)["recurrent/replay_error"] <= 1e-5
+
+
+def test_where_the_version_is_no_longer_kept_nothing_is_reported() -> None:
+    ours = published(version=5)
+    others = [published(version=5 + k, seed=k) for k in range(1, KEPT_VERSIONS + 1)]
+    assert replay(played(ours), ours, *others) == {}
+    assert replay(played(ours)) == {}

@@ -1,0 +1,104 @@
+"""The chunker by itself: when chunks close, and that what was given out is never touched again."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from rollout_workers.chunker import Chunker, Row
+from tests.chunk_factory import RUN, make_spec
+from wire.chunk import ChunkSpec, TrajectoryChunk
+from wire.link import Registration
+
+BPTT = 4
+
+
+def make_chunker(slots: int, windows_per_chunk: int, teams: int = 1) -> Chunker:
+    chunker = Chunker(
+        make_spec(teams=teams, bptt_steps=BPTT, chunk_steps=BPTT * windows_per_chunk), run=RUN, slots=slots
+    )
+    chunker.register(Registration(worker=3, incarnation=8))
+    return chunker
+
+
+def row(spec: ChunkSpec, streams: int, number: float) -> Row:
+    """A row that is full of its own number."""
+    a = spec.agents
+    flags = np.zeros((streams, a), np.bool_)
+    return Row(
+        observation={n: np.full((streams, a, *s.shape), number, s.dtype) for n, s in spec.observation.items()},
+        first=np.zeros(streams, np.bool_),
+        action={n: np.full((streams, a, *s.shape), number, s.dtype) for n, s in spec.heads.items()},
+        log_prob={n: np.full((streams, a), number, np.float32) for n in spec.heads},
+        value=np.full((streams, a), number, np.float32),
+        reward=np.full((streams, a), number, np.float32),
+        terminated=flags,
+        truncated=np.zeros(streams, np.bool_),
+        acting=~flags,
+        valid=~flags,
+    )
+
+
+def play(chunker: Chunker, windows: int) -> list[list[TrajectoryChunk]]:
+    """Windows of rows numbered from 0; the chunks that closed at each border."""
+    spec, b = chunker.spec, chunker.streams
+    closed = []
+    for window in range(windows):
+        bootstrap = np.full((b, spec.agents), window * BPTT, np.float32)
+        closed.append(chunker.close(bootstrap))
+        state = np.full((b, spec.agents, 2, spec.lstm_units), window, np.float16)
+        none = {n: np.full((b, spec.agents, *s.shape), -1, s.dtype) for n, s in spec.heads.items()}
+        chunker.begin_window(state, version=100 + window, previous_action=none)
+        for t in range(BPTT):
+            chunker.add(t, row(spec, b, window * BPTT + t))
+    return closed
+
+
+def test_nothing_closes_before_anything_was_played() -> None:
+    chunker = make_chunker(3, 2)
+    assert chunker.close(np.zeros((3, 1), np.float32)) == []
+    assert chunker.close(np.zeros((3, 1), np.float32), everything=True) == []
+
+
+@pytest.mark.parametrize("windows_per_chunk", [1, 2, 3, 4])
+@pytest.mark.parametrize("teams", [1, 2])
+def test_the_same_number_of_chunks_closes_at_every_border_once_all_are_under_way(
+    windows_per_chunk: int, teams: int
+) -> None:
+    closed = play(make_chunker(4 * windows_per_chunk, windows_per_chunk, teams), 12)
+    assert [len(chunks) for chunks in closed[windows_per_chunk:]] == [4 * teams] * (12 - windows_per_chunk)
+
+
+def test_every_row_is_in_exactly_one_chunk_of_its_stream() -> None:
+    chunker = make_chunker(5, 3)
+    chunks = [c for chunks in play(chunker, 10) for c in chunks] + chunker.close(np.zeros((5, 1)), everything=True)
+    for slot in range(5):
+        rewards = np.concatenate([c.reward[:, 0] for c in chunks if c.slot == slot])
+        assert rewards.tolist() == list(range(40))
+    assert Counter(c.rows for c in chunks if c.slot == 1)[8] >= 1  # its first chunk is one window short
+
+
+def test_a_chunk_given_out_is_not_changed_by_what_is_played_afterwards() -> None:
+    chunker = make_chunker(2, 2)
+    (chunk,) = (c for c in play(chunker, 3)[2] if c.slot == 0)
+    before = {name: array.copy() for name, array in chunk.observation.items()}
+    fields = ("reward", "value", "lstm_state", "version", "first", "valid", "acting")
+    arrays = {name: getattr(chunk, name).copy() for name in fields}
+    play(chunker, 6)
+    assert all(np.array_equal(before[name], array) for name, array in chunk.observation.items())
+    assert all(np.array_equal(array, getattr(chunk, name)) for name, array in arrays.items())
+    assert chunk.lstm_state[:, 0, 0, 0].tolist() == [0, 1]
+    assert chunk.version.tolist() == [100, 101]
+    assert chunk.value[:, 0].tolist() == list(range(9))
+
+
+def test_a_new_incarnation_counts_from_one() -> None:
+    chunker = make_chunker(2, 1)
+    play(chunker, 4)
+    assert chunker.sequence == 6
+    assert chunker.cumulative_steps == 6 * BPTT
+    chunker.register(Registration(worker=3, incarnation=9))
+    (one, two) = chunker.close(np.zeros((2, 1), np.float32))
+    assert [(c.incarnation, c.sequence, c.cumulative_steps) for c in (one, two)] == [(9, 1, BPTT), (9, 2, 2 * BPTT)]
