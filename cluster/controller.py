@@ -146,7 +146,7 @@ class Controller:
         except LinkDownError:
             self.recorder.note("note", text="Redis is away: leaving without it")
         status = self.optimizer.stop(CHECKPOINT_S)
-        self._last_look()
+        self.recorder.last_look()
         if status not in (DONE, None):
             raise RunFailedError(f"the optimizer: {self.optimizer.last_words()}")
         self.recorder.note("stopped", text=reason)
@@ -203,11 +203,3 @@ class Controller:
             self.recorder.tick(wanted=0, live=self.crew.live)
             time.sleep(0.02)
         self.crew.kill_all()
-
-    def _last_look(self) -> None:
-        """Take in the reports that came while processes left."""
-        try:
-            while self.recorder.tick(wanted=self._wanted, live=self.crew.live):
-                pass
-        except LinkDownError:
-            self.recorder.note("note", text="Redis is away: the last reports are missing")

@@ -57,8 +57,7 @@ def train_in_process(
         optimizer.run()
         if optimizer.checkpoint_failed:
             raise RunFailedError(CHECKPOINT_FAILED)
-    while recorder.tick(wanted=0, live=0):
-        pass
+    recorder.last_look()
     recorder.note("stopped", text=reason)
     recorder.show("ending")
     return reason, recorder.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -78,16 +80,35 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def end_all(processes: Iterable[psutil.Process], *, grace_s: float) -> int:
-    """Wait until these processes are gone and kill those that are not after `grace_s`; returns how many were killed."""
-    _, alive = psutil.wait_procs(list(processes), timeout=grace_s)
-    for process in alive:
-        try:
+def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those of them that run. One that ended counts as gone, even if nobody has asked for its exit status yet."""
+    return [process for process in processes if _is_living(process)]
+
+
+def _is_living(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_gone(processes: Iterable[psutil.Process], *, timeout_s: float) -> list[psutil.Process]:
+    """Wait until these processes are gone, at most `timeout_s`; returns those that are not."""
+    deadline = time.monotonic() + timeout_s
+    left = living(processes)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = living(left)
+    return left
+
+
+def end_all(processes: Iterable[psutil.Process], *, grace_s: float) -> None:
+    """Wait until these processes are gone, and kill those that are not after `grace_s`."""
+    left = wait_gone(processes, timeout_s=grace_s)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(alive, timeout=5.0)
-    return len(alive)
+    wait_gone(left, timeout_s=5.0)
 
 
 def usable_cores() -> int:

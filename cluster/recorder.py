@@ -19,6 +19,7 @@ from control.journal import EventKind, Journal
 from control.metrics import MetricsAggregator, parse_until
 from control.sinks import JsonlSink, MetricsSink, TensorBoardSink, last_jsonl
 from control.summary import Summary, build_summary, write_summary
+from wire.errors import LinkError
 from wire.link import Counters, Heartbeat, Report
 
 EVENTS_KEPT = 20
@@ -126,9 +127,18 @@ class Recorder:
         try:
             yield
         except BaseException as error:
+            self.last_look()
             self.note("failed", text=one_line(error))
             self.close()
             raise
+
+    def last_look(self) -> None:
+        """Take in what was reported while processes left."""
+        try:
+            while self.tick(wanted=0, live=0):
+                pass
+        except LinkError as error:
+            self.note("note", text=f"the last reports are missing: {error}")
 
     def close(self) -> Summary:
         """Write summary.json from what is known now and close every file."""

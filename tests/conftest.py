@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from wire.memory_link import MemoryLink
 from wire.node_cache import clear_node_cache
 from wire.redis_client import RedisServer
 from wire.redis_link import RedisLink
+
+# Two threads that wait for one another on a busy machine take five times as long as one; children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 AnyLink = MemoryLink | RedisLink
 LinkMaker = Callable[[], AnyLink]

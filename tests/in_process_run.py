@@ -31,6 +31,7 @@ from wire.memory_link import MemoryLink
 from wire.reports import PhaseTimer
 
 CPU = torch.device("cpu")
+torch.set_num_threads(1)  # products this small only wait for one another on a busy machine
 SMALL = PolicyConfig(lstm_units=8, precision="float32")
 
 

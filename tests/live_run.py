@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from cluster.processes import wait_gone
 from control.sinks import read_jsonl
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,7 @@ SMALL = (
     "rollout.chunk_steps=16",
     "optimizer.batch_steps=512",
     "optimizer.normalizer_warmup_steps=256",
-    "optimizer.checkpoint_versions=10",
+    "optimizer.checkpoint_versions=5",
     "optimizer.threads=1",
 )
 
@@ -106,6 +107,12 @@ class LiveRun:
         checkpoints = self.folder / "checkpoints"
         return dict(json.loads((checkpoints / (checkpoints / "latest").read_text() / "checkpoint.json").read_text()))
 
+    def versions_unsaved(self) -> int:
+        """Versions made since the newest checkpoint; 0 before the first one."""
+        if not (self.folder / "checkpoints" / "latest").exists():
+            return 0
+        return int(max(self.versions()) - self.checkpoint()["version"])
+
     def journal(self, kind: str) -> list[dict[str, Any]]:
         """The journal's events of one kind."""
         return [event for event in read_jsonl(self.folder / "journal.jsonl") if event["kind"] == kind]
@@ -116,12 +123,6 @@ def command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-def survivors(processes: Sequence[psutil.Process], within_s: float) -> list[psutil.Process]:
-    """Which of these are still there after a while."""
-    _, alive = psutil.wait_procs(list(processes), timeout=within_s)
-    return [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 @contextmanager
@@ -137,7 +138,7 @@ def live_run(cwd: Path, *arguments: str) -> Iterator[LiveRun]:
         if run.process.poll() is None:
             run.process.kill()
         run.process.wait()
-        for process in survivors(family, within_s=10.0):
+        for process in wait_gone(family, timeout_s=10.0):
             process.kill()
 
 

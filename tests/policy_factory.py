@@ -15,6 +15,7 @@ from model.config import PolicyConfig
 from model.policy import Policy, TensorDict, Unrolled
 
 CPU = torch.device("cpu")
+torch.set_num_threads(1)  # products this small only wait for one another on a busy machine
 
 
 def every_kind(agents: int = 2) -> GameSpec:

@@ -10,23 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_run import assert_conserved, live_run, quintet, survivors
+from cluster.processes import wait_gone
+from tests.live_run import assert_conserved, live_run, quintet
 
 pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.timeout(240)]
 
 
 def test_a_run_goes_on_and_every_step_is_accounted_for_when_worker_and_optimizer_are_killed(tmp_path: Path) -> None:
     with live_run(tmp_path) as run:
-        run.wait_for_versions(12)
+        run.wait_for_versions(6)
         run.find("ray::RolloutActor").kill()
         run.wait_for(lambda: run.journal("worker died"), "waiting for the worker's death to be noticed")
-        run.wait_for_versions(12)
-        run.find("cluster optimizer").kill()
+        run.wait_for_versions(6)
+        optimizer = run.find("cluster optimizer")
+        run.wait_for(lambda: run.versions_unsaved() >= 2, "waiting for versions that no checkpoint holds")
+        optimizer.kill()
         run.wait_for(lambda: run.journal("optimizer died"), "waiting for the optimizer's death to be noticed")
-        run.wait_for_versions(12)
+        run.wait_for_versions(6)
         family = run.family()
         assert run.interrupt() == 130, run.output.read_text()
-        assert survivors(family, within_s=2.0) == []
+        assert wait_gone(family, timeout_s=2.0) == []
 
         summary, checkpoint = run.summary(), run.checkpoint()
         assert_conserved(summary)
@@ -36,25 +39,17 @@ def test_a_run_goes_on_and_every_step_is_accounted_for_when_worker_and_optimizer
         assert versions == sorted(set(versions))
         assert run.journal("resumed")
 
-        with live_run(tmp_path, "--resume") as resumed:
-            resumed.wait_for_versions(5)
-            assert resumed.interrupt() == 130, resumed.output.read_text()
-            versions = resumed.versions()
-            assert versions == sorted(set(versions))
-            assert resumed.summary()["steps_produced"] > summary["steps_produced"]
-            assert_conserved(resumed.summary())
-
 
 def test_nobody_is_left_when_quintet_train_is_killed_and_its_run_can_be_resumed(tmp_path: Path) -> None:
     with live_run(tmp_path) as run:
-        run.wait_for_versions(12)
+        run.wait_for_versions(6)
         family = run.family()
         names = " ".join(process.name() for process in family)
         assert "raylet" in names, names
         assert "gcs_server" in names, names
         assert "redis-server" in names, names
         run.process.kill()
-        assert survivors(family, within_s=10.0) == []
+        assert wait_gone(family, timeout_s=10.0) == []
     with live_run(tmp_path, "--resume") as resumed:
         resumed.wait_for_versions(2)
         assert resumed.interrupt() == 130, resumed.output.read_text()
@@ -71,21 +66,21 @@ def test_two_ctrl_c_in_a_row_end_the_run_at_once_and_leave_nobody(tmp_path: Path
         time.sleep(0.05)
         os.kill(run.process.pid, signal.SIGINT)
         assert run.process.wait(10.0) == 130
-        assert survivors(family, within_s=10.0) == []
+        assert wait_gone(family, timeout_s=10.0) == []
 
 
 def test_redis_and_ray_are_brought_back_when_they_die_and_no_step_is_lost_from_the_books(tmp_path: Path) -> None:
     with live_run(tmp_path) as run:
-        run.wait_for_versions(12)
+        run.wait_for_versions(6)
         run.find("redis-server").kill()
         run.wait_for(lambda: run.journal("restarted"), "waiting for Redis to be started again")
-        run.wait_for_versions(5)
+        run.wait_for_versions(3)
         run.find("--raylet_socket_name").kill()
         run.wait_for(lambda: len(run.journal("restarted")) == 2, "waiting for Ray to be started again")
-        run.wait_for_versions(5)
+        run.wait_for_versions(3)
         status = quintet("status", "--json", cwd=tmp_path)
         assert json.loads(status.stdout)["steps"]["unaccounted"] == 0, status
         family = run.family()
         assert run.interrupt() == 130, run.output.read_text()
-        assert survivors(family, within_s=2.0) == []
+        assert wait_gone(family, timeout_s=2.0) == []
         assert_conserved(run.summary())

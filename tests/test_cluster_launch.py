@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from cluster.launch import TEMP_PREFIX, LocalRay, RayLauncher, remove_stale_folders
-from cluster.processes import family
+from cluster.processes import family, living
 from cluster.start_up import check_game, open_link
 from control.config import parse_config
 from tests.conftest import delete_run
@@ -36,7 +36,7 @@ def ray_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRay]:
     yield node
     members = node.processes()
     node.close(keep_logs_in=tmp_path_factory.mktemp("logs"))
-    assert not [process for process in members if process.is_running()]
+    assert living(members) == []
     assert not list(Path("/tmp").glob(f"{TEMP_PREFIX}{psutil.Process().pid}-*"))
 
 
@@ -119,7 +119,7 @@ def test_a_node_that_died_is_started_again_and_plays(
     next(process for process in ray_node.processes() if process.name() == "raylet").kill()
     wait_for(lambda: True if launcher.ensure() else None)
     assert launcher.poll(0) == {"error": "its Ray node died"}
-    assert family(pid) == []
+    assert living(family(pid)) == []
     link.close_worker(0)
     launcher.start(0)
     assert wait_for(lambda: worker_pid(link)) != pid

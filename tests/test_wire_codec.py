@@ -269,3 +269,20 @@ def test_a_number_that_is_not_finite_is_refused_by_name(label: str, bad: float) 
 def test_a_chunk_that_does_not_fit_its_spec_is_not_sent(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         encode_chunk(replace(make_chunk(SPEC), **changes), SPEC, compress=False)
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "bad"), [("action", "action", 2), ("action", "action", -2), ("observation", "seat", 3)]
+)
+def test_a_category_that_does_not_exist_is_refused_by_name(group: str, name: str, bad: int) -> None:
+    spec = make_spec(
+        observation={"seat": ArraySpec(shape=(2,), dtype="int16", choices=(5, 3))},
+        heads={"action": ArraySpec(shape=(), dtype="int16", choices=(2,))},
+    )
+    chunk = make_chunk(spec)
+    chunk.action["action"][:] = -1
+    chunk.observation["seat"][:] = (4, 2)
+    decode_chunk(encode_chunk(chunk, spec, compress=False), spec, run=RUN)
+    getattr(chunk, group)[name][-1] = bad
+    with pytest.raises(DecodeError, match=f"{group}/{name}: found .* expected"):
+        decode_chunk(encode_chunk(chunk, spec, compress=False), spec, run=RUN)

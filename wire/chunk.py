@@ -46,6 +46,7 @@ class ArraySpec:
     shape: tuple[int, ...]  # after [T], or after [T, A] where `per_agent`
     dtype: str  # numpy name; "bool" arrays travel as packed bits
     per_agent: bool = True
+    choices: tuple[int, ...] = ()  # categorical: how many values each number may have (one for all, or one per column)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +79,14 @@ def chunk_spec(game: GameSpec, *, lstm_units: int, bptt_steps: int, chunk_steps:
     for name, space in game.observation_space.spaces.items():
         per_agent = name not in game.team_shared
         observation[name] = ArraySpec(
-            shape=tuple(space.shape or ()), dtype=_wire_dtype(space, game.wire_dtypes.get(name)), per_agent=per_agent
+            shape=tuple(space.shape or ()),
+            dtype=_wire_dtype(space, game.wire_dtypes.get(name)),
+            per_agent=per_agent,
+            choices=_choices(space),
         )
     heads: dict[str, ArraySpec] = {}
     for name, space in game.action_space.spaces.items():
-        heads[name] = ArraySpec(shape=tuple(space.shape or ()), dtype=_wire_dtype(space, None))
+        heads[name] = ArraySpec(shape=tuple(space.shape or ()), dtype=_wire_dtype(space, None), choices=_choices(space))
         if name in game.masked_heads and isinstance(space, spaces.Discrete):
             observation[f"{ACTION_MASK_PREFIX}{name}"] = ArraySpec(shape=(int(space.n),), dtype="bool")
     return ChunkSpec(
@@ -106,6 +110,12 @@ def _wire_dtype(space: spaces.Space[Any], declared: Literal["float16", "float32"
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
         return "uint8"
     return declared or "float32"
+
+
+def _choices(space: spaces.Space[Any]) -> tuple[int, ...]:
+    if isinstance(space, spaces.Discrete):
+        return (int(space.n),)
+    return tuple(int(n) for n in space.nvec.reshape(-1)) if isinstance(space, spaces.MultiDiscrete) else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

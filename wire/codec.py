@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 import zstandard
 
-from wire.chunk import WIRE_VERSION, Array, ArraySpec, ChunkSpec, TrajectoryChunk
+from wire.chunk import NO_ACTION, WIRE_VERSION, Array, ArraySpec, ChunkSpec, TrajectoryChunk
 from wire.errors import DecodeError
 
 MAX_CHUNK_BYTES = 64 * 2**20  # of a message, and of its blob once decompressed
@@ -118,6 +118,10 @@ def decode_chunk(payload: bytes, spec: ChunkSpec, *, run: str, max_bytes: int = 
     flags = np.unpackbits(packed, count=layout.n_bits).view(np.bool_)
     for field in layout.bits:
         groups[field.group][field.name] = flags[field.offset : field.offset + field.size].reshape(field.shape)
+    for name, entry in spec.observation.items():
+        _check_choices(f"observation/{name}", groups["observation"][name], entry.choices, lowest=0)
+    for name, head in spec.heads.items():
+        _check_choices(f"action/{name}", groups["action"][name], head.choices, lowest=NO_ACTION)
     del header["rows"]
     fields: dict[str, Any] = header | groups.pop("") | groups
     return TrajectoryChunk(**fields)
@@ -204,6 +208,16 @@ def _check_finite(blob: bytes, layout: _Layout) -> None:
             n_bad = field.size - int(np.count_nonzero(np.isfinite(array)))
             if n_bad:
                 raise DecodeError(f"chunk {field.label}: found {n_bad} of {field.size} numbers NaN or infinite")
+
+
+def _check_choices(label: str, array: Array, choices: tuple[int, ...], *, lowest: int) -> None:
+    """A category that does not exist would end the optimizer at an embedding table or a gather, again and again."""
+    if not choices:
+        return
+    columns = array.reshape(-1, len(choices))
+    if columns.min() < lowest or bool((columns.max(axis=0) >= choices).any()):
+        expected = f"{lowest} to {max(choices) - 1}" if len(set(choices)) == 1 else f"fewer than {choices} by column"
+        raise DecodeError(f"chunk {label}: found {columns.min()} to {columns.max()}, expected {expected}")
 
 
 def _check_names(group: str, found: dict[str, Array], expected: dict[str, ArraySpec]) -> None:

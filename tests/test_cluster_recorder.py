@@ -1,0 +1,108 @@
+"""Reports in, the run's files out."""
+
+from __future__ import annotations
+
+import json
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cluster.board import Board
+from cluster.recorder import Recorder
+from cluster.run_folder import RunFolder
+from control.config import parse_config
+from control.journal import read_journal
+from control.sinks import read_jsonl
+from wire.link import Parcel
+from wire.memory_link import MemoryLink
+
+SPEC = "0123456789abcdef"
+
+
+def make_recorder(folder: RunFolder, link: MemoryLink, config: str = "") -> Recorder:
+    board = Board(Console(file=StringIO()))
+    return Recorder(folder=folder, config=parse_config(config), link=link, board=board, started_s=time.monotonic())
+
+
+@pytest.fixture
+def link() -> MemoryLink:
+    link = MemoryLink("recorded")
+    link.open_run(spec_hash=SPEC, config_text="", max_queued_steps=1000, max_queue_bytes=1000)
+    return link
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "recorded")
+    folder.logs.mkdir(parents=True)
+    return folder
+
+
+def report_version(link: MemoryLink, version: int) -> None:
+    row = {"version": version, "agent_steps": 10 * version, "losses/policy_loss": 0.5}
+    link.report("optimizer", "metrics", dict(row))
+
+
+def test_every_version_is_one_row_and_the_summary_holds_the_last_numbers(folder: RunFolder, link: MemoryLink) -> None:
+    recorder = make_recorder(folder, link)
+    registration = link.register(0, SPEC)
+    who = {"worker": 0, "incarnation": registration.incarnation}
+    link.push([Parcel(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"")])
+    link.heartbeat(registration, 8, {"rss_bytes": 2**40})
+    for version in (1, 2, 3):
+        report_version(link, version)
+    assert recorder.tick(wanted=1, live=1) == 3
+    assert recorder.tick(wanted=1, live=1) == 0
+    summary = recorder.close()
+    assert [row["version"] for row in read_jsonl(folder.metrics)] == [1, 2, 3]
+    assert (summary.agent_steps, summary.versions) == (30, 3)
+    assert (summary.steps_produced, summary.steps_in_flight) == (8, 8)
+    assert summary.peak_rss_bytes == 2**40
+    assert json.loads(folder.summary.read_text())["versions"] == 3
+    assert len(list(folder.tensorboard.iterdir())) == 1
+
+
+def test_a_new_recorder_goes_on_behind_the_last_row_of_the_one_before(folder: RunFolder, link: MemoryLink) -> None:
+    first = make_recorder(folder, link)
+    report_version(link, 1)
+    first.tick(wanted=1, live=1)
+    first.close()
+    report_version(link, 2)
+    second = make_recorder(folder, link)
+    second.tick(wanted=1, live=1)
+    second.close()
+    assert [row["version"] for row in read_jsonl(folder.metrics)] == [1, 2]
+
+
+def test_events_of_processes_are_in_the_journal_with_the_first_gradient_step(
+    folder: RunFolder, link: MemoryLink
+) -> None:
+    recorder = make_recorder(folder, link)
+    link.report("optimizer", "event", {"event": "resumed", "version": 3, "steps_undone": 7})
+    link.report("optimizer", "event", {"event": "checkpoint_failed", "message": "the disk is full"})
+    report_version(link, 4)
+    report_version(link, 5)
+    recorder.tick(wanted=1, live=1)
+    recorder.close()
+    events = [(event.kind, event.process, event.text) for event in read_journal(folder.journal)]
+    assert events[:2] == [
+        ("resumed", "optimizer", "version 3, steps_undone 7"),
+        ("note", "optimizer", "the disk is full"),
+    ]
+    assert [text for _, _, text in events if text.startswith("first gradient step")] == [events[2][2]]
+
+
+def test_what_makes_a_run_fail_is_written_down_with_the_summary(folder: RunFolder, link: MemoryLink) -> None:
+    recorder = make_recorder(folder, link)
+
+    def fail() -> None:
+        with recorder.failing():
+            raise ValueError("it broke\nbadly")
+
+    with pytest.raises(ValueError, match="broke"):
+        fail()
+    assert [event.text for event in read_journal(folder.journal) if event.kind == "failed"] == ["it broke badly"]
+    assert folder.summary.exists()
