@@ -84,7 +84,7 @@ def train(
             in_process=in_process,
             json=json,
             resources=Resources(
-                redis_url=redis_url or os.environ.get(REDIS_URL),
+                redis_url=redis_url or (None if in_process else os.environ.get(REDIS_URL)),
                 redis_port=redis_port,
                 ray_address=ray_address,
                 cores_per_worker=cores_per_worker,

@@ -147,7 +147,9 @@ class Controller:
             self.recorder.note("note", text="Redis is away: leaving without it")
         status = self.optimizer.stop(CHECKPOINT_S)
         self.recorder.last_look()
-        if status not in (DONE, None):
+        if self._optimizer_next_start_s is not None:
+            self.recorder.note("note", process="optimizer", text="it had just died: the checkpoint before that stays")
+        elif status != DONE:
             raise RunFailedError(f"the optimizer: {self.optimizer.last_words()}")
         self.recorder.note("stopped", text=reason)
 

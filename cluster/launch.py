@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from cluster.processes import end_all, family, spawn, usable_cores
 NAMESPACE = "quintet"
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's minimum is 75 MiB; no object ever lies in it
 MAX_RESTARTS = 5
+LINGER_S = 2.0
 TEMP_PREFIX = "quintet-ray-"
 LONGEST_TEMP = 40  # characters; Ray adds 55 to it, and the path of a Unix socket holds 107
 AGENT = Path(__file__).with_name("ray_agent.py")
@@ -55,16 +57,18 @@ class RolloutActor:
         try:
             from cluster.worker_process import run_worker
 
-            reason = run_worker(self.redis_url, self.run_name, self.worker)
+            return {"reason": run_worker(self.redis_url, self.run_name, self.worker)}
         except Exception as error:  # noqa: BLE001  (a process border: it travels on as text)
             return {
                 "error": one_line(error),
                 "traceback": traceback.format_exc(),
                 "exit_code": str(exit_code(error)),
             }
-        if reason == "controller_lost":
-            _ray().actor.exit_actor()  # nobody is left to end this process
-        return {"reason": reason}
+        finally:
+            # Whoever called this hears the answer and ends the process; a controller that adopted it cannot hear it.
+            leave = threading.Timer(LINGER_S, os._exit, (0,))
+            leave.daemon = True
+            leave.start()
 
 
 class Session(Protocol):
@@ -118,7 +122,7 @@ class RayLauncher:
         if worker not in self._actors:
             return {"error": "its Ray node died"}
         if worker not in self._ends:
-            return None if self._find(worker) is not None else {"error": "its process is gone"}
+            return None if self._find(worker) is not None else {"reason": "adopted, and gone"}
         if not ray.wait([self._ends[worker]], timeout=0)[0]:
             return None
         try:
@@ -154,7 +158,10 @@ def _ray() -> Any:
 
 def _why_it_died(error: Exception) -> str:
     """Ray's long text about a dead actor, in one line."""
-    text = " ".join(str(error).split())
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "creation task" in lines[0]:  # most likely Quintet or the game is not installed there
+        return f"it could not start on its node: {lines[-1]}"
+    text = " ".join(lines)
     if "connection error code" in text:  # Ray saw its socket close; a process that leaves says so before
         return "its process was killed or crashed"
     return text.rpartition("The actor is dead because ")[2][:200]
@@ -189,6 +196,12 @@ class LocalRay:
         """End the node with every process below it, and remove what it left on disk but for what workers wrote."""
         _keep_logs(self._folder, keep_logs_in)
         self._stop()
+
+    @property
+    def address(self) -> str:
+        """Where other processes of this machine can join the node; RAY_AUTH_TOKEN lets them in."""
+        address: str = self._node.address
+        return address
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the node, agents and workers included."""

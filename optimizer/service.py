@@ -142,8 +142,9 @@ class Optimizer:
         update = self._learn(batch)
         self.agent_steps += int(batch.valid.sum())
         replayed = self._replay_error(batch, update.freshness) if update and update.gradient_steps else {}
-        self._settle(batch, update)
+        # Publish first: settling makes room, and whoever waited for room should go on with the new version.
         self._publish()
+        self._settle(batch, update)
         self._checkpoint_when_due()
         self._report(batch, update, replayed)
         return True

@@ -30,6 +30,7 @@ Reason = Literal["stopping", "scaled_down", "controller_lost"]
 HEARTBEAT_S = 1.0
 ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
+FETCH_PATIENCE_S = 0.005
 LAST_PUSH_S = 5.0  # how long a worker that leaves tries to get rid of its last chunks
 NOT_STARTED = Directive(version=0, wanted_workers=1 << 30, stopping=False, controller_alive=True)
 
@@ -126,11 +127,16 @@ class Worker:
             self.fetching = self.fetcher.submit(self.link.latest, self.version)
 
     def _take_weights(self, *, wait: bool) -> None:
-        """Swap in fetched weights. Only ever called at a window border."""
-        if self.fetching is None or not (wait or self.fetching.done()):
+        """Swap in fetched weights. Only ever called at a window border.
+
+        A fetch that is nearly there is worth waiting for: the window about to be played would be a version older.
+        """
+        if self.fetching is None:
             return
         try:
-            weights = self.fetching.result()
+            weights = self.fetching.result(timeout=None if wait else FETCH_PATIENCE_S)
+        except TimeoutError:
+            return
         except LinkDownError:
             weights = None
         self.fetching = None

@@ -11,10 +11,11 @@ import psutil
 import pytest
 
 from cluster.launch import TEMP_PREFIX, LocalRay, RayLauncher, remove_stale_folders
-from cluster.processes import family, living
+from cluster.processes import family, living, wait_gone
 from cluster.start_up import check_game, open_link
 from control.config import parse_config
 from tests.conftest import delete_run
+from tests.live_run import assert_conserved, environment, live_run
 from wire.redis_link import RedisLink
 
 pytestmark = [pytest.mark.slow, pytest.mark.redis]
@@ -32,10 +33,12 @@ Found = TypeVar("Found")
 
 @pytest.fixture(scope="module")
 def ray_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRay]:
-    node = LocalRay(workers=1)
-    yield node
-    members = node.processes()
-    node.close(keep_logs_in=tmp_path_factory.mktemp("logs"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", environment()["PYTHONPATH"])  # for workers that another process asks for
+        node = LocalRay(workers=1)
+        yield node
+        members = node.processes()
+        node.close(keep_logs_in=tmp_path_factory.mktemp("logs"))
     assert living(members) == []
     assert not list(Path("/tmp").glob(f"{TEMP_PREFIX}{psutil.Process().pid}-*"))
 
@@ -137,3 +140,21 @@ def test_folders_of_killed_runs_are_removed_and_those_of_living_ones_stay(tmp_pa
         assert living.exists()
     finally:
         living.rmdir()
+
+
+def test_workers_on_a_cluster_outlive_their_controller_and_are_adopted_by_the_next_one(
+    ray_node: LocalRay, redis_url: str, tmp_path: Path
+) -> None:
+    place = ("--redis-url", redis_url, "--ray-address", ray_node.address, "--set", "wire.max_queue_bytes=1_000_000")
+    with live_run(tmp_path, *place) as run:
+        run.wait_for_versions(2)
+        (worker,) = [p for p in ray_node.processes() if p.name().startswith("ray::RolloutAct")]
+        run.process.kill()
+    with live_run(tmp_path, *place, "--resume") as resumed:
+        resumed.wait_for_versions(2)
+        assert [note["process"] for note in resumed.journal("note") if "already" in note["text"]] == ["worker/0"]
+        assert living([worker]) == [worker]
+        assert resumed.interrupt() == 130, resumed.output.read_text()
+        assert wait_gone([worker], timeout_s=10.0) == []
+        assert_conserved(resumed.summary())
+    delete_run(redis_url, "live")

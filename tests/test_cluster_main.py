@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.__main__ import COMMANDS, run
+from cluster.failure import exit_code, one_line, report
 from tests.live_run import ROOT, SMALL, assert_conserved, environment, quintet
 
 TRAIN = ("train", "--run", "bad", "--agent-steps", "1")
@@ -132,11 +135,20 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         assert_one_line(quintet(*TRAIN, "--redis-port", str(port), cwd=tmp_path), 1, str(port), "in use")
 
 
-def test_a_checkpoint_of_another_network_or_a_truncated_one_is_refused(trained: Path) -> None:
-    settings = [word for setting in SMALL for word in ("--set", setting)]
+def test_a_checkpoint_of_another_network_or_a_truncated_one_is_refused(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(trained)
+
+    def complaint(code: int, *arguments: str) -> str:
+        assert run(arguments) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("quintet: ")
+        return line
+
     other = ("--set", "model.lstm_units=8", "--run", "other", "--from", "done", "--in-process")
-    done = quintet("train", *settings, *other, cwd=trained)
-    assert_one_line(done, 1, "spec", "lstm_units")
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    assert "lstm_units" in complaint(1, "train", *settings, *other)
 
     checkpoints = trained / "runs" / "done" / "checkpoints"
     copy = trained / "truncated"
@@ -144,9 +156,12 @@ def test_a_checkpoint_of_another_network_or_a_truncated_one_is_refused(trained: 
     for path in (checkpoints / (checkpoints / "latest").read_text()).iterdir():
         data = path.read_bytes()
         (copy / path.name).write_bytes(data[: len(data) // 2] if path.name == "policy.safetensors" else data)
-    assert_one_line(quintet("eval", "truncated", cwd=trained), 1, "policy.safetensors", "sha256")
+    line = complaint(1, "eval", "truncated")
+    assert "policy.safetensors" in line
+    assert "sha256" in line
     (copy / "checkpoint.json").write_text("{")
-    assert_one_line(quintet("eval", "truncated", cwd=trained), 1, "checkpoint.json")
+    assert "checkpoint.json" in complaint(1, "eval", "truncated")
+    assert "nobody to play against" in complaint(2, "eval", "done", "--opponent", "random")
 
 
 def test_a_checkpoint_that_cannot_be_written_fails_the_run_and_leaves_its_other_files(tmp_path: Path) -> None:
@@ -159,14 +174,20 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run_and_leaves_its_other_
     assert "could not write checkpoint" in (folder / "journal.jsonl").read_text()
 
 
-def test_eval_gives_the_same_numbers_for_the_same_command(trained: Path) -> None:
-    first = quintet("eval", "done", "--games", "20", "--json", "--seed", "3", cwd=trained)
-    again = quintet("eval", "runs/done", "--games", "20", "--json", "--seed", "3", cwd=trained)
-    assert first.returncode == again.returncode == 0, (first, again)
-    assert json.loads(first.stdout) == json.loads(again.stdout)
-    assert json.loads(first.stdout)["seats"][0]["games"] == 20
-    shown = quintet("eval", "done", "--games", "20", "--seed", "3", cwd=trained)
-    assert f"{json.loads(first.stdout)['return_mean']:.3f}" in shown.stdout
+def test_eval_gives_the_same_numbers_for_the_same_command(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(trained)
+
+    def said(*arguments: str) -> str:
+        assert run(("eval", *arguments, "--games", "20", "--seed", "3")) == 0
+        return capsys.readouterr().out
+
+    first = json.loads(said("done", "--json"))
+    assert json.loads(said("runs/done", "--json")) == first
+    assert first["seats"][0]["games"] == 20
+    assert f"{first['return_mean']:.3f}" in said("done")
+    assert json.loads(said("done", "--json", "--greedy"))["return_mean"] != first["return_mean"]
 
 
 def test_the_optimizer_runs_where_ray_cannot_be_imported(tmp_path: Path) -> None:
@@ -191,9 +212,23 @@ def test_the_optimizer_needs_a_redis_url_from_the_environment(tmp_path: Path) ->
     assert_one_line(quintet("optimizer", "--run-folder", "runs/x", cwd=tmp_path), 2, "QUINTET_REDIS_URL")
 
 
-def test_every_command_is_in_the_readme() -> None:
-    from cluster.__main__ import COMMANDS
+def test_a_bug_is_one_line_too_and_its_traceback_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyError) as caught:
+        dict[str, int]()["no such key"]
+    assert report(caught.value, tmp_path / "logs") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    (kept,) = (tmp_path / "logs").iterdir()
+    assert "KeyError" in line
+    assert str(kept) in line
+    assert 'dict[str, int]()["no such key"]' in kept.read_text()
 
+
+def test_a_full_disk_is_called_by_its_name() -> None:
+    assert "the disk is full at x" in one_line(OSError(errno.ENOSPC, "No space left on device", "x"))
+    assert exit_code(OSError(errno.ENOSPC, "No space left on device", "x")) == 1
+
+
+def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     for command in COMMANDS:
         assert f"quintet {command}" in readme, command
