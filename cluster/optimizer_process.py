@@ -5,6 +5,7 @@ Nothing here imports Ray: the optimizer runs on machines that have none.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PREFIX = "quintet: "  # of the one line that a failing command leaves on stderr
 CHECKPOINT_FAILED = "the last checkpoint could not be written (see the journal for why); the one before it stays"
+SLOW_TO_LOAD = ("games.registry", "optimizer.service", "torch._dynamo", "wire.redis_link")
 CONNECT_S = 30.0
 # Two spinning OpenMP threads beside a busy worker run five times slower than two sleeping ones. Read when torch loads.
 PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -66,7 +68,9 @@ def _leave(*_: object) -> None:
 
 
 def _load() -> None:
-    import wire.redis_link  # noqa: F401
+    """Load what is slow to load; torch's compiler belongs to that, which its optimizers ask for when they are made."""
+    for module in SLOW_TO_LOAD:
+        importlib.import_module(module)
 
 
 def _train(folder: RunFolder, redis_url: str, start_from: Path | None) -> int:

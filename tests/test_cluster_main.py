@@ -199,6 +199,7 @@ def test_the_optimizer_runs_where_ray_cannot_be_imported(tmp_path: Path) -> None
         "process._load()\n"
         "from cluster.__main__ import run\n"
         "assert 'ray' not in sys.modules\n"
+        "assert set(process.SLOW_TO_LOAD) <= set(sys.modules)\n"
         "sys.exit(run(['optimizer', '--run-folder', 'runs/none']))"
     )
     env["QUINTET_REDIS_URL"] = "redis://127.0.0.1:not-a-port/0"
