@@ -42,6 +42,7 @@ KNOWN_ERRORS = (
     ("wire.errors", "WireError", FAILED),
     ("cluster.embedded_redis", "EmbeddedRedisError", FAILED),
     ("optimizer.checkpoint", "CheckpointError", FAILED),
+    ("optimizer.service", "DeviceError", USAGE),
     ("optimizer.service", "TrainingDivergedError", FAILED),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -43,16 +43,24 @@ RETRY_S = 0.2
 MAX_BAD_BATCHES = 3
 
 
+class DeviceError(ValueError):
+    """The device that was asked for is not there."""
+
+
 class TrainingDivergedError(Exception):
     """Several batches in a row gave a loss or gradient that is not finite."""
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is the GPU where there is one."""
+    """`auto` is the GPU where there is one.
+
+    Raises:
+        DeviceError: a GPU is asked for, and there is none.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but this machine shows no CUDA GPU; use --device auto or cpu")
+        raise DeviceError(f"device is {device!r}, but this machine shows no CUDA GPU; use --device auto or cpu")
     return torch.device(device)
 
 
@@ -293,7 +301,8 @@ class Optimizer:
 
     def _restore(self, resume: bool, start_from: Path | None) -> None:
         """Go on from this run's newest checkpoint, or start a new run from the weights of another."""
-        announced = self._until_up(self.link.announced_version)
+        # A version is never used twice: count on from the largest that anybody has ever seen.
+        self.version = self._until_up(self.link.announced_version)
         if resume or start_from is not None:
             folder = find_checkpoint(self.folder if resume else start_from)  # type: ignore[arg-type]
             info = read_info(folder)
@@ -303,20 +312,32 @@ class Optimizer:
                     f"{self.game_name!r} with spec {self.spec.hash}: game, lstm_units, bptt_steps and chunk_steps must "
                     "be the same"
                 )
-            self.learner.restore(read_snapshot(folder, info))
+            snapshot = read_snapshot(folder, info)
+            self._check_fits(folder, snapshot)
+            self.learner.restore(snapshot)
             self.warmup_left = 0 if info.gradient_steps else self.warmup_left
             if resume:
+                self.trained_net = info.trained_net
                 self.agent_steps, self.gradient_steps = info.agent_steps, info.gradient_steps
-                self._count_undone(info)
-                announced = max(announced, info.version)
-        # A version is never used twice: count on from the largest that anybody has ever seen.
-        self.version = announced
+                self.version = max(self.version, info.version)
+        self._count_undone()
 
-    def _count_undone(self, info: CheckpointInfo) -> None:
-        """Steps trained after the checkpoint was written are in no weights any more."""
+    def _check_fits(self, folder: Path, snapshot: Mapping[str, torch.Tensor]) -> None:
+        """The spec's hash says nothing of the network's other widths."""
+        for name, own in self.policy.state_dict().items():
+            found = snapshot.get(f"policy.{name}")
+            if found is None or found.shape != own.shape:
+                shape = "missing" if found is None else str(list(found.shape))
+                raise CheckpointError(
+                    f"checkpoint {folder} is of another network: {name} is {shape}, expected {list(own.shape)}; "
+                    "model.encoder_units and model.encoder must be the same"
+                )
+
+    def _count_undone(self) -> None:
+        """Steps trained by a predecessor after what this process starts from was written are in no weights any more."""
         self.counters = self._until_up(self.link.counters)
-        undone = max(0, self.counters.trained - info.trained_net)
-        self.trained_net = info.trained_net
-        self._until_up(lambda: self.link.mark_undone(undone))
-        message = {"event": "resumed", "version": info.version, "steps_undone": undone}
-        self.link.report(PROCESS, "event", dict(message))
+        undone = max(0, self.counters.trained - self.trained_net)
+        if undone != self.counters.undone:
+            self._until_up(lambda: self.link.mark_undone(undone))
+        if self.counters.produced:
+            self.link.report(PROCESS, "event", {"event": "resumed", "version": self.version, "steps_undone": undone})

@@ -32,6 +32,7 @@ ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
 FETCH_PATIENCE_S = 0.005
 LAST_PUSH_S = 5.0  # how long a worker that leaves tries to get rid of its last chunks
+LAST_PUSH_WHEN_STOPPING_S = 0.3  # the optimizer may have left already, and then nobody makes room
 NOT_STARTED = Directive(version=0, wanted_workers=1 << 30, stopping=False, controller_alive=True)
 
 
@@ -203,7 +204,8 @@ class Worker:
         """Close the open chunks, push what the stream takes, say farewell: what it did not take is counted as lost."""
         if self.version:
             self._encode(self.play.finish())
-        self._send(until_s=time.monotonic() + LAST_PUSH_S)
+        patience_s = LAST_PUSH_WHEN_STOPPING_S if self.directive.stopping else LAST_PUSH_S
+        self._send(until_s=time.monotonic() + patience_s)
         self.beaten_s = float("-inf")
         self._beat()
         with contextlib.suppress(LinkDownError):  # the controller closes the books from the last heartbeat

@@ -179,3 +179,21 @@ def test_a_run_can_start_from_the_weights_of_another_with_its_own_steps(run: InP
         optimizer.policy.state_dict()["layer.weight"],
         read_snapshot(folder, read_info(folder))["policy.layer.weight"],
     )
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path: Path) -> None:
+    run = InProcessRun(folder=tmp_path)
+    run.optimizer().checkpoint()
+    other = InProcessRun(folder=tmp_path, policy=replace(run.policy, encoder_units=48))
+    with pytest.raises(CheckpointError, match=r"layer.weight is \[.*\], expected \[48, .*\]; model.encoder_units"):
+        other.optimizer(resume=True)
+
+
+def test_steps_trained_before_any_checkpoint_are_undone_by_a_new_start(run: InProcessRun, link: WatchedLink) -> None:
+    optimizer, worker = run.optimizer(), run.worker()
+    run.train(optimizer, worker, 3)
+    drop(optimizer)
+    trained = link.counters().trained
+    assert trained > 0
+    run.optimizer()
+    assert link.counters().undone == trained
