@@ -38,17 +38,19 @@ ONE_PASS: dict[str, object] = {"rollout.bptt_steps": 16, "ppo.epochs": 1, "ppo.m
 OURS: dict[int, dict[str, object]] = {
     128: {
         "rollout.workers": 1,
-        "rollout.games_per_worker": 256,
-        "rollout.chunk_steps": 16,
-        "optimizer.batch_steps": 4096,
+        "rollout.games_per_worker": 128,
+        "rollout.chunk_steps": 64,
+        "optimizer.batch_steps": 8192,
         "optimizer.threads": 1,
+        "wire.max_queued_batches": 0.5,
     },
     1024: {
         "rollout.workers": 1,
-        "rollout.games_per_worker": 256,
+        "rollout.games_per_worker": 64,
         "rollout.chunk_steps": 16,
-        "optimizer.batch_steps": 4096,
-        "optimizer.threads": 1,
+        "optimizer.batch_steps": 2048,
+        "optimizer.threads": 2,
+        "wire.max_queued_batches": 0.5,
     },
 }
 
