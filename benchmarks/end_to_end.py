@@ -42,7 +42,7 @@ OURS: dict[int, dict[str, object]] = {
         "rollout.chunk_steps": 64,
         "optimizer.batch_steps": 8192,
         "optimizer.threads": 1,
-        "wire.max_queued_batches": 0.5,
+        "wire.max_queued_batches": 1.5,
     },
     1024: {
         "rollout.workers": 1,
