@@ -260,7 +260,7 @@ def test_more_open_chunks_than_a_batch_are_noted_with_all_numbers() -> None:
         ("until=charts/episodic_retrun=475", "no metric 'charts/episodic_retrun'; did you mean charts/episodic_return"),
         ("ppo.minibatches=65", "ppo.minibatches is 65, but optimizer.batch_steps = 1024 holds only 64 windows"),
         ("optimizer.batch_steps=15", "optimizer.batch_steps = 15 holds only 0 windows"),
-        ("wire.max_queued_batches=0.05", "one chunk is 64 steps .*holds only 51.2 "),
+        ("wire.max_queued_batches=-1", "wire.max_queued_batches is -1.0; it must be at least 0"),
     ],
 )
 def test_numbers_that_cannot_work_are_refused_with_both_numbers(override: str, message: str) -> None:
@@ -277,10 +277,15 @@ def test_the_end_of_a_ramp_is_checked_too() -> None:
 
 
 def test_agents_of_a_team_count_in_every_size() -> None:
-    config = replace(small(), optimizer=OptimizerConfig(batch_steps=256))
-    check_config(config, spec(agents=4))  # one chunk of 64 x 4 = 256 steps just fits
-    with pytest.raises(ConfigError, match=r"one chunk is 320 steps \(rollout.chunk_steps = 64 x 5 agents\)"):
+    config = replace(small(), optimizer=OptimizerConfig(batch_steps=256), ppo=PPOConfig(minibatches=4))
+    check_config(config, spec(agents=4))  # four windows of 16 x 4 steps just fit
+    with pytest.raises(ConfigError, match=r"holds only 3 windows of 16 rows x 5 agents"):
         check_config(config, spec(agents=5))
+
+
+def test_a_stream_with_no_batch_waiting_still_holds_the_one_in_training_and_a_chunk() -> None:
+    wire = WireConfig(max_queued_batches=0.0)
+    assert wire.max_queued_steps(batch_steps=100, chunk_steps=64) >= 100 + 64
 
 
 def test_reading_a_configuration_loads_nothing_heavy() -> None:
