@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 
 import torch
@@ -10,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from games.api import EntryKind, GameSpec, entry_kind
+from games.dotted import load
 from model.layers import Linear
 from model.normalizer import InputNormalizer
 
@@ -148,10 +148,12 @@ def make_encoder(spec: GameSpec, name: str, units: int, factory: str) -> Encoder
     """The encoder of one entry: the user's, if `factory` ("module:function") returns one for it, else the built-in.
 
     The user's function is called with (game spec, entry name, units) and may return None.
+
+    Raises:
+        UnknownGameError: there is no such module or function.
     """
     if factory:
-        module, _, function = factory.partition(":")
-        make: Callable[[GameSpec, str, int], Encoder | None] = getattr(importlib.import_module(module), function)
+        make: Callable[[GameSpec, str, int], Encoder | None] = load(factory, what="model.encoder")
         own = make(spec, name, units)
         if own is not None:
             return own

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.api import GameSpec, UnsupportedSpaceError
+from games.api import GameSpec, UnknownGameError, UnsupportedSpaceError
 from model.encoders import (
     CategoricalEncoder,
     Encoder,
@@ -164,3 +164,8 @@ def test_a_space_that_nothing_encodes_is_refused_by_name() -> None:
     )
     with pytest.raises(UnsupportedSpaceError, match=r"texts: observation entry 'chat' is a Text"):
         make_policy(spec)
+
+
+def test_an_encoder_that_does_not_exist_is_refused_in_one_line() -> None:
+    with pytest.raises(UnknownGameError, match=r"model.encoder 'no_such_module:make': there is no module"):
+        make_policy(every_kind(), encoder="no_such_module:make")
