@@ -8,17 +8,19 @@ An observation is a flat `dict[str, np.ndarray]`:
 * one array per entry of `spec.observation_space` (those in `spec.team_shared` have no agents axis);
 * `acting`: bool `[n_games, teams, agents]`, true where this agent's action will be used; false on last observations;
 * `action_mask/<head>`: bool `[n_games, teams, agents, n]`, for every head named by `spec.masked_heads`; at least one
-  entry is true wherever `acting` is.
+  entry is true wherever `acting` is. For heads in `spec.masked_by_primary` it is `[..., n_primary, n]`: the row of the
+  chosen primary action applies, and a legal primary action has a legal choice in every such head that it reads.
 
 Actions are a `dict[str, np.ndarray]`, one array per head of `spec.action_space`: int64 `[n_games, teams, agents]` for
-`Discrete` heads, float32 `[n_games, teams, agents, dims]` for `Box` heads (already clipped to the box).
+`Discrete` heads, float32 `[n_games, teams, agents, dims]` for `Box` heads (already clipped to the box). A head that the
+chosen primary action does not read holds any number in range; the game ignores it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
@@ -60,6 +62,42 @@ class GameContractError(GameError):
     """A game returned something that this contract forbids."""
 
 
+class Target(spaces.Discrete):
+    """A `Discrete` head whose choices are the slots of an entity set: a pointer. `Target("units", 64)`."""
+
+    def __init__(self, group: str, slots: int) -> None:
+        super().__init__(slots)
+        self.group = group
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Relation:
+    """Where the slots of an entity set and the agent stand, so that the model can add offset and distance itself.
+
+    Both positions are in the same units; `scale` is the distance that counts as 1.
+    """
+
+    set_columns: tuple[int, ...]  # position columns of the entity set
+    agent_entry: str  # a vector entry with an agents axis
+    agent_columns: tuple[int, ...]
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Auxiliary:
+    """A prediction that the network is also asked for, from a label entry `Box(k)` of the observation (use "label").
+
+    A row's label is known (numbers in [0, 1]) or unknown (all -1); a game's last observation always knows it. The
+    target of a row is its own label if known, else `discount` x the next row's target; beyond a chunk's end it is the
+    network's own prediction there (arXiv 1912.06680, appendix on auxiliary heads).
+    """
+
+    label: str
+    kind: Literal["binary", "categorical"]  # k independent yes/no questions, or one question with k answers
+    discount: float = 1.0
+    trunk_gradient: float = 0.0  # how much of its gradient reaches the LSTM; 0 is a stop-gradient
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GameSpec:
     """What is fixed about a game, known before it is played.
@@ -83,6 +121,13 @@ class GameSpec:
     team_shared: frozenset[str] = frozenset()  # entries that a whole team shares: they have no agents axis
     uses: Mapping[str, EntryUse] = field(default_factory=dict)  # entries that are not for the policy
     wire_dtypes: Mapping[str, Literal["float16", "float32"]] = field(default_factory=dict)  # float entries sent as f16
+    primary_head: str | None = None  # the head that decides which others are read
+    reads: tuple[frozenset[str], ...] = ()  # per primary action, the other heads it reads; empty: always all
+    masked_by_primary: frozenset[str] = frozenset()  # masked heads whose mask has a leading axis of primary actions
+    set_categories: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # set -> {column: values from 0}
+    relations: Mapping[str, Relation] = field(default_factory=dict)  # of entity sets
+    own_slots: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # set -> the slot that each agent is
+    auxiliary: Mapping[str, Auxiliary] = field(default_factory=dict)  # name -> what to predict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +153,7 @@ class Transition:
 
 
 class VectorGame(Protocol):
-    """`n_games` copies of one game, stepped together."""
+    """`n_games` copies of one game, stepped together. One that brings its own opponents is a `GameWithBots`."""
 
     spec: GameSpec
     n_games: int
@@ -123,6 +168,17 @@ class VectorGame(Protocol):
 
     def close(self) -> None:
         """Free windows, processes and files, if there are any."""
+        ...
+
+
+@runtime_checkable
+class GameWithBots(Protocol):
+    """What a `VectorGame` offers besides, if it has scripted players."""
+
+    bots: Mapping[str, str]  # name -> hash of its source and of the rules it was frozen with
+
+    def bot_actions(self, name: str) -> Actions:
+        """What that bot would do now on every seat of every game; legal, and the same for the same state."""
         ...
 
 

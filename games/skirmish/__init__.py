@@ -1,0 +1,1 @@
+"""The built-in game: two teams of heroes, lanes, towers, fog of war."""
