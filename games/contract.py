@@ -19,15 +19,18 @@ from games.api import (
     Array,
     GameContractError,
     GameSpec,
+    GameWithBots,
     Observation,
     Transition,
     VectorGame,
-    entry_kind,
 )
+from games.masks import choices, is_read, mask_given, random_choices, readers
+from games.spec_check import check_spec
 
 DEFAULT_ROWS = 300
 RECORDED_ROWS = 30
 MOST_ROWS = 2_100  # two episodes of up to a thousand rows
+BOT_ROWS = 25  # a bot plays on for so many rows, then the next one takes over
 TOLERANCE = 1e-4  # how far float32 may be outside a box, or a sum of rewards from zero, relative to its size
 
 
@@ -37,7 +40,9 @@ def check_game(
     """Play three copies of a game side by side with random legal actions and check every array that they return.
 
     Two copies get the same actions and must stay equal. The third gets others wherever an action is to be ignored
-    (after an end, and where an agent is not acting), and must stay equal too.
+    (after an end, where an agent is not acting, and for heads that the primary action does not read), and must stay
+    equal too. The bots of a `GameWithBots` play every other slot of the first copy, so that what being asked does to a
+    game shows beside the others, which are not asked.
 
     Args:
         make: builds the game with that many slots.
@@ -52,7 +57,7 @@ def check_game(
     games = [make(n_games) for _ in range(3)]
     spec = games[0].spec
     try:
-        _check_spec(spec)
+        check_spec(spec)
         if games[0].n_games != n_games:
             raise GameContractError(f"{spec.name}: n_games is {games[0].n_games}; {n_games} were asked for")
         other = _record(games[0], seed + 1)  # one copy now has a past, which reset must forget
@@ -65,16 +70,11 @@ def check_game(
 
 
 def random_actions(spec: GameSpec, observation: Observation, random: np.random.Generator) -> Actions:
-    """Legal actions, drawn uniformly; where a mask allows nothing (its agent is not acting) any choice."""
+    """Legal actions, drawn uniformly, the primary one first; where a mask allows nothing (nobody acts) any choice."""
     lead = observation[ACTING].shape
-    actions: Actions = {}
+    actions = random_choices(spec, observation, random)
     for head, space in spec.action_space.spaces.items():
-        if isinstance(space, spaces.Discrete):
-            weights = random.random((*lead, int(space.n)))
-            if head in spec.masked_heads:
-                weights += observation[f"{ACTION_MASK_PREFIX}{head}"]
-            actions[head] = weights.argmax(axis=-1)
-        elif isinstance(space, spaces.Box):
+        if isinstance(space, spaces.Box):
             actions[head] = _random_box(space, (*lead, *space.shape), random)
     return actions
 
@@ -110,8 +110,10 @@ def _play(games: list[VectorGame], rows: int, seed: int) -> None:
         _same(spec, observation, other, "reset with the same seed gave different games")
     ended, age = np.zeros(games[0].n_games, dtype=bool), np.zeros(games[0].n_games, dtype=np.int64)
     left = np.zeros(observation[ACTING].shape, dtype=bool)
-    for _ in range(rows):
+    for row in range(rows):
         actions, before = random_actions(spec, observation, random), _copied(observation)
+        if isinstance(games[0], GameWithBots) and games[0].bots:
+            _let_bots_play(spec, games[0], row, observation, actions)
         varied = _varied(spec, actions, ~observation[ACTING] | ended[:, None, None], random)
         result, same, other_ignored = (
             game.step(_copied(chosen)) for game, chosen in zip(games, (actions, actions, varied), strict=True)
@@ -126,36 +128,9 @@ def _play(games: list[VectorGame], rows: int, seed: int) -> None:
         observation, ended = result.observation, result.ended
 
 
-def _check_spec(spec: GameSpec) -> None:
-    entries, heads = spec.observation_space.spaces, spec.action_space.spaces
-    if spec.teams < 1 or spec.agents_per_team < 1 or not entries or not heads:
-        raise GameContractError(f"{spec.name}: a game needs a team, an agent, an observation entry and an action head")
-    for name in entries:
-        entry_kind(spec, name)
-        if name == ACTING or name.startswith(ACTION_MASK_PREFIX):
-            raise GameContractError(f"{spec.name}: observation entry {name!r} has a reserved name")
-    for head, space in heads.items():
-        discrete = isinstance(space, spaces.Discrete) and int(space.start) == 0
-        box = isinstance(space, spaces.Box) and space.dtype == np.float32 and len(space.shape) == 1
-        if not discrete and not box:
-            raise GameContractError(
-                f"{spec.name}: head {head!r} is {space}; expected Discrete from 0 or a one-dimensional float32 Box"
-            )
-    for what, named, known in (
-        ("masked_heads", spec.masked_heads, {h for h, space in heads.items() if isinstance(space, spaces.Discrete)}),
-        ("team_shared", spec.team_shared, set(entries)),
-        ("uses", set(spec.uses), set(entries)),
-        ("wire_dtypes", set(spec.wire_dtypes), set(entries)),
-    ):
-        if not named <= known:
-            raise GameContractError(f"{spec.name}: {what} names {sorted(named - known)}; known are {sorted(known)}")
-    if spec.team_names and len(spec.team_names) != spec.teams:
-        raise GameContractError(f"{spec.name}: {len(spec.team_names)} team_names for {spec.teams} teams")
-
-
 def _check_observation(spec: GameSpec, n_games: int, observation: Observation) -> None:
     lead = (n_games, spec.teams, spec.agents_per_team)
-    masks = {f"{ACTION_MASK_PREFIX}{head}": spec.action_space[head] for head in spec.masked_heads}
+    masks = {f"{ACTION_MASK_PREFIX}{head}" for head in spec.masked_heads}
     wanted = {*spec.observation_space.spaces, *masks, ACTING}
     if set(observation) != wanted:
         raise GameContractError(
@@ -166,15 +141,83 @@ def _check_observation(spec: GameSpec, n_games: int, observation: Observation) -
         shape = (lead[:2] if name in spec.team_shared else lead) + tuple(space.shape or ())
         _check_array(spec, name, observation[name], shape, _dtypes(space))
         _check_inside(spec, name, space, observation[name])
-    for name, space in masks.items():
-        mask = observation[name]
-        _check_array(spec, name, mask, (*lead, int(getattr(space, "n", 0))), ("bool",))
-        empty = observation[ACTING] & ~mask.any(axis=-1)
+    for head in spec.masked_heads:
+        _check_mask(spec, head, observation, lead)
+    _check_read_masks(spec, observation)
+    _check_sets(spec, observation)
+    for name in spec.auxiliary:
+        _check_label(spec, name, observation)
+
+
+def _check_mask(spec: GameSpec, head: str, observation: Observation, lead: tuple[int, ...]) -> None:
+    name = f"{ACTION_MASK_PREFIX}{head}"
+    by_primary = head in spec.masked_by_primary and spec.primary_head is not None
+    rows = (choices(spec, str(spec.primary_head)),) if by_primary else ()
+    _check_array(spec, name, observation[name], (*lead, *rows, choices(spec, head)), ("bool",))
+    if not by_primary:
+        empty = observation[ACTING] & ~observation[name].any(axis=-1)
         if empty.any():
-            slot, team, agent = np.argwhere(empty)[0]
+            raise GameContractError(f"{spec.name}: {name} allows nothing in {_place(empty)}, who is acting")
+
+
+def _check_read_masks(spec: GameSpec, observation: Observation) -> None:
+    """A legal primary action has a legal choice in every masked head that it reads."""
+    if spec.primary_head is None:
+        return
+    legal = observation.get(f"{ACTION_MASK_PREFIX}{spec.primary_head}")
+    acting = observation[ACTING][..., None]
+    for head in sorted(spec.masked_heads - {spec.primary_head}):
+        some: Array = np.asarray(observation[f"{ACTION_MASK_PREFIX}{head}"].any(axis=-1))
+        some = some if head in spec.masked_by_primary else some[..., None]
+        empty = acting & readers(spec, head) & ~some & (True if legal is None else legal)
+        if empty.any():
             raise GameContractError(
-                f"{spec.name}: {name} allows nothing in slot {slot}, team {team}, agent {agent}, who is acting"
+                f"{spec.name}: the primary action {np.argwhere(empty)[0][-1]} is legal in {_place(empty)}, but head "
+                f"{head!r}, which it reads, has no legal choice for it"
             )
+
+
+def _check_sets(spec: GameSpec, observation: Observation) -> None:
+    """Categories are whole numbers in range in every slot; who is acting is in the own slots of every set."""
+    for name, categories in spec.set_categories.items():
+        for column, n in categories.items():
+            values = observation[name][..., column]
+            if (values != np.floor(values)).any() or (values < 0).any() or (values >= n).any():
+                raise GameContractError(
+                    f"{spec.name}: column {column} of {name} has values from {values.min()} to {values.max()}; "
+                    f"expected whole numbers from 0 to {n - 1}"
+                )
+    for name, slots in spec.own_slots.items():
+        present = observation[f"{name}_mask"].astype(bool)
+        own = present[..., list(slots)]
+        if name not in spec.team_shared:
+            own = np.diagonal(own, axis1=-2, axis2=-1)
+        missing = observation[ACTING] & ~own
+        if missing.any():
+            raise GameContractError(
+                f"{spec.name}: own_slots of {name}: the own slot is masked out in {_place(missing)}, who is acting"
+            )
+
+
+def _check_label(spec: GameSpec, name: str, observation: Observation) -> None:
+    """Known (numbers in [0, 1], of a categorical one that sum to 1) or unknown (all -1)."""
+    auxiliary = spec.auxiliary[name]
+    label = observation[auxiliary.label]
+    known = ((label >= 0) & (label <= 1)).all(axis=-1)
+    if auxiliary.kind == "categorical":
+        known &= np.abs(label.sum(axis=-1) - 1) <= TOLERANCE
+    wrong = ~known & (label != -1).any(axis=-1)
+    if wrong.any():
+        found = label[tuple(np.argwhere(wrong)[0])].tolist()
+        total = ", which sum to 1" if auxiliary.kind == "categorical" else ""
+        raise GameContractError(
+            f"{spec.name}: label {auxiliary.label} of {name} is {found}; expected numbers from 0 to 1{total}, or all -1"
+        )
+
+
+def _place(where: Array) -> str:
+    slot, team, agent = np.argwhere(where)[0][:3]
+    return f"slot {slot}, team {team}, agent {agent}"
 
 
 def _dtypes(space: spaces.Space[Any]) -> tuple[str, ...]:
@@ -225,6 +268,9 @@ def _check_transition(spec: GameSpec, n_games: int, result: Transition, ended_be
         raise GameContractError(f"{spec.name}: the step after an end has an end itself (NEXT_STEP autoreset)")
     if result.observation[ACTING][result.ended].any():
         raise GameContractError(f"{spec.name}: somebody is acting on the last observation, where actions are ignored")
+    for auxiliary in spec.auxiliary.values():
+        if (result.observation[auxiliary.label][result.ended] == -1).any():
+            raise GameContractError(f"{spec.name}: label {auxiliary.label} is unknown (-1) on a last observation")
     _check_outcome(spec, result)
 
 
@@ -265,14 +311,51 @@ def _same(spec: GameSpec, a: Observation, b: Observation, message: str) -> None:
             raise GameContractError(f"{spec.name}: {message} ({name} differs)")
 
 
+def _let_bots_play(spec: GameSpec, game: GameWithBots, row: int, observation: Observation, actions: Actions) -> None:
+    """Put a bot's actions into every other slot, once they are checked."""
+    name = list(game.bots)[row // BOT_ROWS % len(game.bots)]
+    if not isinstance(game.bots[name], str) or not game.bots[name]:
+        raise GameContractError(f"{spec.name}: bot {name!r} has the hash {game.bots[name]!r}; expected a text")
+    chosen = _copied(game.bot_actions(name))
+    _check_actions(spec, name, observation, chosen)
+    _same(spec, chosen, game.bot_actions(name), f"bot {name!r} does two things in the same state")
+    for head in actions:
+        actions[head][1::2] = chosen[head][1::2]
+
+
+def _check_actions(spec: GameSpec, bot: str, observation: Observation, chosen: Actions) -> None:
+    """In range on every seat; legal where somebody acts and the head is read."""
+    acting, what = observation[ACTING], f"bot {bot!r}, head"
+    if set(chosen) != set(spec.action_space.spaces):
+        raise GameContractError(
+            f"{spec.name}: bot {bot!r} gives {sorted(chosen)}; expected {sorted(spec.action_space.spaces)}"
+        )
+    for head, space in spec.action_space.spaces.items():
+        dtypes = ("float32",) if isinstance(space, spaces.Box) else ("int64",)
+        _check_array(spec, f"{what} {head!r}", chosen[head], (*acting.shape, *(space.shape or ())), dtypes)
+        _check_inside(spec, f"{what} {head!r}", space, chosen[head])
+    for head in spec.masked_heads:
+        mask = mask_given(spec, observation, head, chosen)
+        if mask is None:
+            continue
+        legal = np.take_along_axis(mask, chosen[head][..., None], axis=-1)[..., 0]
+        wrong = acting & is_read(spec, head, chosen, acting.shape) & ~legal
+        if wrong.any():
+            raise GameContractError(
+                f"{spec.name}: bot {bot!r} takes {chosen[head][tuple(np.argwhere(wrong)[0])]} of head {head!r} in "
+                f"{_place(wrong)}, which the mask forbids"
+            )
+
+
 def _varied(spec: GameSpec, actions: Actions, unused: Array, random: np.random.Generator) -> Actions:
     """The same actions where they count, others where they must be ignored."""
     varied = _copied(actions)
     for head, space in spec.action_space.spaces.items():
+        ignored = unused | ~is_read(spec, head, actions, unused.shape)
         if isinstance(space, spaces.Discrete):
-            varied[head][unused] = (varied[head][unused] + 1) % int(space.n)
+            varied[head][ignored] = (varied[head][ignored] + 1) % int(space.n)
         elif isinstance(space, spaces.Box):
-            varied[head][unused] = _random_box(space, varied[head].shape, random)[unused]
+            varied[head][ignored] = _random_box(space, varied[head].shape, random)[ignored]
     return varied
 
 

@@ -14,6 +14,10 @@ class PolicyConfig:
     """Units of the LSTM."""
     encoder_units: int = 0
     """Width of each encoder and of the layer before the LSTM; 0 means half of lstm_units, at least 32."""
+    slot_units: int = 0
+    """Width of a slot's embedding in an entity set, and of actions'; 0 means an eighth of lstm_units, at least 32."""
+    cross_agent_pool: float = 0.25
+    """Share of the vector before the LSTM that is max-pooled across a team's agents; 0 keeps them apart."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What matrix products run in: auto is bfloat16 on GPUs and on CPUs with AVX512-BF16 or AMX, else float32."""
     zero_state: bool = False
@@ -24,8 +28,15 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         if self.lstm_units < 1:
             raise ValueError(f"model.lstm_units is {self.lstm_units}; it must be at least 1")
+        if not 0 <= self.cross_agent_pool <= 1:
+            raise ValueError(f"model.cross_agent_pool is {self.cross_agent_pool}; it must be between 0 and 1")
 
     @property
     def hidden_units(self) -> int:
         """The width of encoders, derived unless it is set."""
         return self.encoder_units or max(32, self.lstm_units // 2)
+
+    @property
+    def embedding_units(self) -> int:
+        """The width of the embeddings of slots and actions, derived unless it is set."""
+        return self.slot_units or max(32, self.lstm_units // 8)

@@ -1,4 +1,4 @@
-"""One encoder per kind of observation entry; each maps [R, ...] rows to [R, outputs]."""
+"""One encoder per kind of observation entry: [R, ...] rows to [R, outputs]; entity sets have a file of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from games.api import EntryKind, GameSpec, entry_kind
 from games.dotted import load
+from model.config import PolicyConfig
+from model.entity_sets import EntitySetEncoder
 from model.layers import Linear
 from model.normalizer import InputNormalizer
 
@@ -18,7 +20,8 @@ class Encoder(nn.Module):
     """What the policy asks of an encoder, and of a user's own (`model.encoder = "my_module:make_encoder"`).
 
     `outputs` is the width of what `forward` returns. `update_statistics` sees the same rows once per version; encoders
-    without running statistics leave it alone.
+    without running statistics leave it alone. One that takes the place of an entity set's gives up its pointer heads,
+    relations and own slots.
     """
 
     outputs: int
@@ -47,39 +50,6 @@ class VectorEncoder(Encoder):
     def update_statistics(self, x: Tensor, mask: Tensor | None) -> None:
         """Every feature of every row."""
         self.normalizer.update(x.reshape(x.shape[0], self.outputs))
-
-
-class EntitySetEncoder(Encoder):
-    """A shared two-layer network per slot, then a max over the slots that are there (0 where none is).
-
-    OpenAI Five's "process set". `slot_embeddings` is what pointer heads will use as keys.
-    """
-
-    def __init__(self, space: spaces.Box, units: int) -> None:
-        super().__init__()
-        self.outputs = units
-        self.normalizer = InputNormalizer(space.shape[1])
-        self.per_slot = nn.Sequential(Linear(space.shape[1], units), nn.ReLU(), Linear(units, units))
-
-    def slot_embeddings(self, x: Tensor) -> Tensor:
-        """[R, N, F] -> [R, N, units]."""
-        embeddings: Tensor = self.per_slot(self.normalizer(x.to(torch.float32)))
-        return embeddings
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """[R, N, F], [R, N] -> [R, units]."""
-        embeddings = self.slot_embeddings(x)
-        if mask is None:
-            return embeddings.amax(dim=1)
-        there = mask.to(torch.bool).unsqueeze(-1)
-        lowest = torch.finfo(embeddings.dtype).min
-        pooled = torch.where(there, embeddings, lowest).amax(dim=1)
-        return torch.where(there.any(dim=1), pooled, 0.0)
-
-    def update_statistics(self, x: Tensor, mask: Tensor | None) -> None:
-        """Slots that are there."""
-        flat = x.reshape(-1, x.shape[-1])
-        self.normalizer.update(flat if mask is None else flat[mask.reshape(-1).to(torch.bool)])
 
 
 class CategoricalEncoder(Encoder):
@@ -138,30 +108,26 @@ def _convolutions(channels: int, side: int) -> list[nn.Module]:
 
 _BUILT_IN: dict[EntryKind, type[Encoder]] = {
     "vector": VectorEncoder,
-    "entity_set": EntitySetEncoder,
     "categorical": CategoricalEncoder,
     "image": ImageEncoder,
 }
 
 
-def make_encoder(spec: GameSpec, name: str, units: int, factory: str) -> Encoder:
-    """The encoder of one entry: the user's, if `factory` ("module:function") returns one for it, else the built-in.
+def make_encoder(spec: GameSpec, name: str, config: PolicyConfig) -> Encoder | EntitySetEncoder:
+    """The encoder of one entry: the user's, if `config.encoder` ("module:function") returns one, else the built-in.
 
     The user's function is called with (game spec, entry name, units) and may return None.
 
     Raises:
         UnknownGameError: there is no such module or function.
+        UnsupportedSpaceError: no encoder serves this space.
     """
-    if factory:
-        make: Callable[[GameSpec, str, int], Encoder | None] = load(factory, what="model.encoder")
-        own = make(spec, name, units)
+    if config.encoder:
+        make: Callable[[GameSpec, str, int], Encoder | None] = load(config.encoder, what="model.encoder")
+        own = make(spec, name, config.hidden_units)
         if own is not None:
             return own
-    return _BUILT_IN[entry_kind(spec, name)](spec.observation_space[name], units)
-
-
-def policy_entries(spec: GameSpec) -> list[str]:
-    """The entries that `act` may see, without the masks that belong to entity sets."""
-    names = [n for n in spec.observation_space.spaces if spec.uses.get(n, "policy") == "policy"]
-    sets = {n for n in names if entry_kind(spec, n) == "entity_set"}
-    return [n for n in names if not (n.endswith("_mask") and n.removesuffix("_mask") in sets)]
+    kind = entry_kind(spec, name)
+    if kind == "entity_set":
+        return EntitySetEncoder(spec, name, config.embedding_units)
+    return _BUILT_IN[kind](spec.observation_space[name], config.hidden_units)

@@ -1,12 +1,13 @@
-"""The action heads: LSTM output -> one distribution per head, and sums over heads.
+"""The action heads: LSTM output -> one distribution per head, the primary head first, and what a taken action gives.
 
 Discrete heads have a mask; Box heads are diagonal Gaussians whose mean is in the units of the box, scaled so that an
-untrained network covers it.
+untrained network covers it. A head that the chosen primary action does not read has log-probability and entropy 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from gymnasium import spaces
@@ -15,6 +16,21 @@ from torch import Tensor, nn
 from games.api import ACTION_MASK_PREFIX, GameSpec
 from model.layers import Linear
 from model.masked_dist import DiagonalGaussian, Distribution, MaskedCategorical
+
+TensorDict = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Actions that were taken, as the policy sees them; where a head is not read, log-prob and entropy are exactly 0.
+
+    The entropy of a step is that of the primary head plus those of the heads that the taken primary action reads: its
+    expectation is the joint entropy.
+    """
+
+    log_prob: dict[str, Tensor]  # per head [T, B, A] f32
+    entropy: dict[str, Tensor]  # per head [T, B, A] f32, nats
+    read: dict[str, Tensor]  # per head [T, B, A] bool
 
 
 class GaussianHead(nn.Module):
@@ -41,9 +57,11 @@ class GaussianHead(nn.Module):
 class ActionHeads(nn.Module):
     """All heads of an action space, in the order in which the space names them."""
 
+    reads: Tensor
+
     def __init__(self, spec: GameSpec, inputs: int) -> None:
         super().__init__()
-        self.masked = spec.masked_heads
+        self.masked, self.masked_by_primary, self.primary = spec.masked_heads, spec.masked_by_primary, spec.primary_head
         heads: dict[str, nn.Module] = {}
         for name, space in spec.action_space.spaces.items():
             if isinstance(space, spaces.Discrete):
@@ -52,17 +70,76 @@ class ActionHeads(nn.Module):
                 heads[name] = GaussianHead(inputs, space)
         self.names = list(heads)
         self.modules_by_head = nn.ModuleList(heads.values())  # a ModuleDict forbids names with dots
+        table = [[name in read or name == self.primary for name in self.names] for read in spec.reads]
+        self.register_buffer("reads", torch.tensor(table or [[True] * len(self.names)]), persistent=False)
 
-    def forward(self, hidden: Tensor, observation: Mapping[str, Tensor]) -> dict[str, Distribution]:
-        """[..., inputs] and `action_mask/<head>` [..., n] -> a distribution per head."""
-        distributions: dict[str, Distribution] = {}
-        for name, head in zip(self.names, self.modules_by_head, strict=True):
-            if isinstance(head, GaussianHead):
-                distributions[name] = head(hidden)
-            else:
-                mask = observation[f"{ACTION_MASK_PREFIX}{name}"] if name in self.masked else None
-                distributions[name] = MaskedCategorical(head(hidden), mask)
-        return distributions
+    def evaluate(self, hidden: Tensor, keys: TensorDict, observation: TensorDict, action: TensorDict) -> Evaluated:
+        """[..., inputs] and actions per head [...] -> log-probability, entropy and read of every head."""
+        chosen = None if self.primary is None else action[self.primary].to(torch.int64)
+        found = Evaluated({}, {}, {})
+        for k, name in enumerate(self.names):
+            distribution = self.distribution(name, hidden, keys, observation, chosen)
+            read = self._read(k, hidden, chosen)
+            log_prob, entropy = distribution.log_prob(action[name]), distribution.entropy()
+            if chosen is not None:
+                log_prob, entropy = torch.where(read, log_prob, 0.0), torch.where(read, entropy, 0.0)
+            found.log_prob[name], found.entropy[name], found.read[name] = log_prob, entropy, read
+        return found
+
+    def choose(
+        self,
+        hidden: Tensor,
+        keys: TensorDict,
+        observation: TensorDict,
+        generator: torch.Generator | None,
+        *,
+        greedy: bool,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """[..., inputs] -> an action per head (-1, or 0 for Box heads, where not read) and its log-probability."""
+        action: dict[str, Tensor] = {}
+        log_prob: dict[str, Tensor] = {}
+        chosen: Tensor | None = None
+        for name in sorted(self.names, key=lambda name: name != self.primary):  # the primary head decides first
+            distribution = self.distribution(name, hidden, keys, observation, chosen)
+            taken = distribution.mode() if greedy else distribution.sample(generator)
+            log_prob[name] = distribution.log_prob(taken)
+            if name == self.primary:
+                chosen = taken
+            elif chosen is not None:
+                read = self._read(self.names.index(name), hidden, chosen)
+                log_prob[name] = torch.where(read, log_prob[name], 0.0)
+                discrete = isinstance(distribution, MaskedCategorical)
+                taken = torch.where(read, taken, -1) if discrete else torch.where(read.unsqueeze(-1), taken, 0.0)
+            action[name] = taken
+        return {n: action[n] for n in self.names}, {n: log_prob[n] for n in self.names}
+
+    def distribution(
+        self, name: str, hidden: Tensor, keys: TensorDict, observation: TensorDict, chosen: Tensor | None
+    ) -> Distribution:
+        """One head, given the chosen primary action [...] (None: there is none, or this head is the primary one)."""
+        head = self.modules_by_head[self.names.index(name)]
+        if isinstance(head, GaussianHead):
+            gaussian: DiagonalGaussian = head(hidden)
+            return gaussian
+        return MaskedCategorical(head(hidden), self._mask(name, observation, chosen))
+
+    def _mask(self, name: str, observation: TensorDict, chosen: Tensor | None) -> Tensor | None:
+        """[..., n] bool: what is legal, in the row of the chosen primary action where the mask has such rows."""
+        if name not in self.masked:
+            return None
+        mask = observation[f"{ACTION_MASK_PREFIX}{name}"]
+        if name not in self.masked_by_primary or chosen is None:
+            return mask
+        row = chosen.clamp(min=0)[..., None, None].expand(*chosen.shape, 1, mask.shape[-1])
+        return mask.gather(-2, row).squeeze(-2)
+
+    def _read(self, k: int, hidden: Tensor, chosen: Tensor | None) -> Tensor:
+        """[...] bool: whether head k counts; nothing does where nobody chose a primary action (-1)."""
+        if chosen is None:
+            return torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device)
+        column = self.reads[:, k]
+        always = column.shape[0] == 1
+        return (chosen >= 0) & (column[0] if always else column[chosen.clamp(min=0)])
 
 
 class PreviousAction(nn.Module):

@@ -10,7 +10,7 @@ Shapes: T rows, B teams, A agents of a team, H LSTM units; time first. `act` is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from games.api import GameSpec, entry_kind
 from model.config import PolicyConfig
 from model.encoders import make_encoder, policy_entries
-from model.heads import ActionHeads, PreviousAction
+from model.heads import ActionHeads, Evaluated, PreviousAction
 from model.layers import Linear, preferred_dtype, set_compute_dtype
 from model.lstm import LSTM
-from model.masked_dist import Distribution
 from model.normalizer import ReturnNormalizer
 
 TensorDict = Mapping[str, Tensor]
@@ -31,20 +30,22 @@ TensorDict = Mapping[str, Tensor]
 class Unrolled:
     """What `unroll` returns."""
 
-    distributions: dict[str, Distribution]  # per head, over [T, B, A]
-    value: Tensor  # [T, B, A] f32, normalised returns
     hidden: Tensor  # [T, B, A, H] f32, the LSTM's output
+    value: Tensor  # [T, B, A] f32, normalised returns
     state: Tensor  # [B, A, 2, H] f32, after the last row
+    auxiliary: dict[str, Tensor]  # name -> logits [T, B, A, k] f32
+    keys: dict[str, Tensor]  # entity set -> slot embeddings [T, B, A, N, S], for pointer heads; opaque to callers
 
 
 @dataclass(frozen=True, slots=True)
 class Acted:
     """What `act` returns; the log-probabilities are those of exactly this action by exactly these weights."""
 
-    action: dict[str, Tensor]  # per head [B, A] int64 or [B, A, dims] f32 (unclipped)
-    log_prob: dict[str, Tensor]  # per head [B, A] f32
+    action: dict[str, Tensor]  # per head [B, A] int64 (-1 where not read) or [B, A, dims] f32 (unclipped; 0 not read)
+    log_prob: dict[str, Tensor]  # per head [B, A] f32, 0 where not read
     value: Tensor  # [B, A] f32, in reward units
     state: Tensor  # [B, A, 2, H] f32
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)  # name -> probabilities [B, A, k] f32
 
 
 class Policy(nn.Module):
@@ -105,7 +106,17 @@ class Policy(nn.Module):
         after = torch.stack((last_hidden, last_cell), dim=1).reshape(b, a, 2, h)
         hidden = hidden.reshape(t, b, a, h)
         value = self.value(hidden).squeeze(-1)
-        return Unrolled(self.heads(hidden, observation), value, hidden, after)
+        return Unrolled(hidden, value, after, {}, {})
+
+    def evaluate(self, unrolled: Unrolled, observation: TensorDict, action: TensorDict) -> Evaluated:
+        """Log-probability and entropy of actions that were taken, per head.
+
+        Args:
+            unrolled: what `unroll` returned for this observation.
+            observation: only its masks are read.
+            action: per head [T, B, A] (-1 for none and for heads that were not read) or [T, B, A, dims].
+        """
+        return self.heads.evaluate(unrolled.hidden, unrolled.keys, observation, action)
 
     @torch.inference_mode()
     def act(
@@ -119,18 +130,16 @@ class Policy(nn.Module):
         greedy: bool = False,
     ) -> Acted:
         """One row: shapes as in `unroll` without the time axis. `greedy` takes the likeliest action."""
-        row = self.unroll(
-            {name: x.unsqueeze(0) for name, x in observation.items()},
-            first.unsqueeze(0),
-            {name: x.unsqueeze(0) for name, x in previous_action.items()},
-            state,
+        seen = {name: x.unsqueeze(0) for name, x in observation.items()}
+        previous = {name: x.unsqueeze(0) for name, x in previous_action.items()}
+        row = self.unroll(seen, first.unsqueeze(0), previous, state)
+        action, log_prob = self.heads.choose(row.hidden, row.keys, seen, generator, greedy=greedy)
+        return Acted(
+            action={head: x[0] for head, x in action.items()},
+            log_prob={head: x[0] for head, x in log_prob.items()},
+            value=self.returns.denormalize(row.value[0]),
+            state=row.state,
         )
-        action, log_prob = {}, {}
-        for head, distribution in row.distributions.items():
-            chosen = distribution.mode() if greedy else distribution.sample(generator)
-            log_prob[head] = distribution.log_prob(chosen)[0]
-            action[head] = chosen[0]
-        return Acted(action, log_prob, self.returns.denormalize(row.value[0]), row.state)
 
     def _encode(self, observation: TensorDict, previous_action: TensorDict, shape: tuple[int, int, int]) -> Tensor:
         """[T, B, A, units]: every entry through its encoder, then the layer before the LSTM."""

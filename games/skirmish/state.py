@@ -105,6 +105,15 @@ UNIT_DTYPE = np.dtype(
         ("y", "f4"),
         ("face_x", "f4"),  # a unit vector or (0, 0)
         ("face_y", "f4"),
+        # where it stood, and whether it was stunned, when the tick began: what every decision of a tick reads
+        ("old_x", "f4"),
+        ("old_y", "f4"),
+        ("frozen", "i1"),
+        # what this tick does to it, settled at the tick's end, so that no unit is served before another
+        ("incoming", "i4"),  # damage, after armour
+        ("incoming_heal", "i4"),
+        ("incoming_most", "i4"),  # the hardest of the blows
+        ("incoming_from", "i4"),  # and who struck it, or NOBODY
         ("health", "i4"),
         ("max_health", "i4"),
         ("health_past", "i4", (HEALTH_HISTORY,)),  # after the last steps, newest first
