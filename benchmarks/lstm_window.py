@@ -1,6 +1,9 @@
-"""The policy's LSTM over one window, beside torch's own: `nn.LSTM` without resets and an `nn.LSTMCell` loop with them.
+"""The policy's LSTM over one window beside torch's own, beside itself by torch's operators, and beside its products.
 
     python benchmarks/lstm_window.py [--lstm-units 128 1024 --batches 64 256 --threads 1] [--json]
+
+Torch's own are `nn.LSTM` without resets and an `nn.LSTMCell` loop with them. "The matrix products alone" are ours with
+nothing else, into buffers that are there already: 1.00 would be the limit. "One row" is what acting runs.
 
 All have the same weights and see the same [16, B] window; before anything is timed, outputs and weight gradients must
 agree. The repetitions take turns, and the ratio is that of the medians: above 1, ours is the faster. `nn.LSTM` has two
@@ -27,7 +30,8 @@ from model.lstm import LSTM
 ROWS = 16
 RESET_SHARE = 0.05  # of the rows; an untrained CartPole falls about every 20 steps
 TOLERANCE = 1e-3  # relative to the largest number, fp32
-UNIT = "times as fast as torch's (its time / ours, one window of 16 rows)"
+UNIT = "times as fast (the other's time / ours, a window of 16 rows or one row)"
+OPERATORS, PRODUCTS = "ours by torch's operators", "the matrix products alone"
 Window = Callable[[Tensor, Tensor], Tensor]  # x [T, B, inputs] and first [T, B] to the hidden states [T, B, H]
 
 
@@ -94,6 +98,11 @@ class Contestants:
         hidden: Tensor = self.ours(x, first, self.state)[0]
         return hidden
 
+    def run_operators(self, x: Tensor, first: Tensor) -> Tensor:
+        """The policy's LSTM without its compiled kernels."""
+        hidden: Tensor = self.ours.by_operators(x, first, self.state)[0]
+        return hidden
+
     def run_loop(self, x: Tensor, first: Tensor) -> Tensor:
         """nn.LSTMCell, row by row."""
         hidden: Tensor = self.loop(x, first, self.state)
@@ -118,18 +127,64 @@ class Contestants:
         Raises:
             RuntimeError: outputs or gradients differ, so that no ratio between them would mean anything.
         """
+        own = self.ours.weight_hidden
+        _agree(
+            "run_operators",
+            self._values(self.run_ours, self.resets, own),
+            self._values(self.run_operators, self.resets, own),
+        )
         for theirs, first, weights in (
             (self.run_loop, self.resets, self.loop_weights),
             (self.run_fused, self.no_resets, self.fused_weights),
             (self.run_fused_native, self.no_resets, self.fused_weights),
         ):
-            mine, other = self.run_ours(self.x, first), theirs(self.x, first)
-            (mine_grad,) = torch.autograd.grad(mine.square().sum(), self.ours.weight_hidden)
-            (other_grad,) = torch.autograd.grad(other.square().sum(), weights["weight_hh"])
-            for a, b in ((mine, other), (reorder_gates(mine_grad, self.ours.units), other_grad)):
-                difference = float((a - b).detach().abs().max() / b.detach().abs().max())
-                if difference > TOLERANCE:
-                    raise RuntimeError(f"{theirs.__name__} differs from ours by {difference:.1e}; expected {TOLERANCE}")
+            mine, mine_grad = self._values(self.run_ours, first, own)
+            found = (mine, reorder_gates(mine_grad, self.ours.units))
+            _agree(theirs.__name__, found, self._values(theirs, first, weights["weight_hh"]))
+
+    def _values(self, window: Window, first: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The hidden states, and the recurrent weight's gradient."""
+        hidden = window(self.x, first)
+        (gradient,) = torch.autograd.grad(hidden.square().sum(), weight)
+        return hidden.detach(), gradient
+
+
+def _agree(name: str, found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        difference = float((a - b).abs().max() / b.abs().max())
+        if difference > TOLERANCE:
+            raise RuntimeError(f"{name} differs from ours by {difference:.1e}; expected at most {TOLERANCE}")
+
+
+class Products:
+    """The matrix products of a window and nothing else."""
+
+    def __init__(self, lstm: LSTM, batch: int) -> None:
+        self.weight, self.bias = lstm.input.weight.detach(), lstm.input.bias.detach()
+        self.weight_hidden = lstm.weight_hidden.detach()
+        (gates, inputs), units = self.weight.shape, lstm.units
+        self.x, self.hidden = torch.randn(ROWS * batch, inputs), torch.randn(ROWS * batch, units)
+        self.gates, self.d_gates = torch.randn(ROWS * batch, gates), torch.randn(ROWS * batch, gates)
+        self.d_x, self.d_hidden = torch.empty_like(self.x), torch.empty(batch, units)
+        self.d_weight, self.d_weight_hidden = torch.empty_like(self.weight), torch.empty_like(self.weight_hidden)
+        self.batch = batch
+        self.rows = [slice(t * batch, (t + 1) * batch) for t in range(ROWS)]
+
+    def forward(self, rows: int = ROWS) -> None:
+        """The inputs of all rows at once, the hidden states row by row."""
+        n = rows * self.batch
+        torch.addmm(self.bias, self.x[:n], self.weight.t(), out=self.gates[:n])
+        for row in self.rows[:rows]:
+            self.gates[row].addmm_(self.hidden[row], self.weight_hidden.t())
+
+    def forward_backward(self) -> None:
+        """And the gradients of hidden states row by row, of inputs and weights at once."""
+        self.forward()
+        for row in self.rows:
+            torch.mm(self.d_gates[row], self.weight_hidden, out=self.d_hidden)
+        torch.mm(self.d_gates, self.weight, out=self.d_x)
+        torch.mm(self.d_gates.t(), self.x, out=self.d_weight)
+        torch.mm(self.d_gates.t(), self.hidden, out=self.d_weight_hidden)
 
 
 def reorder_gates(weight: Tensor, units: int) -> Tensor:
@@ -164,12 +219,16 @@ def compare(units: int, batch: int, seconds: float) -> dict[str, float]:
     torch.manual_seed(0)
     c = Contestants(units, batch)
     c.check()
+    products = Products(c.ours, batch)
     ratios = {}
-    works: dict[str, Callable[[Window, Tensor, nn.Module], Callable[[], None]]] = {
-        "forward": lambda window, first, _: forward(window, c.x, first),
-        "forward + backward": lambda window, first, module: forward_backward(window, c.x, first, module),
+    works: dict[str, tuple[Callable[[Window, Tensor, nn.Module], Callable[[], None]], Callable[[], None]]] = {
+        "forward": (lambda window, first, _: forward(window, c.x, first), products.forward),
+        "forward + backward": (
+            lambda window, first, module: forward_backward(window, c.x, first, module),
+            products.forward_backward,
+        ),
     }
-    for name, make in works.items():
+    for name, (make, bare) in works.items():
         times = median_times_s(
             {
                 "ours": make(c.run_ours, c.no_resets, c.ours),
@@ -177,12 +236,33 @@ def compare(units: int, batch: int, seconds: float) -> dict[str, float]:
                 "native": make(c.run_fused_native, c.no_resets, c.fused),
                 "ours, resets": make(c.run_ours, c.resets, c.ours),
                 "loop": make(c.run_loop, c.resets, c.loop),
+                "operators": make(c.run_operators, c.resets, c.ours),
+                "products": bare,
             },
             seconds,
         )
         ratios[f"nn.LSTM, {name}"] = min(times["onednn"], times["native"]) / times["ours"]
         ratios[f"nn.LSTMCell loop with resets, {name}"] = times["loop"] / times["ours, resets"]
-    return ratios
+        ratios[f"{OPERATORS}, {name}"] = times["operators"] / times["ours, resets"]
+        ratios[f"{PRODUCTS}, {name}"] = times["products"] / times["ours, resets"]
+    return ratios | compare_one_row(c, products, seconds)
+
+
+def compare_one_row(c: Contestants, products: Products, seconds: float) -> dict[str, float]:
+    """The same for acting."""
+    x, first = c.x[:1], c.resets[:1]
+    times = median_times_s(
+        {
+            "ours": forward(c.run_ours, x, first),
+            "operators": forward(c.run_operators, x, first),
+            "products": lambda: products.forward(rows=1),
+        },
+        seconds,
+    )
+    return {
+        f"{OPERATORS}, one row": times["operators"] / times["ours"],
+        f"{PRODUCTS}, one row": times["products"] / times["ours"],
+    }
 
 
 def main(args: Args) -> None:

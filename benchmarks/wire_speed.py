@@ -131,6 +131,7 @@ def random_chunk(spec: ChunkSpec, rng: np.random.Generator) -> TrajectoryChunk:
         acting=np.ones((rows, agents), bool),
         valid=np.ones((rows, agents), bool),
         opponent_version=np.full(rows, -1, np.int32),
+        auxiliary={},
         lstm_state=numbers((windows, agents, 2, spec.lstm_units), "float16"),
         version=np.ones(windows, np.uint32),
     )

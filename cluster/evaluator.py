@@ -1,116 +1,34 @@
-"""`quintet eval`: a checkpoint plays whole games, against a random player or another checkpoint; exact for a seed."""
+"""`quintet eval`: a checkpoint or a bot plays whole games against another or a random player; exact for a seed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium import spaces
 from rich.console import Console
 from rich.progress import Progress
 
 from cluster.failure import UsageError
-from cluster.players import Player, PolicyPlayer, RandomPlayer
+from cluster.match import GameResult, Match, own_streams
+from cluster.players import BotPlayer, Player, PolicyPlayer, RandomPlayer
 from cluster.run_folder import checkpoint_path
-from cluster.verdict import judge, verdict_json, verdict_table
+from cluster.verdict import judge, verdict_json, verdict_text
 from control.config import RunConfig, parse_config
-from games.api import Actions, Array, GameSpec, VectorGame
+from games.api import Array, GameSpec, GameWithBots, VectorGame
+from games.dotted import nearest
 from games.registry import make_game
 from model.policy import Policy
 from model.weights import load_weights
 from optimizer.checkpoint import CheckpointError, CheckpointInfo, read_info, read_policy
-from rollout_workers.self_play import EpisodeBooks
 from wire.chunk import chunk_spec
 
-MAX_SLOTS = 128
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GameResult:
-    """One counted game, from the seat of the player that is evaluated."""
-
-    seat: int
-    mean_return: float  # over the agents of its team
-    length: int
-    outcome: float | None  # +1 won, 0 drawn, -1 lost; None where the game has no winner
-
-
-class Match:
-    """One player on one seat of every slot, the other on all other seats; seats take turns over the slots."""
-
-    def __init__(self, game: VectorGame, player: Player, opponent: Player | None, *, seed: int) -> None:
-        self.game, self.player, self.opponent = game, player, opponent
-        n, teams = game.n_games, game.spec.teams
-        self.seats = np.arange(n) % teams
-        own = np.zeros((n, teams), np.bool_)
-        own[np.arange(n), self.seats] = True
-        self.own = own.reshape(-1)  # [B] over slots x teams, team fastest
-        self.observation = game.reset(seed)
-        self.first = np.ones(n, np.bool_)
-        self.last_row = np.zeros(n, np.bool_)
-        self.books = EpisodeBooks(game.spec, n)
-
-    def play(self, games: int, progress: Callable[[int], None]) -> list[GameResult]:
-        """Play until every slot has finished its share; what it plays beyond is not counted.
-
-        So long games count as often as short ones, which a count of the first `games` to end would not give.
-        """
-        n = self.game.n_games
-        share = np.full(n, games // n) + (np.arange(n) < games % n)
-        results: list[GameResult] = []
-        while share.any():
-            for slot, result in self._step():
-                if share[slot] > 0:
-                    share[slot] -= 1
-                    results.append(result)
-                    progress(1)
-        return results
-
-    def _step(self) -> list[tuple[int, GameResult]]:
-        """One row in every slot; the games that ended in it, by slot."""
-        transition = self.game.step(self._actions())
-        ended = np.flatnonzero(transition.ended & ~self.last_row)
-        self.books.add(transition, self.last_row, 0)
-        self.first = self.last_row
-        self.last_row = transition.ended & ~self.last_row
-        self.observation = transition.observation
-        return [(int(slot), self._result(int(slot), e)) for slot, e in zip(ended, self.books.drain(), strict=True)]
-
-    def _result(self, slot: int, episode: Mapping[str, Any]) -> GameResult:
-        seat = int(self.seats[slot])
-        return GameResult(
-            seat=seat,
-            mean_return=episode["return"][seat],
-            length=episode["length"],
-            outcome=episode["outcome"][seat],
-        )
-
-    def _actions(self) -> Actions:
-        """Both players' choices put together: per head [n_games, teams, A, ...]."""
-        spec = self.game.spec
-        n, teams, agents = self.game.n_games, spec.teams, spec.agents_per_team
-        streams = {name: array.reshape(n * teams, *array.shape[2:]) for name, array in self.observation.items()}
-        first, ignored = np.repeat(self.first, teams), np.repeat(self.last_row, teams)
-        parts = [(self.own, self.player)] + ([(~self.own, self.opponent)] if self.opponent is not None else [])
-        actions: Actions = {}
-        for where, player in parts:
-            chosen = player.act({name: array[where] for name, array in streams.items()}, first[where], ignored[where])
-            for name, array in chosen.items():
-                whole = actions.setdefault(name, np.zeros((n * teams, *array.shape[1:]), array.dtype))
-                whole[where] = array
-        return {
-            name: _clipped(array.reshape(n, teams, agents, *array.shape[2:]), spec.action_space[name])
-            for name, array in actions.items()
-        }
-
-
-def _clipped(array: Array, space: spaces.Space[object]) -> Array:
-    return np.clip(array, space.low, space.high) if isinstance(space, spaces.Box) else array
+MAX_SLOTS = 200  # games of one inference batch
+BOT = "bot:"
+RANDOM = "random"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +38,34 @@ class Contestant:
     path: Path
     info: CheckpointInfo
     config: RunConfig
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Scripted:
+    """A player without a network: `random`, or `bot:NAME`."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Entrant = Contestant | Scripted
+
+
+def read_entrant(text: str | Path) -> Entrant:
+    """Whoever a person means: `random`, `bot:NAME`, or else a checkpoint.
+
+    Raises:
+        UsageError: there is no such checkpoint.
+        CheckpointError: it is damaged.
+    """
+    if str(text) == RANDOM or str(text).startswith(BOT):
+        return Scripted(str(text))
+    return read_contestant(Path(text))
 
 
 def read_contestant(path: Path) -> Contestant:
@@ -132,6 +78,38 @@ def read_contestant(path: Path) -> Contestant:
     folder = checkpoint_path(path)
     info = read_info(folder)
     return Contestant(path=folder, info=info, config=parse_config(info.config, source=f"the configuration in {folder}"))
+
+
+def seat(entrant: Entrant, game: VectorGame, streams: Array, *, seed: int, greedy: bool) -> Player:
+    """A player for the streams of a game where `streams` [B] bool is true.
+
+    Raises:
+        UsageError: the game has no such bot.
+        CheckpointError: a checkpoint was trained on another game, or is damaged.
+    """
+    if isinstance(entrant, Contestant):
+        return seat_policy(entrant, game.spec, int(streams.sum()), seed=seed, greedy=greedy)
+    if entrant.name == RANDOM:
+        return RandomPlayer(game.spec, seed=seed)
+    bot_source(entrant, game)
+    assert isinstance(game, GameWithBots)
+    return BotPlayer(game, entrant.name.removeprefix(BOT), streams)
+
+
+def bot_source(entrant: Entrant | None, game: VectorGame) -> str | None:
+    """The hash of a bot's source and rules; None for everybody else.
+
+    Raises:
+        UsageError: the game has no such bot.
+    """
+    if not isinstance(entrant, Scripted) or entrant.name == RANDOM:
+        return None
+    name, bots = entrant.name.removeprefix(BOT), game.bots if isinstance(game, GameWithBots) else {}
+    if name not in bots:
+        known = ", ".join(f"{BOT}{bot}" for bot in bots) or "none"
+        hint = nearest(name, bots, prefix=BOT)
+        raise UsageError(f"{game.spec.name} has no bot {name!r}{hint}; its bots: {known}")
+    return bots[name]
 
 
 def seat_policy(contestant: Contestant, game: GameSpec, streams: int, *, seed: int, greedy: bool) -> PolicyPlayer:
@@ -161,12 +139,23 @@ def seat_policy(contestant: Contestant, game: GameSpec, streams: int, *, seed: i
 class EvalRequest:
     """What `quintet eval` was told."""
 
-    checkpoint: Path
-    opponent: str | None = None  # "random" or a checkpoint; None is "random" where there is somebody to play against
+    player: str | Path  # see `read_entrant`
+    opponent: str | Path | None = None  # None is random where there is somebody to play against
+    game: str | None = None  # needed where neither is a checkpoint, which says itself what it plays
     games: int = 1000
     greedy: bool = False
     seed: int = 1
     json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Played:
+    """A match that was played."""
+
+    spec: GameSpec
+    results: Sequence[GameResult]
+    player_source: str | None  # hash of a bot's source
+    opponent_source: str | None
 
 
 def evaluate(request: EvalRequest) -> None:
@@ -175,36 +164,50 @@ def evaluate(request: EvalRequest) -> None:
     Raises:
         UsageError, CheckpointError, GameError: what cannot be played, and why.
     """
-    contestant = read_contestant(request.checkpoint)
-    rival = None if request.opponent in (None, "random") else read_contestant(Path(str(request.opponent)))
+    player = read_entrant(request.player)
+    rival = None if request.opponent is None else read_entrant(request.opponent)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"playing {request.games:,} games", total=request.games)
-        spec, results = play_match(contestant, rival, request, progress=lambda n: progress.advance(task, n))
+        played = play_match(player, rival, request, progress=lambda n: progress.advance(task, n))
+    spec = played.spec
     seats = spec.team_names or tuple(f"team {team}" for team in range(spec.teams))
-    verdicts = judge(results, seats if spec.teams > 1 else ("all games",))
-    against = None if spec.teams == 1 else "random" if rival is None else str(rival.path)
+    verdicts = judge(played.results, seats if spec.teams > 1 else ("all games",))
+    against = None if spec.teams == 1 else str(rival or RANDOM)
     if request.json:
-        facts = {
-            "checkpoint": str(contestant.path),
-            "version": contestant.info.version,
-            "agent_steps": contestant.info.agent_steps,
-            "game": spec.name,
-            "opponent": against,
-            "games": request.games,
-            "greedy": request.greedy,
-            "seed": request.seed,
-        }
-        print(json.dumps(verdict_json(verdicts, facts)))
+        print(json.dumps(verdict_json(verdicts, _facts(player, against, played, request))))
         return
-    title = f"{contestant.path}, {spec.name}" + (f", against {against}" if against else "")
-    Console().print(verdict_table(verdicts, title))
+    title = f"{_with_source(str(player), played.player_source)}, {spec.name}"
+    if against is not None:
+        title += f", against {_with_source(against, played.opponent_source)}"
+    Console().print(verdict_text(verdicts, title))
+
+
+def _facts(player: Entrant, against: str | None, played: Played, request: EvalRequest) -> dict[str, Any]:
+    """What was played, for the verdict's JSON."""
+    info = player.info if isinstance(player, Contestant) else None
+    return {
+        "checkpoint": str(player),
+        "version": info and info.version,
+        "agent_steps": info and info.agent_steps,
+        "bot_source": played.player_source,
+        "game": played.spec.name,
+        "opponent": against,
+        "opponent_bot_source": played.opponent_source,
+        "games": request.games,
+        "greedy": request.greedy,
+        "seed": request.seed,
+    }
+
+
+def _with_source(name: str, source: str | None) -> str:
+    return name if source is None else f"{name} (source {source[:12]})"
 
 
 def play_match(
-    contestant: Contestant, rival: Contestant | None, request: EvalRequest, *, progress: Callable[[int], None]
-) -> tuple[GameSpec, Sequence[GameResult]]:
-    """Have a checkpoint play, against another one or, where that is None, a random player.
+    player: Entrant, rival: Entrant | None, request: EvalRequest, *, progress: Callable[[int], None]
+) -> Played:
+    """Have somebody play, against somebody else or, where that is None, a random player.
 
     Raises:
         UsageError, CheckpointError, GameError: what cannot be played, and why.
@@ -212,21 +215,37 @@ def play_match(
     games, seed, greedy = request.games, request.seed, request.greedy
     if games < 1:
         raise UsageError(f"--games is {games}; it must be at least 1")
-    config = contestant.config
-    probe = make_game(config.game, 1, seed, config.game_options)
+    name, options = game_of(player, rival, request.game)
+    probe = make_game(name, 1, seed, options)
     probe.close()
     teams = probe.spec.teams
-    if teams == 1 and request.opponent is not None:
-        raise UsageError(f"{config.game} has one team and nobody to play against: leave out --opponent")
+    if teams == 1 and rival is not None:
+        raise UsageError(f"{name} has one team and nobody to play against: leave out --opponent")
     slots = min(MAX_SLOTS // teams * teams or teams, -(-games // teams) * teams)
-    game = make_game(config.game, slots, seed, config.game_options)
+    game = make_game(name, slots, seed, options)
     try:
-        player = seat_policy(contestant, game.spec, slots, seed=seed, greedy=greedy)
-        opponent: Player | None = None
-        if rival is not None:
-            opponent = seat_policy(rival, game.spec, slots * (teams - 1), seed=seed + 1, greedy=greedy)
-        elif teams > 1:
-            opponent = RandomPlayer(game.spec, seed=seed + 1)
-        return game.spec, Match(game, player, opponent, seed=seed).play(games, progress)
+        own = own_streams(slots, teams)
+        one = seat(player, game, own, seed=seed, greedy=greedy)
+        other: Player | None = None
+        if teams > 1:
+            other = seat(rival or Scripted(RANDOM), game, ~own, seed=seed + 1, greedy=greedy)
+        return Played(
+            spec=game.spec,
+            results=Match(game, one, other, seed=seed).play(games, progress),
+            player_source=bot_source(player, game),
+            opponent_source=bot_source(rival, game),
+        )
     finally:
         game.close()
+
+
+def game_of(player: Entrant, rival: Entrant | None, wanted: str | None) -> tuple[str, dict[str, Any]]:
+    """Name and options of the game: a checkpoint's own, else the one that was named."""
+    for entrant in (player, rival):
+        if isinstance(entrant, Contestant):
+            if wanted not in (None, entrant.config.game):
+                raise UsageError(f"--game is {wanted}, but checkpoint {entrant} plays {entrant.config.game}")
+            return entrant.config.game, entrant.config.game_options
+    if wanted is None:
+        raise UsageError(f"{player} plays many games: say which, for example --game skirmish-5v5")
+    return wanted, {}

@@ -1,4 +1,4 @@
-"""Who may sit on a seat in an evaluation: a policy with its memory, or somebody who takes any legal choice."""
+"""Who may sit on a seat in an evaluation: a policy with its memory, a game's bot, or somebody who takes any choice."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameSpec, Observation
+from games.api import ACTING, Actions, Array, GameSpec, GameWithBots, Observation
+from games.masks import random_choices
 from model.policy import Policy
-from rollout_workers.self_play import no_action, taken
+from rollout_workers.self_play import keep_taken, no_action
 from wire.chunk import ChunkSpec
 
 
@@ -26,8 +27,12 @@ class Player(Protocol):
             ignored: [B] bool, this row is a finished game's last observation.
 
         Returns:
-            Per head [B, A] or [B, A, dims].
+            Per head [B, A] or [B, A, dims]; -1 for a Discrete head that is not read.
         """
+        ...
+
+    def keep(self, streams: Array) -> None:
+        """Leave the seats of those of its streams where `streams` [B] bool is false."""
         ...
 
 
@@ -36,6 +41,7 @@ class PolicyPlayer:
 
     def __init__(self, policy: Policy, spec: ChunkSpec, streams: int, *, seed: int, greedy: bool) -> None:
         self.policy, self.spec, self.greedy = policy, spec, greedy
+        self.seen = [name for name in spec.observation if policy.spec.uses.get(name, "policy") == "policy"]
         self.generator = torch.Generator().manual_seed(seed)
         self.state = policy.initial_state(streams)
         self.previous = {
@@ -43,11 +49,11 @@ class PolicyPlayer:
         }
 
     def act(self, observation: Observation, first: Array, ignored: Array) -> Actions:
-        """As rollout workers act: on what the wire carries."""
+        """As rollout workers act: on what the wire carries. What only the critic sees is not needed."""
         acted = self.policy.act(
             {
-                name: torch.from_numpy(observation[name].astype(entry.dtype, copy=False))
-                for name, entry in self.spec.observation.items()
+                name: torch.from_numpy(observation[name].astype(self.spec.observation[name].dtype, copy=False))
+                for name in self.seen
             },
             torch.from_numpy(first),
             {name: torch.from_numpy(array) for name, array in self.previous.items()},
@@ -58,8 +64,30 @@ class PolicyPlayer:
         self.state = acted.state
         action = {name: tensor.numpy() for name, tensor in acted.action.items()}
         counts = observation[ACTING] & ~ignored[:, None]
-        self.previous = {name: taken(array, counts, self.spec.heads[name].dtype) for name, array in action.items()}
+        for name, array in action.items():
+            keep_taken(array, counts, out=self.previous[name])
         return action
+
+    def keep(self, streams: Array) -> None:
+        """Forget the memory of the others."""
+        self.state = self.state[torch.from_numpy(streams)]
+        self.previous = {name: array[streams] for name, array in self.previous.items()}
+
+
+class BotPlayer:
+    """A scripted player that the game brings along; `streams` [B] bool says on which seats of the game it sits."""
+
+    def __init__(self, game: GameWithBots, name: str, streams: Array) -> None:
+        self.game, self.name, self.streams = game, name, np.flatnonzero(streams)
+
+    def act(self, observation: Observation, first: Array, ignored: Array) -> Actions:
+        """What the bot would do on its seats, of what it would do on every seat."""
+        actions = self.game.bot_actions(self.name)
+        return {head: array.reshape(-1, *array.shape[2:])[self.streams] for head, array in actions.items()}
+
+    def keep(self, streams: Array) -> None:
+        """Give no more actions for the others."""
+        self.streams = self.streams[streams]
 
 
 class RandomPlayer:
@@ -71,17 +99,15 @@ class RandomPlayer:
 
     def act(self, observation: Observation, first: Array, ignored: Array) -> Actions:
         """Discrete heads by their masks; Box heads uniformly, or normally where they have no bounds."""
-        actions: Actions = {}
+        actions = random_choices(self.game, observation, self.random)
         for name, space in self.game.action_space.spaces.items():
-            if isinstance(space, spaces.Discrete):
-                n = int(space.n)
-                legal = observation.get(f"{ACTION_MASK_PREFIX}{name}", np.ones((*observation[ACTING].shape, n), bool))
-                lots = self.random.random(legal.shape)
-                actions[name] = np.where(legal, lots, -1.0).argmax(axis=-1)
-            elif isinstance(space, spaces.Box):
+            if isinstance(space, spaces.Box):
                 shape = (*observation[ACTING].shape, *space.shape)
                 bounded = np.isfinite(space.low) & np.isfinite(space.high)
                 low, high = np.where(bounded, space.low, 0.0), np.where(bounded, space.high, 1.0)
                 uniform = self.random.uniform(low, high, shape)
                 actions[name] = np.where(bounded, uniform, self.random.standard_normal(shape)).astype(np.float32)
         return actions
+
+    def keep(self, streams: Array) -> None:
+        """It remembers nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from cluster.evaluator import GameResult
+    from cluster.match import GameResult
 
 Z = 1.959963984540054  # 97.5 % of the normal distribution lies below
 
@@ -38,6 +38,7 @@ class SeatVerdict:
     draws: int | None = None
     losses: int | None = None
     win_rate: Estimate | None = None
+    components: dict[str, float] = field(default_factory=dict)  # means of `Transition.episode`
 
 
 def wilson(wins: int, games: int) -> Estimate:
@@ -74,16 +75,14 @@ def _verdict(seat: str, results: Sequence[GameResult]) -> SeatVerdict:
         games=len(results),
         returns=mean_interval([result.mean_return for result in results]),
         length_mean=sum(result.length for result in results) / len(results),
+        components=_component_means(results),
     )
     if not outcomes:
         return verdict
     wins = sum(outcome > 0 for outcome in outcomes)
     losses = sum(outcome < 0 for outcome in outcomes)
-    return SeatVerdict(
-        seat=seat,
-        games=verdict.games,
-        returns=verdict.returns,
-        length_mean=verdict.length_mean,
+    return replace(
+        verdict,
         wins=wins,
         draws=len(outcomes) - wins - losses,
         losses=losses,
@@ -91,9 +90,18 @@ def _verdict(seat: str, results: Sequence[GameResult]) -> SeatVerdict:
     )
 
 
+def _component_means(results: Sequence[GameResult]) -> dict[str, float]:
+    names = dict.fromkeys(name for result in results for name in result.components)
+    return {
+        name: mean_interval([result.components[name] for result in results if name in result.components]).mean
+        for name in names
+    }
+
+
 def verdict_json(verdicts: Sequence[SeatVerdict], facts: dict[str, Any]) -> dict[str, Any]:
     """The evaluation as plain data; `facts` says what was played."""
-    return {**facts, "seats": [asdict(verdict) for verdict in verdicts], **_headline(verdicts[-1])}
+    seats = [asdict(verdict) for verdict in verdicts]
+    return {**facts, "seats": seats, "components": verdicts[-1].components, **_headline(verdicts[-1])}
 
 
 def _headline(verdict: SeatVerdict) -> dict[str, Any]:
@@ -109,10 +117,27 @@ def _headline(verdict: SeatVerdict) -> dict[str, Any]:
     return {**returns, **counts, "win_rate": rate.mean, "win_rate_low": rate.low, "win_rate_high": rate.high}
 
 
-def verdict_table(verdicts: Sequence[SeatVerdict], title: str) -> RenderableType:
-    """The evaluation for a terminal, narrow enough for 80 columns."""
+def verdict_text(verdicts: Sequence[SeatVerdict], title: str) -> RenderableType:
+    """The evaluation for a terminal, narrow enough for 80 columns; the means of the game's components below it."""
+    parts: list[RenderableType] = [Text(title, style="bold"), _seat_table(verdicts)]
+    if verdicts[-1].components:
+        parts += [Text(), _component_table(verdicts)]
+    return Group(*parts)
+
+
+def _component_table(verdicts: Sequence[SeatVerdict]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table.add_column("mean per game", no_wrap=True)
+    for verdict in verdicts:
+        table.add_column(verdict.seat, justify="right", no_wrap=True)
+    for name in verdicts[-1].components:
+        table.add_row(name, *(f"{verdict.components.get(name, math.nan):,.3f}" for verdict in verdicts))
+    return table
+
+
+def _seat_table(verdicts: Sequence[SeatVerdict]) -> Table:
     with_winner = any(verdict.win_rate is not None for verdict in verdicts)
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("seat", no_wrap=True)
     columns = ("games", "wins", "draws", "losses", "win rate", "95 %", "return")
     for column in columns if with_winner else ("games", "return", "95 %", "length"):
@@ -126,4 +151,4 @@ def verdict_table(verdicts: Sequence[SeatVerdict], title: str) -> RenderableType
         else:
             cells += [f"{returns.mean:.3f}", f"{returns.low:.3f} to {returns.high:.3f}", f"{verdict.length_mean:.1f}"]
         table.add_row(*cells)
-    return Group(Text(title, style="bold"), table)
+    return table

@@ -43,6 +43,9 @@ VALUE_LOSS = "losses/value_loss"
 ENTROPY = "losses/entropy"
 APPROX_KL = "losses/approx_kl"
 CLIPFRAC = "losses/clipfrac"
+CLIPFRAC_JOINT = "losses/clipfrac_joint"  # what a ratio of whole actions clips, whichever is in use
+CLIPFRAC_PER_HEAD = "losses/clipfrac_per_head"  # what a ratio for each head clips
+DUAL_CLIPFRAC = "losses/dual_clipfrac"
 EXPLAINED_VARIANCE = "losses/explained_variance"
 STALENESS_MEAN = "lag/staleness_mean"
 STALENESS_P95 = "lag/staleness_p95"
@@ -64,7 +67,7 @@ WORKERS_WANTED = "workers/wanted"
 WORKERS_LIVE = "workers/live"
 
 NAMES = tuple(v for k, v in list(globals().items()) if k.isupper() and isinstance(v, str) and "/" in v)
-OPEN_FAMILIES = ("game/", "heads/", "league/", "phase/", "recurrent/")
+OPEN_FAMILIES = ("auxiliary/", "game/", "heads/", "league/", "phase/", "recurrent/")
 """Families whose names games, heads and processes bring along."""
 OTHER_FAMILIES = ("charts/", "losses/", "lag/", "queue/")
 """Families that may get more names, but where one much like a name of NAMES is a slip of the pen."""

@@ -24,7 +24,7 @@ from games.api import (
     Transition,
     VectorGame,
 )
-from games.masks import choices, is_read, mask_given, random_choices, readers
+from games.masks import choices, is_read, mask_given, random_choices, readers, slots_present
 from games.spec_check import check_spec
 
 DEFAULT_ROWS = 300
@@ -161,14 +161,19 @@ def _check_mask(spec: GameSpec, head: str, observation: Observation, lead: tuple
 
 
 def _check_read_masks(spec: GameSpec, observation: Observation) -> None:
-    """A legal primary action has a legal choice in every masked head that it reads."""
+    """A legal primary action has a legal choice in every head that it reads; of a set, only slots that are there."""
     if spec.primary_head is None:
         return
     legal = observation.get(f"{ACTION_MASK_PREFIX}{spec.primary_head}")
     acting = observation[ACTING][..., None]
-    for head in sorted(spec.masked_heads - {spec.primary_head}):
-        some: Array = np.asarray(observation[f"{ACTION_MASK_PREFIX}{head}"].any(axis=-1))
-        some = some if head in spec.masked_by_primary else some[..., None]
+    for head in sorted(set(spec.action_space.spaces) - {spec.primary_head}):
+        mask, there = observation.get(f"{ACTION_MASK_PREFIX}{head}"), slots_present(spec, observation, head)
+        if mask is None and there is None:
+            continue
+        mask = (
+            np.ones(1, dtype=bool) if mask is None else mask if head in spec.masked_by_primary else mask[..., None, :]
+        )
+        some = (mask if there is None else mask & there[..., None, :]).any(axis=-1)
         empty = acting & readers(spec, head) & ~some & (True if legal is None else legal)
         if empty.any():
             raise GameContractError(
@@ -181,7 +186,7 @@ def _check_sets(spec: GameSpec, observation: Observation) -> None:
     """Categories are whole numbers in range in every slot; who is acting is in the own slots of every set."""
     for name, categories in spec.set_categories.items():
         for column, n in categories.items():
-            values = observation[name][..., column]
+            values: Array = observation[name][..., column]
             if (values != np.floor(values)).any() or (values < 0).any() or (values >= n).any():
                 raise GameContractError(
                     f"{spec.name}: column {column} of {name} has values from {values.min()} to {values.max()}; "
@@ -334,7 +339,7 @@ def _check_actions(spec: GameSpec, bot: str, observation: Observation, chosen: A
         dtypes = ("float32",) if isinstance(space, spaces.Box) else ("int64",)
         _check_array(spec, f"{what} {head!r}", chosen[head], (*acting.shape, *(space.shape or ())), dtypes)
         _check_inside(spec, f"{what} {head!r}", space, chosen[head])
-    for head in spec.masked_heads:
+    for head in spec.action_space.spaces:
         mask = mask_given(spec, observation, head, chosen)
         if mask is None:
             continue

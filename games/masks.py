@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium import spaces
 
-from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameSpec, Observation
+from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameSpec, Observation, Target
 
 
 def choices(spec: GameSpec, head: str) -> int:
@@ -34,13 +34,26 @@ def is_read(spec: GameSpec, head: str, actions: Actions, lead: tuple[int, ...]) 
 
 def mask_given(spec: GameSpec, observation: Observation, head: str, actions: Actions) -> Array | None:
     """Bool `[..., n]`: what `head` may choose beside the chosen primary action; None where everything is legal."""
+    there = slots_present(spec, observation, head)
     if head not in spec.masked_heads:
-        return None
+        return there
     mask: Array = observation[f"{ACTION_MASK_PREFIX}{head}"]
     if head in spec.masked_by_primary and spec.primary_head is not None:
         row = actions[spec.primary_head][..., None, None]
         mask = np.take_along_axis(mask, row, axis=-2).squeeze(-2)
-    return mask
+    return mask if there is None else mask & there
+
+
+def slots_present(spec: GameSpec, observation: Observation, head: str) -> Array | None:
+    """Bool `[..., agents, n]`: which slots of its entity set a `Target` head may point at; None for other heads."""
+    space = spec.action_space[head]
+    if not isinstance(space, Target):
+        return None
+    name = f"{space.group}_mask"
+    there = observation[name].astype(bool)
+    if name in spec.team_shared:
+        there = np.broadcast_to(there[..., None, :], (*observation[ACTING].shape, there.shape[-1]))
+    return there
 
 
 def random_choices(spec: GameSpec, observation: Observation, random: np.random.Generator) -> Actions:

@@ -14,6 +14,9 @@ from games.dotted import load, nearest
 # Our own games: name -> `module:factory`, imported only when played. A factory is `make(n_games, seed, **options)`.
 OWN_GAMES: dict[str, str] = {
     "counting": "games.counting:make_counting",
+    "skirmish-1v1": "games.skirmish.game:make_1v1",
+    "skirmish-3v3": "games.skirmish.game:make_3v3",
+    "skirmish-5v5": "games.skirmish.game:make_5v5",
 }
 # Families of games: what stands before the first colon -> `module:factory`, called with the rest of the name first.
 FAMILIES: dict[str, str] = {

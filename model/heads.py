@@ -1,7 +1,7 @@
-"""The action heads: LSTM output -> one distribution per head, the primary head first, and what a taken action gives.
+"""The action heads: LSTM output -> one distribution per head, the primary head first, the others given its choice.
 
-Discrete heads have a mask; Box heads are diagonal Gaussians whose mean is in the units of the box, scaled so that an
-untrained network covers it. A head that the chosen primary action does not read has log-probability and entropy 0.
+The only link between heads is from the primary action to the others (arXiv 1912.06680, section on the action space). A
+head that the chosen primary action does not read has log-probability and entropy 0.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from games.api import ACTION_MASK_PREFIX, GameSpec
+from games.api import ACTION_MASK_PREFIX, GameSpec, Target, UnsupportedSpaceError
 from model.layers import Linear
 from model.masked_dist import DiagonalGaussian, Distribution, MaskedCategorical
+from model.related import SlotKeys, pointed
 
 TensorDict = Mapping[str, Tensor]
 
@@ -33,8 +34,59 @@ class Evaluated:
     read: dict[str, Tensor]  # per head [T, B, A] bool
 
 
+class LinearHead(nn.Module):
+    """One logit per choice, to which the chosen primary action adds a learned number per choice."""
+
+    def __init__(self, inputs: int, choices: int, primary_choices: int) -> None:
+        super().__init__()
+        self.logits = Linear(inputs, choices, gain=0.01)
+        self.given = nn.Parameter(torch.zeros(primary_choices, choices)) if primary_choices else None
+
+    def forward(self, hidden: Tensor, chosen: Tensor | None) -> Tensor:
+        """[..., inputs] and the chosen primary action [...] -> [..., choices] f32."""
+        logits: Tensor = self.logits(hidden).to(torch.float32)
+        return logits if self.given is None or chosen is None else logits + self.given[chosen.clamp(min=0)]
+
+
+class PrimaryHead(nn.Module):
+    """Dot products of a query with one embedding per action."""
+
+    def __init__(self, inputs: int, choices: int, units: int) -> None:
+        super().__init__()
+        self.query = Linear(inputs, units, gain=0.01)
+        self.embeddings = nn.Parameter(torch.randn(choices, units) / units**0.5)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., inputs] -> [..., choices] f32."""
+        logits: Tensor = self.query(hidden).to(torch.float32) @ self.embeddings.t()
+        return logits
+
+
+class TargetHead(nn.Module):
+    """A pointer: dot products of a query with the keys of the slots, gated by the chosen primary action.
+
+    query . (key x sigmoid(gate of the action)) is computed as (query x gate) . key, so that the keys are read but once.
+    """
+
+    def __init__(self, inputs: int, group: str, units: int, primary_choices: int) -> None:
+        super().__init__()
+        self.group = group
+        self.query = Linear(inputs, units, gain=0.01)
+        self.gate = nn.Parameter(torch.randn(primary_choices, units)) if primary_choices else None
+
+    def forward(self, hidden: Tensor, keys: SlotKeys, chosen: Tensor | None) -> Tensor:
+        """[T, B, A, inputs] and the chosen primary action [T, B, A] -> [T, B, A, N] f32."""
+        query = self.query(hidden).to(torch.float32) / keys.embedding.shape[-1] ** 0.5
+        if self.gate is not None and chosen is not None:
+            query = query * torch.sigmoid(self.gate)[chosen.clamp(min=0)]
+        return pointed(keys, query.flatten(0, 1)).view(*hidden.shape[:-1], -1)
+
+
 class GaussianHead(nn.Module):
-    """Mean by a linear layer, a learned log standard deviation that is the same in every state."""
+    """A Box head: mean by a linear layer, a learned log standard deviation that is the same in every state.
+
+    The mean is in the units of the box, scaled so that an untrained network covers it.
+    """
 
     center: Tensor
     half_range: Tensor
@@ -59,21 +111,19 @@ class ActionHeads(nn.Module):
 
     reads: Tensor
 
-    def __init__(self, spec: GameSpec, inputs: int) -> None:
+    def __init__(self, spec: GameSpec, inputs: int, units: int) -> None:
         super().__init__()
         self.masked, self.masked_by_primary, self.primary = spec.masked_heads, spec.masked_by_primary, spec.primary_head
-        heads: dict[str, nn.Module] = {}
-        for name, space in spec.action_space.spaces.items():
-            if isinstance(space, spaces.Discrete):
-                heads[name] = Linear(inputs, int(space.n), gain=0.01)
-            elif isinstance(space, spaces.Box):
-                heads[name] = GaussianHead(inputs, space)
-        self.names = list(heads)
-        self.modules_by_head = nn.ModuleList(heads.values())  # a ModuleDict forbids names with dots
+        self.names = list(spec.action_space.spaces)
+        self.modules_by_head = nn.ModuleList(  # a ModuleDict forbids names with dots
+            make_head(spec, name, inputs, units) for name in self.names
+        )
         table = [[name in read or name == self.primary for name in self.names] for read in spec.reads]
         self.register_buffer("reads", torch.tensor(table or [[True] * len(self.names)]), persistent=False)
 
-    def evaluate(self, hidden: Tensor, keys: TensorDict, observation: TensorDict, action: TensorDict) -> Evaluated:
+    def evaluate(
+        self, hidden: Tensor, keys: Mapping[str, SlotKeys], observation: TensorDict, action: TensorDict
+    ) -> Evaluated:
         """[..., inputs] and actions per head [...] -> log-probability, entropy and read of every head."""
         chosen = None if self.primary is None else action[self.primary].to(torch.int64)
         found = Evaluated({}, {}, {})
@@ -89,7 +139,7 @@ class ActionHeads(nn.Module):
     def choose(
         self,
         hidden: Tensor,
-        keys: TensorDict,
+        keys: Mapping[str, SlotKeys],
         observation: TensorDict,
         generator: torch.Generator | None,
         *,
@@ -114,14 +164,22 @@ class ActionHeads(nn.Module):
         return {n: action[n] for n in self.names}, {n: log_prob[n] for n in self.names}
 
     def distribution(
-        self, name: str, hidden: Tensor, keys: TensorDict, observation: TensorDict, chosen: Tensor | None
+        self, name: str, hidden: Tensor, keys: Mapping[str, SlotKeys], observation: TensorDict, chosen: Tensor | None
     ) -> Distribution:
-        """One head, given the chosen primary action [...] (None: there is none, or this head is the primary one)."""
+        """One head, given the chosen primary action [...] (None: the game has no primary head, or this is it)."""
         head = self.modules_by_head[self.names.index(name)]
         if isinstance(head, GaussianHead):
             gaussian: DiagonalGaussian = head(hidden)
             return gaussian
-        return MaskedCategorical(head(hidden), self._mask(name, observation, chosen))
+        mask = self._mask(name, observation, chosen)
+        if isinstance(head, PrimaryHead):
+            return MaskedCategorical(head(hidden), mask)
+        if isinstance(head, TargetHead):
+            there = observation[f"{head.group}_mask"].to(torch.bool)
+            there = there if there.ndim == hidden.ndim else there.unsqueeze(-2)  # shared by the team
+            legal = there if mask is None else mask & there
+            return MaskedCategorical(head(hidden, keys[head.group], chosen), legal)
+        return MaskedCategorical(head(hidden, chosen), mask)
 
     def _mask(self, name: str, observation: TensorDict, chosen: Tensor | None) -> Tensor | None:
         """[..., n] bool: what is legal, in the row of the chosen primary action where the mask has such rows."""
@@ -130,8 +188,9 @@ class ActionHeads(nn.Module):
         mask = observation[f"{ACTION_MASK_PREFIX}{name}"]
         if name not in self.masked_by_primary or chosen is None:
             return mask
-        row = chosen.clamp(min=0)[..., None, None].expand(*chosen.shape, 1, mask.shape[-1])
-        return mask.gather(-2, row).squeeze(-2)
+        agents = torch.arange(chosen.numel(), device=mask.device)
+        rows = mask.flatten(0, -3)[agents, chosen.clamp(min=0).flatten()]
+        return rows.view(*chosen.shape, mask.shape[-1])
 
     def _read(self, k: int, hidden: Tensor, chosen: Tensor | None) -> Tensor:
         """[...] bool: whether head k counts; nothing does where nobody chose a primary action (-1)."""
@@ -142,28 +201,23 @@ class ActionHeads(nn.Module):
         return (chosen >= 0) & (column[0] if always else column[chosen.clamp(min=0)])
 
 
-class PreviousAction(nn.Module):
-    """The previous action as features: one-hot per Discrete head (none: zeros), the numbers of Box heads (none: 0)."""
+def make_head(spec: GameSpec, name: str, inputs: int, units: int) -> nn.Module:
+    """The network of one head: by dot product for the primary one, a pointer for targets, else linear or Gaussian.
 
-    def __init__(self, spec: GameSpec) -> None:
-        super().__init__()
-        self.sizes = {
-            name: int(space.n) if isinstance(space, spaces.Discrete) else 0
-            for name, space in spec.action_space.spaces.items()
-        }
-        boxes = sum(int(s.shape[0]) for s in spec.action_space.spaces.values() if isinstance(s, spaces.Box))
-        self.outputs = sum(self.sizes.values()) + boxes
-        for name, n in self.sizes.items():
-            if n:
-                self.register_buffer(f"choices_{name.replace('.', '/')}", torch.arange(n), persistent=False)
-
-    def forward(self, action: Mapping[str, Tensor]) -> Tensor:
-        """Per head [..., A] or [..., A, dims] -> [..., A, outputs] f32."""
-        parts = []
-        for name, n in self.sizes.items():
-            if n:
-                choices = getattr(self, f"choices_{name.replace('.', '/')}")
-                parts.append((action[name].unsqueeze(-1) == choices).to(torch.float32))
-            else:
-                parts.append(action[name].to(torch.float32))
-        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+    Raises:
+        UnsupportedSpaceError: a space that no head serves.
+    """
+    space = spec.action_space[name]
+    if isinstance(space, spaces.Box):
+        return GaussianHead(inputs, space)
+    if not isinstance(space, spaces.Discrete):
+        raise UnsupportedSpaceError(
+            f"{spec.name}: action head {name!r} is a {type(space).__name__}; supported are Discrete, Target and Box"
+        )
+    if name == spec.primary_head:
+        return PrimaryHead(inputs, int(space.n), units)
+    primary = None if spec.primary_head is None else spec.action_space[spec.primary_head]
+    primary_choices = int(primary.n) if isinstance(primary, spaces.Discrete) else 0
+    if isinstance(space, Target):
+        return TargetHead(inputs, space.group, units, primary_choices)
+    return LinearHead(inputs, int(space.n), primary_choices)

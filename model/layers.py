@@ -14,16 +14,18 @@ class Linear(nn.Linear):
     The optimizer keeps f32 masters and a worker the very bf16 numbers that were published; both run the same products.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, gain: float = 2**0.5) -> None:
-        super().__init__(inputs, outputs)
+    def __init__(self, inputs: int, outputs: int, *, gain: float = 2**0.5, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, bias)
         self.compute_dtype = torch.float32
         nn.init.orthogonal_(self.weight, gain)
-        nn.init.zeros_(self.bias)
+        if bias:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
         dtype = self.compute_dtype
-        return nn.functional.linear(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return nn.functional.linear(x.to(dtype), self.weight.to(dtype), bias)
 
 
 def set_compute_dtype(module: nn.Module, dtype: torch.dtype) -> None:

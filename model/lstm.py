@@ -1,7 +1,8 @@
 """The LSTM over a window with resets inside, and its hand-written backward pass.
 
 A loop over `nn.LSTMCell` builds some twenty autograd nodes a row; here a window is one node whose backward makes the
-gradient of the recurrent weights with a single matrix product over all rows.
+gradient of the recurrent weights with a single matrix product over all rows. There are two of them: torch's operators
+(any device, any number format) and, for f32 on a CPU, compiled kernels between in-place products (`lstm_fused.py`).
 
     i, f, o = sigmoid(.)  g = tanh(.)  of  W_x x_t + W_h h_{t-1} + b        (Hochreiter & Schmidhuber 1997, with the
     c_t = f c_{t-1} + i g                                                    forget gate of Gers et al. 2000)
@@ -12,6 +13,9 @@ Where `first` is true, h_{t-1} and c_{t-1} are zero.
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +24,22 @@ from torch import Tensor, nn
 from model.layers import Linear
 
 aten = torch.ops.aten
+F32_ONLY = (torch.float32,) * 3
+FusedRun = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@functools.cache
+def fused_run() -> FusedRun | None:
+    """`lstm_fused.run`, or None where numba does not load: then every LSTM runs by torch's operators.
+
+    Imported at the first window and not before, since numba takes a third of a second to load.
+    """
+    try:
+        from model.lstm_fused import run
+    except ImportError as error:
+        logging.getLogger(__name__).warning("the LSTM runs without its compiled kernels and is slower: %s", error)
+        return None
+    return run
 
 
 class LSTM(nn.Module):
@@ -51,6 +71,18 @@ class LSTM(nn.Module):
         Returns:
             The hidden state after every row [T, B, units] f32, and (hidden, cell) after the last row.
         """
+        layer, weight = self.input, self.weight_hidden
+        formats = (x.dtype, layer.compute_dtype, weight.dtype)
+        fused = fused_run() if x.device.type == "cpu" and formats == F32_ONLY else None
+        if fused is None:
+            return self.by_operators(x, first, state)
+        hidden, cell = fused(x, layer.weight, layer.bias, weight, *state, first)
+        return hidden, (hidden[-1], cell)
+
+    def by_operators(
+        self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """`forward` by torch's operators alone."""
         gates = self.input(x)
         keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
         weight = self.weight_hidden.to(self.input.compute_dtype)

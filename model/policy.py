@@ -1,8 +1,10 @@
 """The recurrent policy: encoders, layer, LSTM, heads and value, with one code path for playing and for training.
 
     entries of the observation ─► encoder each ─┐
-    previous action ─► one-hot ─────────────────┴► concatenate ─► layer ─► LSTM ─► action heads
-                                                                               └─► value (normalised)
+    previous action ────────────────────────────┴► concatenate ─► layer ─► pool a part over the team ─► LSTM ─┐
+    slots of entity sets ─────────────────────────────────────────────────────────────► (keys) ─► action heads ┤
+                                                                            predictions, behind a stop-gradient ┤
+    privileged entries ─► encoder each ──────────────────────────────────────────────► value (normalised) ◄─────┘
 
 Shapes: T rows, B teams, A agents of a team, H LSTM units; time first. `act` is `unroll` with T = 1.
 """
@@ -15,13 +17,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from games.api import GameSpec, entry_kind
+from games.api import GameSpec, Target, UnsupportedSpaceError
+from model.auxiliary import AuxiliaryHeads
 from model.config import PolicyConfig
-from model.encoders import make_encoder, policy_entries
-from model.heads import ActionHeads, Evaluated, PreviousAction
+from model.entries import EntryEncoders
+from model.heads import ActionHeads, Evaluated
 from model.layers import Linear, preferred_dtype, set_compute_dtype
 from model.lstm import LSTM
 from model.normalizer import ReturnNormalizer
+from model.previous_action import PreviousAction
+from model.related import SlotKeys
 
 TensorDict = Mapping[str, Tensor]
 
@@ -34,7 +39,7 @@ class Unrolled:
     value: Tensor  # [T, B, A] f32, normalised returns
     state: Tensor  # [B, A, 2, H] f32, after the last row
     auxiliary: dict[str, Tensor]  # name -> logits [T, B, A, k] f32
-    keys: dict[str, Tensor]  # entity set -> slot embeddings [T, B, A, N, S], for pointer heads; opaque to callers
+    keys: dict[str, SlotKeys]  # entity set -> what pointer heads point at; opaque to callers
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +63,25 @@ class Policy(nn.Module):
     def __init__(self, spec: GameSpec, config: PolicyConfig) -> None:
         super().__init__()
         self.spec, self.config = spec, config
-        units = config.hidden_units
-        self.entries = policy_entries(spec)
-        encoders = [make_encoder(spec, name, units, config.encoder) for name in self.entries]
-        self.encoders = nn.ModuleList(encoders)
-        self.sets = {name for name in self.entries if entry_kind(spec, name) == "entity_set"}
+        units, embedding_units, hidden = config.hidden_units, config.embedding_units, config.lstm_units
+        self.encoders = EntryEncoders(spec, "policy", config)
         self.previous_action = PreviousAction(spec)
-        width = sum(encoder.outputs for encoder in encoders) + self.previous_action.outputs
-        self.layer = Linear(width, units)
-        self.lstm = LSTM(units, config.lstm_units)
-        self.heads = ActionHeads(spec, config.lstm_units)
-        self.value = Linear(config.lstm_units, 1, gain=1.0)
+        self.layer = Linear(self.encoders.outputs + self.previous_action.outputs, units)
+        self.pooled_units = round(config.cross_agent_pool * units) if spec.agents_per_team > 1 else 0
+        self.lstm = LSTM(units, hidden)
+        self.heads = ActionHeads(spec, hidden, embedding_units)
+        self.auxiliary = AuxiliaryHeads(spec, hidden, embedding_units)
+        self.critic_encoders = EntryEncoders(spec, "critic", config)
+        privileged = len(self.critic_encoders) > 0
+        self.critic_layer = Linear(hidden + self.critic_encoders.outputs, units) if privileged else None
+        self.value = Linear(units if privileged else hidden, 1, gain=1.0)
         self.returns = ReturnNormalizer()
+        self._check_targets()
+
+    @property
+    def entries(self) -> list[str]:
+        """The entries that `act` needs, in the order of their encoders; the masks of entity sets go without saying."""
+        return self.encoders.names
 
     def use_device(self, device: torch.device) -> Policy:
         """Move to a device and choose the number format of its matrix products; the value head stays f32."""
@@ -93,20 +105,21 @@ class Policy(nn.Module):
 
         Args:
             observation: per entry [T, B, A, ...] (team-shared: [T, B, ...]) and `action_mask/<head>` [T, B, A, n].
+                Labels are not read. Without privileged entries the value is 0: the mean of returns.
             first: [T, B] bool, the state is zeroed before this row.
             previous_action: per head [T, B, A] (-1 for none) or [T, B, A, dims].
             state: [B, A, 2, H], before row 0.
         """
         t, b, a, h = first.shape[0], first.shape[1], state.shape[1], self.config.lstm_units
-        x = self._encode(observation, previous_action, (t, b, a))
+        x, keys = self._encode(observation, previous_action, (t, b, a))
         resets = torch.ones_like(first) if self.config.zero_state else first
         resets = resets.unsqueeze(-1).expand(t, b, a).reshape(t, b * a)
         start = state.reshape(b * a, 2, h)
         hidden, (last_hidden, last_cell) = self.lstm(x.reshape(t, b * a, -1), resets, (start[:, 0], start[:, 1]))
         after = torch.stack((last_hidden, last_cell), dim=1).reshape(b, a, 2, h)
         hidden = hidden.reshape(t, b, a, h)
-        value = self.value(hidden).squeeze(-1)
-        return Unrolled(hidden, value, after, {}, {})
+        value = self._value(hidden, observation)
+        return Unrolled(hidden, value, after, self.auxiliary(hidden), keys)
 
     def evaluate(self, unrolled: Unrolled, observation: TensorDict, action: TensorDict) -> Evaluated:
         """Log-probability and entropy of actions that were taken, per head.
@@ -139,33 +152,44 @@ class Policy(nn.Module):
             log_prob={head: x[0] for head, x in log_prob.items()},
             value=self.returns.denormalize(row.value[0]),
             state=row.state,
+            auxiliary=self.auxiliary.probabilities({name: x[0] for name, x in row.auxiliary.items()}),
         )
 
-    def _encode(self, observation: TensorDict, previous_action: TensorDict, shape: tuple[int, int, int]) -> Tensor:
-        """[T, B, A, units]: every entry through its encoder, then the layer before the LSTM."""
-        t, b, a = shape
-        parts = []
-        for name, encoder in zip(self.entries, self.encoders, strict=True):
-            encoded = encoder(*self._rows(observation, name))
-            if name in self.spec.team_shared:
-                encoded = encoded.reshape(t, b, 1, -1).expand(t, b, a, encoded.shape[-1])
-            parts.append(encoded.reshape(t, b, a, -1))
-        parts.append(self.previous_action(previous_action))
-        return torch.relu(self.layer(torch.cat(parts, dim=-1)))
+    def _encode(
+        self, observation: TensorDict, previous_action: TensorDict, shape: tuple[int, int, int]
+    ) -> tuple[Tensor, dict[str, SlotKeys]]:
+        """What goes into the LSTM [T, B, A, units], and the slot embeddings of every set."""
+        encoded, keys = self.encoders(observation, shape)
+        x = torch.relu(self.layer(torch.cat((encoded, self.previous_action(previous_action)), dim=-1)))
+        if self.pooled_units:
+            own, ours = x[..., self.pooled_units :], x[..., : self.pooled_units].amax(dim=2, keepdim=True)
+            x = torch.cat((ours.expand(*own.shape[:-1], -1), own), dim=-1)
+        return x, keys
 
-    def _rows(self, observation: TensorDict, name: str) -> tuple[Tensor, Tensor | None]:
-        """An entry with its leading axes (time, team and, unless shared, agent) flattened, and its mask."""
-        lead = 2 if name in self.spec.team_shared else 3
-        mask = observation[f"{name}_mask"].flatten(0, lead - 1) if name in self.sets else None
-        return observation[name].flatten(0, lead - 1), mask
+    def _value(self, hidden: Tensor, observation: TensorDict) -> Tensor:
+        """[T, B, A, H] -> [T, B, A]; with privileged entries they come in beside the LSTM's output."""
+        if self.critic_layer is None:
+            return self.value(hidden).squeeze(-1)  # type: ignore[no-any-return]
+        if not any(name in observation for name in self.critic_encoders.names):
+            return hidden.new_zeros(hidden.shape[:-1])
+        t, b, a, _ = hidden.shape
+        privileged, _ = self.critic_encoders(observation, (t, b, a))
+        x = torch.relu(self.critic_layer(torch.cat((hidden, privileged), dim=-1)))
+        return self.value(x).squeeze(-1)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def update_input_statistics(self, observation: TensorDict, valid: Tensor) -> None:
         """Merge rows [T, B, A, ...] into the running statistics; rows where `valid` [T, B, A] is false stay out."""
-        for name, encoder in zip(self.entries, self.encoders, strict=True):
-            keep = (valid.any(dim=-1) if name in self.spec.team_shared else valid).flatten()
-            rows, mask = self._rows(observation, name)
-            encoder.update_statistics(rows[keep], None if mask is None else mask[keep])  # type: ignore[operator]
+        self.encoders.update_statistics(observation, valid)
+        self.critic_encoders.update_statistics(observation, valid)
+
+    def _check_targets(self) -> None:
+        for head, space in self.spec.action_space.spaces.items():
+            if isinstance(space, Target) and space.group not in self.encoders.keyed:
+                raise UnsupportedSpaceError(
+                    f"{self.spec.name}: head {head!r} points at {space.group!r}, which is no entity set with a "
+                    f"built-in encoder; there are {sorted(self.encoders.keyed) or 'none'}"
+                )
 
 
 def joint(log_probs: Mapping[str, Tensor]) -> Tensor:

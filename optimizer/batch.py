@@ -28,6 +28,7 @@ class Batch:
     truncated: Tensor  # [T, B] bool
     acting: Tensor  # [T, B, A] bool
     valid: Tensor  # [T, B, A] bool
+    auxiliary: dict[str, Tensor]  # [B, A, k]: what follows the chunk's last row
     lstm_state: Tensor  # [W, B, A, 2, H] f16
     version: Array  # [W, B] int64, on the host: staleness is judged there
     windows: Array  # [B] int64, real windows of each chunk
@@ -64,6 +65,10 @@ def collate(deliveries: Sequence[Delivery], chunks: Sequence[TrajectoryChunk], d
         truncated=tensor([c.truncated for c in chunks], rows),
         acting=tensor([c.acting for c in chunks], rows),
         valid=tensor([c.valid for c in chunks], rows),
+        auxiliary={
+            name: torch.from_numpy(np.stack([c.auxiliary[name] for c in chunks])).to(device, non_blocking=True)
+            for name in chunks[0].auxiliary
+        },
         lstm_state=tensor([c.lstm_state for c in chunks], windows),
         version=stack([c.version.astype(np.int64) for c in chunks], windows),
         windows=np.array([len(c.version) for c in chunks]),
@@ -106,6 +111,7 @@ class Windows:
     log_prob: dict[str, Tensor]
     state: Tensor  # [n, A, 2, H] f32
     rows: dict[str, Tensor]  # advantage, target, old_value, policy_mask, value_mask: [bptt_steps, n, A] f32
+    labels: dict[str, Tensor]  # what auxiliary predictions are trained towards: [bptt_steps, n, A, k]
 
     def pick(self, columns: Tensor) -> Windows:
         """The windows at these columns."""
@@ -121,11 +127,14 @@ class Windows:
             log_prob=some(self.log_prob),
             state=self.state[columns],
             rows=some(self.rows),
+            labels=some(self.labels),
         )
 
 
-def cut_windows(batch: Batch, rows: Mapping[str, Tensor], bptt_steps: int) -> Windows:
-    """Cut a batch, and per-row tensors [T, B, A] that go with it, into windows with their stored LSTM states."""
+def cut_windows(
+    batch: Batch, rows: Mapping[str, Tensor], bptt_steps: int, *, labels: Mapping[str, Tensor] | None = None
+) -> Windows:
+    """Cut a batch, and per-row tensors [T, B, A, ...] that go with it, into windows with their stored LSTM states."""
 
     def cut(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: to_windows(tensor, bptt_steps) for name, tensor in tensors.items()}
@@ -138,4 +147,5 @@ def cut_windows(batch: Batch, rows: Mapping[str, Tensor], bptt_steps: int) -> Wi
         log_prob=cut(batch.log_prob),
         state=batch.lstm_state.flatten(0, 1).to(torch.float32),
         rows=cut(rows),
+        labels=cut(labels or {}),
     )

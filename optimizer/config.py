@@ -42,6 +42,10 @@ class PPOConfig:
     """Lambda of generalised advantage estimation (arXiv 1506.02438)."""
     clip: float = 0.2
     """Epsilon of the clipped surrogate."""
+    ratio: Literal["joint", "per_head"] = "joint"
+    """What is clipped: one ratio of the whole action's probability, or one for each head that the action reads."""
+    dual_clip: float = 0.0
+    """Bound on the surrogate where the advantage is negative, in advantages: at least 1, usually 3; 0 turns it off."""
     value_coefficient: float = 0.5
     """Weight of the value loss, which is taken on normalised returns."""
     value_clip: float = 0.0
@@ -64,6 +68,12 @@ class PPOConfig:
     """Stops the epochs of a batch when the approximate KL passes it; 0 turns it off."""
     team_spirit: Ramp = Ramp(value=0.0)
     """tau of r_i = (1 - tau) rho_i + tau mean(rho)."""
+    auxiliary_coefficient: float = 0.1
+    """Weight of the mean losses of the game's auxiliary predictions; 0 leaves them untrained."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.dual_clip < 1:
+            raise ValueError(f"ppo.dual_clip is {self.dual_clip}; it must be at least 1, or 0 to turn it off")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

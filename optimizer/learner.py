@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from games.api import GameSpec
-from model.policy import Policy, joint
+from model.policy import Policy
 from optimizer.advantages import gae, team_spirit
+from optimizer.auxiliary import auxiliary_loss, label_targets
 from optimizer.batch import Batch, Freshness, Windows, cut_windows, judge_freshness
 from optimizer.config import OptimizerConfig, PPOConfig
 from optimizer.gradient_clip import ElementwiseClip
@@ -114,7 +115,22 @@ class Learner:
             "policy_mask": policy_mask,
             "value_mask": value_mask,
         }
-        return cut_windows(batch, rows, self.bptt_steps)
+        return cut_windows(batch, rows, self.bptt_steps, labels=self._label_targets(batch))
+
+    def _label_targets(self, batch: Batch) -> dict[str, Tensor]:
+        """Per auxiliary prediction [T, B, A, k]; a label that the team shares is everybody's."""
+        if self.ppo.auxiliary_coefficient == 0:
+            return {}
+        rows = torch.from_numpy(batch.windows * self.bptt_steps).to(batch.first.device)
+        targets = {}
+        for name, auxiliary in self.spec.auxiliary.items():
+            label = batch.observation[auxiliary.label].to(torch.float32)
+            if auxiliary.label in self.spec.team_shared:
+                label = label.unsqueeze(2).expand(-1, -1, self.spec.agents_per_team, -1)
+            targets[name] = label_targets(
+                label=label, bootstrap=batch.auxiliary[name], first=batch.first, rows=rows, discount=auxiliary.discount
+            )
+        return targets
 
     def _optimise(self, windows: Windows, columns: Tensor, entropy_coefficient: float) -> list[dict[str, float]]:
         """Epochs of minibatches over the fresh windows; all of them, or (not finite) none."""
@@ -156,18 +172,28 @@ class Learner:
     def loss(self, windows: Windows, entropy_coefficient: float) -> Loss:
         """The PPO loss of these windows under the current weights, unrolled from the stored states."""
         unrolled = self.policy.unroll(windows.observation, windows.first, windows.previous_action, windows.state)
-        heads = unrolled.distributions
-        return ppo_loss(
-            log_prob=joint({name: d.log_prob(windows.action[name]) for name, d in heads.items()}),
-            old_log_prob=joint(windows.log_prob),
-            entropy=joint({name: d.entropy() for name, d in heads.items()}),
+        evaluated = self.policy.evaluate(unrolled, windows.observation, windows.action)
+        loss = ppo_loss(
+            log_prob=evaluated.log_prob,
+            old_log_prob=windows.log_prob,
+            entropy=evaluated.entropy,
+            read=evaluated.read,
             value=unrolled.value,
             **windows.rows,
             clip=self.ppo.clip,
             value_clip=self.ppo.value_clip,
             value_coefficient=self.ppo.value_coefficient,
             entropy_coefficient=entropy_coefficient,
+            ratio=self.ppo.ratio,
+            dual_clip=self.ppo.dual_clip,
         )
+        total, stats = loss.total, loss.stats
+        for name, target in windows.labels.items():
+            kind, mask = self.spec.auxiliary[name].kind, windows.rows["value_mask"]
+            part, stats[f"auxiliary/{name}/error"] = auxiliary_loss(unrolled.auxiliary[name], target, mask, kind)
+            total = total + self.ppo.auxiliary_coefficient * part
+            stats[f"auxiliary/{name}/loss"] = part.detach()
+        return Loss(total, stats)
 
     def _clip(self, gradients: list[Tensor], norm: Tensor) -> None:
         if self.ppo.gradient_clip == "elementwise":

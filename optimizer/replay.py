@@ -13,7 +13,7 @@ from torch import Tensor
 
 from games.api import GameSpec
 from model.config import PolicyConfig
-from model.policy import Policy, joint
+from model.policy import Policy
 from model.weights import load_weights
 from optimizer.batch import Batch, Freshness, cut_windows
 from wire.link import EncodedWeights
@@ -38,8 +38,8 @@ class ReplayCheck:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, freshness: Freshness) -> dict[str, float]:
-        """Largest difference of joint log-probability, and of value in units of the return's scale; empty if the
-        batch holds no window of a kept version.
+        """Largest difference of log-probability, summed over heads, and of value in units of the return's scale; empty
+        if the batch holds no window of a kept version.
         """
         versions = batch.version.reshape(-1)
         for version in reversed(self.kept):
@@ -53,9 +53,10 @@ class ReplayCheck:
         rows = {"value": batch.value[:-1], "valid": batch.valid, "acting": batch.acting & batch.valid}
         windows = cut_windows(batch, rows, self.bptt_steps).pick(columns.to(batch.first.device))
         unrolled = self.policy.unroll(windows.observation, windows.first, windows.previous_action, windows.state)
-        log_prob = joint({n: d.log_prob(windows.action[n]) for n, d in unrolled.distributions.items()})
+        evaluated = self.policy.evaluate(unrolled, windows.observation, windows.action)
+        differences = [(x - windows.log_prob[head]).abs() for head, x in evaluated.log_prob.items()]
         value = self.policy.returns.denormalize(unrolled.value)
-        log_prob_error = (log_prob - joint(windows.log_prob)).abs() * windows.rows["acting"]
+        log_prob_error = torch.stack(differences).sum(dim=0) * windows.rows["acting"]
         value_error = (value - windows.rows["value"]).abs() / self.policy.returns.scale
         return {
             "recurrent/replay_error": float(log_prob_error.max()),

@@ -1,12 +1,14 @@
 """Cuts what is played into trajectory chunks by the row rules of `wire.chunk`.
 
-Rows of every stream (one team in one slot) go into a ring of W = chunk_steps / bptt_steps windows. Slot s starts s mod
-W windows into its first chunk, so that the slots' chunks close at different window borders, not in bursts.
+Rows of every stream (one team in one slot) are written into a ring of W + 1 windows, W = chunk_steps / bptt_steps: the
+policy acts on the very memory that a chunk is cut from, and the window being played never lies on one that a chunk
+still needs. Slot s starts s mod W windows into its first chunk, so that the slots' chunks close at different window
+borders, not in bursts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +19,12 @@ from wire.link import Registration
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One row of all B streams, in wire dtypes; B = slots x teams, team fastest."""
+    """One row of all B streams, in wire dtypes: views of the ring, to be written; B = slots x teams, team fastest."""
 
-    observation: Mapping[str, Array]  # [B, A, ...] or, team-shared, [B, ...]
+    observation: dict[str, Array]  # [B, A, ...] or, team-shared, [B, ...]
     first: Array  # [B] bool
-    action: Mapping[str, Array]  # [B, A, ...], none where not acting
-    log_prob: Mapping[str, Array]  # [B, A] f32
+    action: dict[str, Array]  # [B, A, ...], none where not acting and where not read
+    log_prob: dict[str, Array]  # [B, A] f32
     value: Array  # [B, A] f32
     reward: Array  # [B, A] f32
     terminated: Array  # [B, A] bool
@@ -35,15 +37,14 @@ class Chunker:
     """The ring and the books of one incarnation of one worker."""
 
     def __init__(self, spec: ChunkSpec, *, run: str, slots: int) -> None:
-        self.spec, self.run, self.teams = spec, run, spec.teams
+        self.spec, self.run, self.teams, self.slots = spec, run, spec.teams, slots
         self.bptt = spec.bptt_steps
         self.spec_hash = spec.hash
-        self.ring_windows = spec.chunk_steps // spec.bptt_steps
+        self.chunk_windows = spec.chunk_steps // spec.bptt_steps
+        self.ring_windows = self.chunk_windows + 1
         self.streams = slots * spec.teams
         self.window = -1  # windows begun so far, minus one
-        slot = np.arange(self.streams) // spec.teams
-        self.phase = slot % self.ring_windows
-        self.start = np.zeros(self.streams, np.int64)  # first window of each stream's open chunk
+        self.start = np.zeros(self.chunk_windows, np.int64)  # per phase, the first window of its streams' open chunks
         self.registration = Registration(worker=0, incarnation=0)
         self.sequence = 0
         self.cumulative_steps = 0
@@ -77,24 +78,6 @@ class Chunker:
         self.registration = registration
         self.sequence = self.cumulative_steps = 0
 
-    def close(self, bootstrap: Array, *, everything: bool = False) -> list[TrajectoryChunk]:
-        """The chunks that end at this window border; `bootstrap` [B, A] is the value of the row that comes next.
-
-        `everything` closes the open chunks of all streams (a worker that leaves): some are shorter.
-        """
-        border = self.window + 1
-        if border == 0:
-            return []
-        due = self.start < border
-        if not everything:
-            due &= (border + self.phase) % self.ring_windows == 0
-        chunks: list[TrajectoryChunk] = []
-        for begin in np.unique(self.start[due]):
-            streams = np.flatnonzero(due & (self.start == begin))
-            chunks += self._gather(streams, np.arange(begin, border) % self.ring_windows, bootstrap)
-        self.start[due] = border
-        return chunks
-
     def begin_window(self, state: Array, version: int, previous_action: Mapping[str, Array]) -> None:
         """Open the next window: the LSTM state [B, A, 2, H] f16 before it, who plays it, the action before it."""
         self.window += 1
@@ -104,60 +87,82 @@ class Chunker:
         for name, array in previous_action.items():
             self.previous[name][w] = array
 
-    def add(self, t: int, row: Row) -> None:
-        """Store row t of the open window."""
-        w = self.window % self.ring_windows
-        for name, array in row.observation.items():
-            self.observation[name][w, t] = array
-        for name, array in row.action.items():
-            self.action[name][w, t] = array
-            self.log_prob[name][w, t] = row.log_prob[name]
-        for name, ring in self.per_row.items():
-            ring[w, t] = getattr(row, name)
+    def row(self, t: int) -> Row:
+        """Row t of the open window, to be written."""
+        at = self.window % self.ring_windows, t
+        return Row(
+            observation={name: ring[at] for name, ring in self.observation.items()},
+            action={name: ring[at] for name, ring in self.action.items()},
+            log_prob={name: ring[at] for name, ring in self.log_prob.items()},
+            **{name: ring[at] for name, ring in self.per_row.items()},
+        )
 
-    def _gather(self, streams: Array, windows: Array, bootstrap: Array) -> list[TrajectoryChunk]:
-        """Copy the windows of these streams out of the ring, stream first, and cut them into chunks."""
+    def close(self, value: Array, auxiliary: Mapping[str, Array], *, everything: bool = False) -> list[TrajectoryChunk]:
+        """The chunks that end where the open window begins.
 
-        def rows(ring: Array) -> Array:
-            picked = ring[windows][:, :, streams]  # [w, t, s, ...]
-            return np.ascontiguousarray(np.moveaxis(picked, 2, 0)).reshape(
-                len(streams), len(windows) * self.bptt, *ring.shape[3:]
-            )
+        Args:
+            value: [B, A], of the open window's first row: it bootstraps.
+            auxiliary: name -> [B, A, k], the labels or predictions of that row.
+            everything: the open chunks of all streams end here (a worker that leaves): some are shorter.
+        """
+        chunks: list[TrajectoryChunk] = []
+        for phase, begin in enumerate(self.start.tolist()):
+            due = everything or (self.window + phase) % self.chunk_windows == 0
+            if due and begin < self.window and phase < self.slots:
+                windows = [w % self.ring_windows for w in range(begin, self.window)]
+                chunks += self._cut(phase, windows, value, auxiliary)
+            if due:
+                self.start[phase] = max(self.window, 0)
+        return chunks
 
-        def borders(ring: Array) -> Array:
-            return np.ascontiguousarray(np.moveaxis(ring[windows][:, streams], 1, 0))
+    def _cut(
+        self, phase: int, windows: list[int], value: Array, auxiliary: Mapping[str, Array]
+    ) -> Iterator[TrajectoryChunk]:
+        """Copy these windows of a phase's streams out of the ring, stream first, and cut them into chunks."""
+        n_rows = len(windows) * self.bptt
+
+        def of_phase(array: Array) -> Array:
+            """[..., B, ...] with B in front -> [slots of the phase, teams, ...], a view."""
+            return array.reshape(self.slots, self.teams, *array.shape[1:])[phase :: self.chunk_windows]
+
+        def rows(ring: Array, before: int = 0, after: int = 0) -> Array:
+            """[slots, teams, rows, ...], with room for so many rows before and after."""
+            out = np.empty((*of_phase(ring[0, 0]).shape[:2], before + n_rows + after, *ring.shape[3:]), ring.dtype)
+            for k, w in enumerate(windows):
+                begin = before + k * self.bptt
+                part = ring[w].reshape(self.bptt, self.slots, self.teams, *ring.shape[3:])
+                out[:, :, begin : begin + self.bptt] = np.moveaxis(part[:, phase :: self.chunk_windows], 0, 2)
+            return out
 
         observation = {name: rows(ring) for name, ring in self.observation.items()}
         log_prob = {name: rows(ring) for name, ring in self.log_prob.items()}
-        action = {
-            name: np.concatenate([self.previous[name][windows[0]][streams][:, None], rows(ring)], axis=1)
-            for name, ring in self.action.items()
-        }
-        arrays = {name: rows(ring) for name, ring in self.per_row.items()}
-        arrays["value"] = np.concatenate([arrays["value"], bootstrap[streams][:, None]], axis=1)
-        state, version = borders(self.lstm_state), self.version[windows].copy()
-        opponent = np.full(len(windows) * self.bptt, MIRROR, np.int32)
-        chunks = []
-        for k, stream in enumerate(streams):
+        action = {name: rows(ring, before=1) for name, ring in self.action.items()}
+        for name, array in action.items():
+            array[:, :, 0] = of_phase(self.previous[name][windows[0]])
+        arrays = {name: rows(ring, after=int(name == "value")) for name, ring in self.per_row.items()}
+        arrays["value"][:, :, -1] = of_phase(value)
+        bootstraps = {name: np.array(of_phase(array)) for name, array in auxiliary.items()}
+        state = np.stack([of_phase(self.lstm_state[w]) for w in windows], axis=2)
+        version = self.version[windows]
+        opponent = np.full(n_rows, MIRROR, np.int32)
+        for at in np.ndindex(*state.shape[:2]):
             self.sequence += 1
-            self.cumulative_steps += len(windows) * self.bptt * self.spec.agents
-            chunks.append(
-                TrajectoryChunk(
-                    run=self.run,
-                    spec_hash=self.spec_hash,
-                    worker=self.registration.worker,
-                    incarnation=self.registration.incarnation,
-                    sequence=self.sequence,
-                    cumulative_steps=self.cumulative_steps,
-                    slot=int(stream) // self.teams,
-                    team=int(stream) % self.teams,
-                    observation={name: array[k] for name, array in observation.items()},
-                    action={name: array[k] for name, array in action.items()},
-                    log_prob={name: array[k] for name, array in log_prob.items()},
-                    opponent_version=opponent,
-                    lstm_state=state[k],
-                    version=version,
-                    **{name: array[k] for name, array in arrays.items()},
-                )
+            self.cumulative_steps += n_rows * self.spec.agents
+            yield TrajectoryChunk(
+                run=self.run,
+                spec_hash=self.spec_hash,
+                worker=self.registration.worker,
+                incarnation=self.registration.incarnation,
+                sequence=self.sequence,
+                cumulative_steps=self.cumulative_steps,
+                slot=phase + at[0] * self.chunk_windows,
+                team=at[1],
+                observation={name: array[at] for name, array in observation.items()},
+                action={name: array[at] for name, array in action.items()},
+                log_prob={name: array[at] for name, array in log_prob.items()},
+                opponent_version=opponent,
+                auxiliary={name: array[at] for name, array in bootstraps.items()},
+                lstm_state=state[at],
+                version=version,
+                **{name: array[at] for name, array in arrays.items()},
             )
-        return chunks

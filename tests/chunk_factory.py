@@ -70,6 +70,7 @@ def make_chunk(
         acting=_random(rng, (t, a), "bool"),
         valid=_random(rng, (t, a), "bool"),
         opponent_version=np.full(t, MIRROR, np.int32),
+        auxiliary={name: rng.random((a, *entry.shape), np.float32) for name, entry in spec.auxiliary.items()},
         lstm_state=_random(rng, (windows, a, 2, spec.lstm_units), "float16"),
         version=np.full(windows, version, np.uint32),
     )

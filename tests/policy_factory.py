@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.api import ACTION_MASK_PREFIX, Array, GameSpec
+from games.api import ACTION_MASK_PREFIX, Array, Auxiliary, GameSpec, Relation, Target
 from model.config import PolicyConfig
 from model.policy import Policy, TensorDict, Unrolled
 
@@ -54,6 +54,56 @@ def every_kind(agents: int = 2) -> GameSpec:
     )
 
 
+def targeting(agents: int = 2, *, relations: bool = True) -> GameSpec:
+    """A primary action 4, a target 3 and an offset 2: sets with categories, relations and own slots, critic, labels.
+
+    Every head but the primary one is read by some of its actions, and has a mask per primary action.
+    """
+    return GameSpec(
+        name="targeting",
+        teams=2,
+        agents_per_team=agents,
+        observation_space=spaces.Dict(
+            {
+                "units": spaces.Box(-np.inf, np.inf, (3, 6)),
+                "units_mask": spaces.MultiBinary(3),
+                "items": spaces.Box(-np.inf, np.inf, (2, 2)),
+                "items_mask": spaces.MultiBinary(2),
+                "self": spaces.Box(-np.inf, np.inf, (4,)),
+                "fog": spaces.Box(-np.inf, np.inf, (3, 2)),
+                "fog_mask": spaces.MultiBinary(3),
+                "secret": spaces.Box(-1.0, 1.0, (2,)),
+                "will_win": spaces.Box(-1.0, 1.0, (1,)),
+                "rank": spaces.Box(-1.0, 1.0, (3,)),
+            }
+        ),
+        action_space=spaces.Dict(
+            {"act": spaces.Discrete(4), "target": Target("units", 3), "offset.x": spaces.Discrete(2)}
+        ),
+        masked_heads=frozenset({"act", "target", "offset.x"}),
+        team_shared=frozenset({"units", "units_mask", "fog", "fog_mask", "will_win"}),
+        uses={"fog": "critic", "fog_mask": "critic", "secret": "critic", "will_win": "label", "rank": "label"},
+        primary_head="act",
+        reads=(
+            frozenset(),
+            frozenset({"target"}),
+            frozenset({"offset.x"}),
+            frozenset({"target", "offset.x"}),
+        ),
+        masked_by_primary=frozenset({"target", "offset.x"}),
+        set_categories={"units": {0: 3, 4: 2}},
+        relations={"units": UNITS_TO_SELF} if relations else {},
+        own_slots={"units": tuple(range(agents))},
+        auxiliary={
+            "win": Auxiliary(label="will_win", kind="binary"),
+            "rank": Auxiliary(label="rank", kind="categorical", trunk_gradient=0.25),
+        },
+    )
+
+
+UNITS_TO_SELF = Relation(set_columns=(1, 2), agent_entry="self", agent_columns=(3, 1), scale=0.5)
+
+
 def plain(inputs: int = 3, choices: int = 2, agents: int = 1, *, masked: bool = False) -> GameSpec:
     """One vector in, one Discrete head out."""
     return GameSpec(
@@ -91,10 +141,11 @@ class Rows:
 
     def row(self, t: int) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Row t as `Policy.act` takes it, without the state."""
-        return _at(self.observation, t), self.first[t], _at(self.previous_action, t)
+        return row_of(self.observation, t), self.first[t], row_of(self.previous_action, t)
 
 
-def _at(tensors: TensorDict, t: int) -> dict[str, Tensor]:
+def row_of(tensors: TensorDict, t: int) -> dict[str, Tensor]:
+    """Row t of everything that has a time axis."""
     return {name: tensor[t] for name, tensor in tensors.items()}
 
 
@@ -105,12 +156,21 @@ def random_rows(spec: GameSpec, units: int, *, rows: int = 7, teams: int = 3, se
     observation: dict[str, Tensor] = {}
     for name, space in spec.observation_space.spaces.items():
         lead = (rows, teams) if name in spec.team_shared else (rows, teams, a)
-        observation[name] = torch.from_numpy(_random(rng, space, lead))
+        array = _random(rng, space, lead)
+        for column, values in spec.set_categories.get(name, {}).items():
+            array[..., column] = rng.integers(0, values, array.shape[:-1])
+        observation[name] = torch.from_numpy(array)
     for head in spec.masked_heads:
         space = spec.action_space[head]
         assert isinstance(space, spaces.Discrete)
-        mask = rng.random((rows, teams, a, int(space.n))) < 0.5
-        mask[..., -1] |= ~mask.any(axis=-1)
+        by_primary = (_choices(spec, spec.primary_head),) if head in spec.masked_by_primary else ()
+        mask = rng.random((rows, teams, a, *by_primary, int(space.n))) < 0.5
+        legal = mask
+        if isinstance(space, Target):
+            observation[f"{space.group}_mask"][..., -1] = True
+            there = observation[f"{space.group}_mask"].numpy()  # [T, B, N]: the factory's targets are team-shared
+            legal = mask & there[:, :, None, None]
+        mask[..., -1] |= ~legal.any(axis=-1)
         observation[f"{ACTION_MASK_PREFIX}{head}"] = torch.from_numpy(mask)
     previous = {
         name: torch.from_numpy(
@@ -126,6 +186,32 @@ def random_rows(spec: GameSpec, units: int, *, rows: int = 7, teams: int = 3, se
         previous_action=previous,
         state=torch.from_numpy(rng.standard_normal((teams, a, 2, units)).astype(np.float32)),
     )
+
+
+def _choices(spec: GameSpec, head: str | None) -> int:
+    space = spec.action_space[head or ""]
+    assert isinstance(space, spaces.Discrete)
+    return int(space.n)
+
+
+def random_actions(spec: GameSpec, rows: Rows, *, seed: int = 0) -> dict[str, Tensor]:
+    """Any choice of every head, -1 where it is not read; nobody acts in a tenth of the rows."""
+    rng = np.random.default_rng(seed)
+    lead = (*rows.first.shape, spec.agents_per_team)
+    actions = {
+        name: torch.from_numpy(
+            rng.integers(0, space.n, lead)
+            if isinstance(space, spaces.Discrete)
+            else rng.standard_normal((*lead, *space.shape)).astype(np.float32)  # type: ignore[misc]
+        )
+        for name, space in spec.action_space.spaces.items()
+    }
+    if spec.primary_head is not None:
+        primary = actions[spec.primary_head].masked_fill_(torch.from_numpy(rng.random(lead) < 0.1), -1)
+        for name in actions.keys() - {spec.primary_head}:
+            read = torch.tensor([name in heads for heads in spec.reads])
+            actions[name][(primary < 0) | ~read[primary]] = -1
+    return actions
 
 
 def _random(rng: np.random.Generator, space: spaces.Space[object], lead: tuple[int, ...]) -> Array:

@@ -5,20 +5,32 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cluster.evaluator import MAX_SLOTS, EvalRequest, GameResult, Match, play_match, read_contestant
+from cluster.__main__ import run
+from cluster.evaluator import (
+    MAX_SLOTS,
+    EvalRequest,
+    Scripted,
+    evaluate,
+    play_match,
+    read_contestant,
+    read_entrant,
+)
 from cluster.failure import UsageError
-from cluster.players import PolicyPlayer, RandomPlayer
+from cluster.match import GameResult, Match, own_streams
+from cluster.players import BotPlayer, PolicyPlayer, RandomPlayer
 from cluster.verdict import judge, mean_interval, wilson
 from control.config import dump_config, parse_config
 from games.api import ACTING, Actions, Array, Observation
 from games.counting import GAME, SLOT, CountingGame, CountingOptions
 from model.policy import Policy
 from optimizer.checkpoint import CheckpointError, CheckpointInfo, save_checkpoint
+from tests.outpost import Outpost
 from tests.policy_factory import make_policy, random_rows
 from wire.chunk import chunk_spec
 
@@ -35,6 +47,9 @@ class Onlooker:
         self.slots |= {int(slot) for slot in counter[:, 0, SLOT]}
         self.seen.update((int(row[SLOT]), int(row[GAME])) for row in counter[:, 0])
         return {"action": np.ones(observation[ACTING].shape, np.int64)}
+
+    def keep(self, streams: Array) -> None:
+        pass
 
 
 def silent(_: int) -> None:
@@ -108,7 +123,7 @@ def test_a_policy_player_acts_as_the_policy_does_over_the_whole_sequence() -> No
 
 
 def test_a_random_player_takes_every_legal_choice_about_equally_often_and_no_other() -> None:
-    game = CountingGame(1, CountingOptions(choices=4, box_dims=2)).spec
+    game = CountingGame(1, CountingOptions(choices=4, box_dims=2, masks=True)).spec
     player = RandomPlayer(game, seed=0)
     legal = np.tile(np.array([True, False, True, True]), (3000, 1, 1))
     actions = player.act(
@@ -172,8 +187,8 @@ def test_the_same_request_gives_the_same_games_and_another_seed_gives_others(tmp
     contestant = read_contestant(save_untrained(tmp_path, TWO_TEAMS + "extra_steps = 9\n"))
 
     def lengths(seed: int) -> list[int]:
-        request = EvalRequest(checkpoint=tmp_path, games=MAX_SLOTS + 3, seed=seed)
-        return [result.length for result in play_match(contestant, contestant, request, progress=silent)[1]]
+        request = EvalRequest(player=tmp_path, games=MAX_SLOTS + 3, seed=seed)
+        return [result.length for result in play_match(contestant, contestant, request, progress=silent).results]
 
     assert len(lengths(1)) == MAX_SLOTS + 3
     assert lengths(1) == lengths(1)
@@ -183,8 +198,8 @@ def test_the_same_request_gives_the_same_games_and_another_seed_gives_others(tmp
 def test_an_opponent_may_have_another_network_but_not_another_game(tmp_path: Path) -> None:
     small = read_contestant(save_untrained(tmp_path / "small", TWO_TEAMS))
     large = read_contestant(save_untrained(tmp_path / "large", TWO_TEAMS.replace("units = 8", "units = 16")))
-    request = EvalRequest(checkpoint=tmp_path, games=4)
-    assert len(play_match(small, large, request, progress=silent)[1]) == 4
+    request = EvalRequest(player=tmp_path, games=4)
+    assert len(play_match(small, large, request, progress=silent).results) == 4
     other = read_contestant(save_untrained(tmp_path / "other", TWO_TEAMS + "kinds = 3\n"))
     with pytest.raises(CheckpointError, match="cannot play this game"):
         play_match(small, other, request, progress=silent)
@@ -193,9 +208,110 @@ def test_an_opponent_may_have_another_network_but_not_another_game(tmp_path: Pat
 def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     contestant = read_contestant(save_untrained(tmp_path, TWO_TEAMS.replace("teams = 2", "teams = 1")))
     with pytest.raises(UsageError, match="--games is 0"):
-        play_match(contestant, None, EvalRequest(checkpoint=tmp_path, games=0), progress=silent)
+        play_match(contestant, None, EvalRequest(player=tmp_path, games=0), progress=silent)
     with pytest.raises(UsageError, match="nobody to play against"):
-        play_match(contestant, None, EvalRequest(checkpoint=tmp_path, opponent="random"), progress=silent)
+        play_match(contestant, Scripted("random"), EvalRequest(player=tmp_path), progress=silent)
+    with pytest.raises(UsageError, match=r"--game is skirmish-1v1, but checkpoint .* plays counting"):
+        play_match(contestant, None, EvalRequest(player=tmp_path, game="skirmish-1v1"), progress=silent)
+    with pytest.raises(UsageError, match="bot:eager plays many games: say which"):
+        play_match(Scripted("bot:eager"), None, EvalRequest(player="bot:eager"), progress=silent)
     (tmp_path / "000003" / "checkpoint.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(CheckpointError):
         read_contestant(tmp_path / "000003")
+
+
+OUTPOST = "tests.outpost:make_outpost"
+
+
+def match_of(player: str, opponent: str | None, **request: Any) -> list[GameResult]:
+    one, other = read_entrant(player), None if opponent is None else read_entrant(opponent)
+    asked = EvalRequest(player=player, opponent=opponent, game=OUTPOST, **({"games": 40} | request))
+    return list(play_match(one, other, asked, progress=silent).results)
+
+
+def test_a_bot_beats_another_bot_and_random_on_either_seat() -> None:
+    for opponent in ("bot:lazy", "random", None):
+        results = match_of("bot:eager", opponent)
+        wins = {seat: sum(r.outcome == 1 for r in results if r.seat == seat) for seat in (0, 1)}
+        assert min(wins.values()) > 15, opponent
+    assert all(result.outcome == 0 for result in match_of("bot:lazy", "bot:lazy"))
+
+
+def test_the_same_bots_and_seed_play_the_same_games() -> None:
+    assert match_of("bot:eager", "random") == match_of("bot:eager", "random")
+    assert match_of("bot:eager", "random") != match_of("bot:eager", "random", seed=2)
+
+
+def test_components_are_those_of_the_seat_that_was_played() -> None:
+    results = match_of("bot:eager", "bot:lazy")
+    assert all(result.components["hits"] > 0 for result in results)
+    assert all(result.components["hits"] == 0 for result in match_of("bot:lazy", "bot:eager"))
+    north, _, both = judge(results, ["north", "south"])
+    assert north.components["hits"] == pytest.approx(np.mean([r.components["hits"] for r in results if r.seat == 0]))
+    assert both.components["hits"] == pytest.approx(np.mean([r.components["hits"] for r in results]))
+
+
+def test_a_bot_that_the_game_does_not_have_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match=r"outpost has no bot 'eagre'; did you mean 'bot:eager'.* bot:lazy, bot:eager"):
+        match_of("bot:eagre", "random")
+    request = EvalRequest(player="bot:lazy", game="counting")
+    with pytest.raises(UsageError, match="counting has no bot 'lazy'; its bots: none"):
+        play_match(Scripted("bot:lazy"), None, request, progress=silent)
+
+
+def test_the_command_line_has_bots_play_and_refuses_one_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    said = ("eval", "bot:eager", "--game", OUTPOST, "--games", "4", "--opponent")
+    assert run((*said, "bot:lazy", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["win_rate"] == 1.0
+    assert run((*said, "bot:layz")) == 2
+    assert "did you mean 'bot:lazy'" in capsys.readouterr().err
+    assert run(("eval", "bot:eager")) == 2
+    assert "--game" in capsys.readouterr().err
+
+
+def test_the_verdict_says_whom_by_which_source_and_what_of(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(EvalRequest(player="bot:eager", opponent="bot:lazy", game=OUTPOST, games=20, json=True))
+    said = json.loads(capsys.readouterr().out)
+    assert (said["checkpoint"], said["opponent"], said["game"]) == ("bot:eager", "bot:lazy", "outpost")
+    assert (said["bot_source"], said["opponent_bot_source"]) == ("hash of eager", "hash of lazy")
+    assert (said["version"], said["agent_steps"]) == (None, None)
+    assert said["wins"] + said["draws"] + said["losses"] == said["games"] == 20
+    assert said["components"]["hits"] == said["seats"][-1]["components"]["hits"] > 0
+    evaluate(EvalRequest(player="bot:eager", opponent="bot:lazy", game=OUTPOST, games=20))
+    text = capsys.readouterr().out
+    for part in ("bot:eager (source hash of eage), outpost, against bot:lazy (source hash of lazy)", "hits", "draws"):
+        assert part in " ".join(text.split())
+
+
+def test_a_slot_that_has_played_its_share_costs_its_players_nothing_more() -> None:
+    class Counted(BotPlayer):
+        calls: list[int] = []  # noqa: RUF012
+
+        def act(self, observation: Observation, first: Array, ignored: Array) -> Actions:
+            self.calls.append(len(first))
+            return super().act(observation, first, ignored)
+
+    game = Outpost(6)
+    player = Counted(game, "eager", own_streams(6, 2))
+    results = Match(game, player, BotPlayer(game, "lazy", ~own_streams(6, 2)), seed=3).play(6, silent)
+    ended = sorted(result.length for result in results)
+    assert len(player.calls) == ended[-1]
+    assert [sum(length > row for length in ended) for row in range(ended[-1])] == player.calls
+
+
+def test_a_policy_that_leaves_a_seat_plays_on_the_others_as_if_nothing_had_happened() -> None:
+    game = CountingGame(1, CountingOptions(agents_per_team=2, kinds=3)).spec
+    policy, rows = make_policy(game), random_rows(game, 8, rows=6)
+    spec = chunk_spec(game, lstm_units=8, bptt_steps=4, chunk_steps=4)
+    whole, fewer = (PolicyPlayer(policy, spec, streams=3, seed=0, greedy=True) for _ in range(2))
+    at = np.array([True, True, True])
+    for t in range(6):
+        observation, first, _ = rows.row(t)
+        seen = {name: x.numpy() for name, x in observation.items()} | {ACTING: np.ones((3, 2), bool)}
+        expected = whole.act(seen, first.numpy(), np.zeros(3, bool))
+        if t == 3:
+            at = np.array([True, False, True])
+            fewer.keep(at)
+        found = fewer.act({name: x[at] for name, x in seen.items()}, first.numpy()[at], np.zeros(int(at.sum()), bool))
+        np.testing.assert_array_equal(found["action"], expected["action"][at])
+        np.testing.assert_allclose(fewer.state, whole.state[torch.from_numpy(at)], atol=1e-6)

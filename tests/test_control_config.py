@@ -83,6 +83,8 @@ def test_whole_numbers_become_floats_where_a_float_is_wanted() -> None:
     [
         ("ppo.learning_rate=3e-4", "ppo.learning_rate", Ramp(value=3e-4)),
         ("wire.compress=true", "wire.compress", True),
+        ("ppo.ratio=per_head", "ppo.ratio", "per_head"),
+        ("ppo.dual_clip=3", "ppo.dual_clip", 3.0),
         ("game=gymnasium:CartPole-v1", "game", "gymnasium:CartPole-v1"),
         ("until=charts/episodic_return=475", "until", "charts/episodic_return=475"),
         (" model.lstm_units = 64 ", "model.lstm_units", 64),
@@ -173,6 +175,8 @@ def test_every_key_of_the_defaults_can_be_overridden_by_its_own_value() -> None:
         ("minutes=soon", "minutes is 'soon' .*expected a finite number"),
         ("game_options=5", "game_options is 5 .*expected a table"),
         ("rollout.chunk_steps=20", "rollout.chunk_steps is 20, .*multiple of rollout.bptt_steps = 16; set it to 16"),
+        ("ppo.dual_clip=0.5", "ppo.dual_clip is 0.5; it must be at least 1, or 0 to turn it off"),
+        ("ppo.ratio=both", "ppo.ratio is 'both' .*expected one of joint, per_head"),
         ("rollout.bptt_steps=0", "rollout.bptt_steps is 0; it must be positive"),
         ("ppo.learning_rate.end=1e-5", "a ramp from 0.0003 to 1e-05 needs until_steps"),
         ("seed", "--set takes KEY=VALUE, .*found 'seed'"),
@@ -247,6 +251,8 @@ def test_more_open_chunks_than_a_batch_are_noted_with_all_numbers() -> None:
     ("override", "message"),
     [
         ("ppo.clip=0", "ppo.clip is 0.0; it must be greater than 0"),
+        ("ppo.dual_clip=-1", "ppo.dual_clip is -1.0; it must be at least 0"),
+        ("ppo.auxiliary_coefficient=-1", "ppo.auxiliary_coefficient is -1.0; it must be at least 0"),
         ("ppo.discount=1.01", "ppo.discount is 1.01; it must be at least 0 and at most 1"),
         ("ppo.gae_lambda=-0.1", "ppo.gae_lambda is -0.1; it must be at least 0"),
         ("ppo.entropy_coefficient=-1", "ppo.entropy_coefficient.value is -1.0; it must be at least 0"),

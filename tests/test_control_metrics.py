@@ -161,6 +161,8 @@ def test_staleness_of_a_run_is_the_mean_over_its_versions() -> None:
         (" losses/entropy < 0.1 ", Until("losses/entropy", "<", 0.1)),
         ("game/win_rate_0>0.9", Until("game/win_rate_0", ">", 0.9)),
         ("game/gold=-1e3", Until("game/gold", "=", -1000.0)),
+        ("auxiliary/win/loss<0.3", Until("auxiliary/win/loss", "<", 0.3)),
+        ("losses/clipfrac_per_head>0.5", Until("losses/clipfrac_per_head", ">", 0.5)),
         ("version=100", Until("version", "=", 100.0)),
     ],
 )

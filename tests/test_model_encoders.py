@@ -9,16 +9,11 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.api import GameSpec, UnknownGameError, UnsupportedSpaceError
-from model.encoders import (
-    CategoricalEncoder,
-    Encoder,
-    EntitySetEncoder,
-    ImageEncoder,
-    VectorEncoder,
-    make_encoder,
-    policy_entries,
-)
-from tests.policy_factory import every_kind, make_policy, random_rows
+from model.config import PolicyConfig
+from model.encoders import CategoricalEncoder, Encoder, ImageEncoder, VectorEncoder, make_encoder
+from model.entity_sets import EntitySetEncoder
+from model.entries import entry_names
+from tests.policy_factory import every_kind, make_policy, random_rows, targeting
 
 
 class SumEncoder(Encoder):
@@ -39,53 +34,6 @@ class SumEncoder(Encoder):
 def make_sum_encoder(spec: GameSpec, name: str, units: int) -> Encoder | None:
     """Replaces the encoder of `vector` and leaves all others alone."""
     return SumEncoder() if name == "vector" else None
-
-
-def entity_set(n: int = 4, features: int = 3, units: int = 5) -> EntitySetEncoder:
-    torch.manual_seed(0)
-    encoder = EntitySetEncoder(spaces.Box(-np.inf, np.inf, (n, features)), units)
-    encoder.normalizer.update(torch.randn(100, features) * 3 + 1)
-    return encoder
-
-
-def test_an_entity_set_is_the_maximum_over_the_slots_that_are_there() -> None:
-    encoder = entity_set()
-    x, mask = torch.randn(6, 4, 3), torch.rand(6, 4) < 0.5
-    mask[0] = False
-    with torch.no_grad():
-        found = encoder(x, mask)
-        for row in range(6):
-            present = [
-                encoder.per_slot(encoder.normalizer(x[row, slot : slot + 1]))[0] for slot in range(4) if mask[row, slot]
-            ]
-            expected = torch.stack(present).max(dim=0).values if present else torch.zeros(5)
-            torch.testing.assert_close(found[row], expected)
-
-
-def test_what_stands_in_absent_slots_changes_nothing_not_even_the_statistics() -> None:
-    encoder, other = entity_set(), entity_set()
-    x, mask = torch.randn(6, 4, 3), torch.rand(6, 4) < 0.5
-    garbage = torch.where(mask.unsqueeze(-1), x, torch.full_like(x, 1e20))
-    assert torch.equal(encoder(x, mask), encoder(garbage, mask))
-    encoder.update_statistics(x, mask)
-    other.update_statistics(garbage, mask)
-    assert torch.equal(encoder.normalizer.variance, other.normalizer.variance)
-    assert float(encoder.normalizer.count) == 100 + int(mask.sum())
-
-
-def test_the_order_of_the_slots_does_not_matter() -> None:
-    encoder = entity_set()
-    x, mask = torch.randn(6, 4, 3), torch.rand(6, 4) < 0.5
-    order = torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(encoder(x, mask), encoder(x[:, order], mask[:, order]))
-
-
-def test_an_empty_set_gives_zeros_and_no_gradient() -> None:
-    encoder = entity_set()
-    out = encoder(torch.randn(2, 4, 3), torch.zeros(2, 4, dtype=torch.bool))
-    assert not out.any()
-    out.sum().backward()
-    assert all(p.grad is None or not p.grad.any() for p in encoder.parameters())
 
 
 def test_a_vector_is_normalised_and_flattened() -> None:
@@ -126,17 +74,21 @@ def test_an_image_is_the_same_with_its_channels_first_or_last(side: int) -> None
     assert a(image, None).shape == (3, 8)
 
 
-def test_the_policy_sees_its_entries_without_set_masks_and_without_privileged_ones() -> None:
-    assert set(policy_entries(every_kind())) == {
+def test_the_policy_sees_its_entries_without_set_masks_and_without_privileged_ones_and_labels() -> None:
+    assert set(entry_names(every_kind())) == {
         "vector", "flags", "units", "board", "score", "kind", "kinds", "image", "grid",
     }  # fmt: skip
+    assert set(entry_names(targeting())) == {"units", "items", "self"}
+    assert set(entry_names(targeting(), "critic")) == {"fog", "secret"}
 
 
 def test_a_users_encoder_takes_the_place_of_the_entry_it_wants() -> None:
     factory = f"{__name__}:make_sum_encoder"
     spec = every_kind()
-    assert isinstance(make_encoder(spec, "vector", 8, factory), SumEncoder)
-    assert isinstance(make_encoder(spec, "score", 8, factory), VectorEncoder)
+    config = PolicyConfig(lstm_units=8, encoder=factory)
+    assert isinstance(make_encoder(spec, "vector", config), SumEncoder)
+    assert isinstance(make_encoder(spec, "score", config), VectorEncoder)
+    assert isinstance(make_encoder(spec, "units", config), EntitySetEncoder)
 
 
 def test_a_policy_with_a_users_encoder_sees_exactly_what_it_lets_through() -> None:

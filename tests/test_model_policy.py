@@ -8,17 +8,27 @@ import pytest
 import torch
 from torch import Tensor
 
+from games.api import GameSpec
 from model.config import PolicyConfig
 from model.policy import Acted, Policy, joint
-from tests.policy_factory import Rows, every_kind, make_policy, plain, random_rows
+from tests.policy_factory import (
+    Rows,
+    every_kind,
+    make_policy,
+    plain,
+    random_actions,
+    random_rows,
+    row_of,
+    targeting,
+)
 
 SPEC = every_kind()
 
 
-def fitted_policy(**config: Any) -> Policy:
+def fitted_policy(spec: GameSpec = SPEC, **config: Any) -> Policy:
     """A policy whose normalisers have seen something."""
-    policy = make_policy(SPEC, **config)
-    seen = random_rows(SPEC, 8, rows=20, seed=9)
+    policy = make_policy(spec, **config)
+    seen = random_rows(spec, 8, rows=20, seed=9)
     policy.update_input_statistics(seen.observation, torch.ones(20, 3, 2, dtype=torch.bool))
     policy.returns.update(torch.tensor([10.0, 30.0, 20.0]), decay=0.9, value_head=policy.value)
     return policy
@@ -39,18 +49,23 @@ def value_of(policy: Policy, rows: Rows) -> Tensor:
         return rows.unroll(policy).value
 
 
+@pytest.mark.parametrize("spec", [SPEC, targeting(), targeting(relations=False)], ids=["kinds", "targets", "shared"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.03)])
 def test_acting_row_by_row_equals_unrolling_the_window_with_resets_in_the_middle(
-    precision: str, tolerance: float
+    precision: str, tolerance: float, spec: GameSpec
 ) -> None:
-    policy, rows = fitted_policy(precision=precision), random_rows(SPEC, 8)
+    policy, rows = fitted_policy(spec, precision=precision), random_rows(spec, 8)
     assert rows.first[1:].any()
     acted = step_through(policy, rows)
     unrolled = rows.unroll(policy)
-    for head, distribution in unrolled.distributions.items():
+    actions = {head: torch.stack([a.action[head] for a in acted]) for head in acted[0].action}
+    for head, at_once in policy.evaluate(unrolled, rows.observation, actions).log_prob.items():
         stepped = torch.stack([a.log_prob[head] for a in acted])
-        at_once = distribution.log_prob(torch.stack([a.action[head] for a in acted]))
         torch.testing.assert_close(stepped, at_once.detach(), rtol=tolerance, atol=tolerance)
+    for name, logits in unrolled.auxiliary.items():
+        predicted = policy.auxiliary.probabilities({name: logits.detach()})[name]
+        stepped = torch.stack([a.auxiliary[name] for a in acted])
+        torch.testing.assert_close(stepped, predicted, rtol=tolerance, atol=tolerance)
     values = torch.stack([a.value for a in acted])
     torch.testing.assert_close(
         values, policy.returns.denormalize(unrolled.value).detach(), rtol=tolerance, atol=10 * tolerance
@@ -107,7 +122,9 @@ def test_illegal_choices_are_never_played() -> None:
 def test_greedy_play_takes_the_likeliest_choice_of_every_head() -> None:
     policy, rows = fitted_policy(), random_rows(SPEC, 8)
     acted = policy.act(*rows.row(0), rows.state, greedy=True)
-    for head, distribution in rows.unroll(policy).distributions.items():
+    unrolled = rows.unroll(policy)
+    for head in SPEC.action_space.spaces:
+        distribution = policy.heads.distribution(head, unrolled.hidden, unrolled.keys, rows.observation, None)
         torch.testing.assert_close(acted.action[head], distribution.mode()[0].detach())
 
 
@@ -160,13 +177,40 @@ def test_what_a_team_shares_reaches_all_its_agents_and_no_other_team() -> None:
     assert moved.tolist() == [[False, False], [True, True], [False, False]]
 
 
-def test_agents_do_not_see_one_anothers_entries_or_states() -> None:
-    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+def test_agents_without_a_pool_do_not_see_one_anothers_entries_or_states() -> None:
+    policy, rows = fitted_policy(cross_agent_pool=0.0), random_rows(SPEC, 8)
     before = value_of(policy, rows)
     rows.observation["vector"][:, 1, 0] += 1
     rows.state[1, 0] += 1
     moved = (value_of(policy, rows) != before).any(dim=0)
     assert moved.tolist() == [[False, False], [True, False], [False, False]]
+
+
+def test_the_first_quarter_of_what_enters_the_lstm_is_the_maximum_over_the_team_and_the_rest_is_the_agents_own() -> (
+    None
+):
+    pooled, apart = fitted_policy(), fitted_policy(cross_agent_pool=0.0)
+    apart.load_state_dict(pooled.state_dict())
+    rows = random_rows(SPEC, 8)
+    entering = []
+    for policy in (pooled, apart):
+        policy.lstm.register_forward_pre_hook(lambda _, args: entering.append(args[0].reshape(7, 3, 2, -1)))
+        rows.unroll(policy)
+    together, own = entering
+    quarter = own.shape[-1] // 4
+    assert quarter == 8
+    torch.testing.assert_close(together[..., quarter:], own[..., quarter:])
+    highest = own[..., :quarter].max(dim=2, keepdim=True).values
+    torch.testing.assert_close(together[..., :quarter], highest.expand(7, 3, 2, quarter))
+    assert not torch.equal(own[..., :quarter], together[..., :quarter])
+
+
+def test_an_agent_hears_of_its_own_team_alone() -> None:
+    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+    before = value_of(policy, rows)
+    rows.observation["vector"][:, 1, 0] += 3
+    moved = (value_of(policy, rows) != before).any(dim=0)
+    assert moved.tolist() == [[False, False], [True, True], [False, False]]
 
 
 def test_the_previous_action_is_seen() -> None:
@@ -182,28 +226,96 @@ def test_the_previous_action_is_seen() -> None:
 def test_every_entry_for_the_policy_is_needed_and_the_privileged_one_is_not(name: str) -> None:
     policy, rows = fitted_policy(), random_rows(SPEC, 8)
     del rows.observation["secret"]
-    rows.unroll(policy)
+    policy.act(*rows.row(0), rows.state)
     del rows.observation[name]
     with pytest.raises(KeyError, match=name):
-        rows.unroll(policy)
+        policy.act(*rows.row(0), rows.state)
 
 
-def test_every_parameter_gets_a_gradient() -> None:
-    policy, rows = fitted_policy(), random_rows(SPEC, 8, rows=16, teams=8)
+def test_privileged_entries_move_the_value_and_never_the_action() -> None:
+    spec = targeting()
+    policy, rows = fitted_policy(spec), random_rows(spec, 8)
+    actions = random_actions(spec, rows)
+    before = rows.unroll(policy)
+    for name in ("fog", "secret"):
+        changed = Rows(
+            observation=rows.observation | {name: rows.observation[name] + 1},
+            first=rows.first,
+            previous_action=rows.previous_action,
+            state=rows.state,
+        )
+        after = changed.unroll(policy)
+        assert bool((after.value != before.value).any()), name
+        assert torch.equal(after.hidden, before.hidden)
+        one = policy.evaluate(before, rows.observation, actions)
+        other = policy.evaluate(after, changed.observation, actions)
+        for head, log_prob in one.log_prob.items():
+            assert torch.equal(log_prob, other.log_prob[head])
+
+
+def test_without_privileged_entries_the_value_is_the_mean_return_and_some_of_them_are_not_enough() -> None:
+    spec = targeting()
+    policy, rows = fitted_policy(spec), random_rows(spec, 8)
+    with_them = policy.act(*rows.row(0), rows.state, torch.Generator().manual_seed(0))
+    observation = {n: x for n, x in rows.observation.items() if spec.uses.get(n, "policy") == "policy"}
+    alone = policy.act(row_of(observation, 0), *rows.row(0)[1:], rows.state, torch.Generator().manual_seed(0))
+    assert torch.equal(alone.value, policy.returns.mean.expand(3, 2))
+    assert not torch.equal(with_them.value, alone.value)
+    for head, action in with_them.action.items():
+        assert torch.equal(action, alone.action[head])
+    with pytest.raises(KeyError, match="fog"):
+        policy.act(row_of(observation | {"secret": rows.observation["secret"]}, 0), *rows.row(0)[1:], rows.state)
+
+
+def test_labels_are_never_seen() -> None:
+    spec = targeting()
+    policy, rows = fitted_policy(spec), random_rows(spec, 8)
+    before = value_of(policy, rows)
+    del rows.observation["will_win"], rows.observation["rank"]
+    assert torch.equal(value_of(policy, rows), before)
+
+
+@pytest.mark.parametrize("spec", [SPEC, targeting()], ids=["kinds", "targets"])
+def test_every_parameter_gets_a_gradient(spec: GameSpec) -> None:
+    policy, rows = fitted_policy(spec), random_rows(spec, 8, rows=16, teams=8)
     unrolled = rows.unroll(policy)
-    total = unrolled.value.sum() + joint({n: d.entropy() for n, d in unrolled.distributions.items()}).sum()
-    taken = {n: d.sample(None).detach() for n, d in unrolled.distributions.items()}
-    total = total + joint({n: d.log_prob(taken[n]) for n, d in unrolled.distributions.items()}).sum()
+    evaluated = policy.evaluate(unrolled, rows.observation, random_actions(spec, rows))
+    total = unrolled.value.sum() + joint(evaluated.log_prob).sum() + joint(evaluated.entropy).sum()
+    total = total + sum(logits.square().sum() for logits in unrolled.auxiliary.values())
     total.backward()  # type: ignore[no-untyped-call]
     assert [n for n, p in policy.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_returns_scale_that_moves_does_not_move_the_value_of_a_privileged_critic() -> None:
+    spec = targeting()
+    policy, rows = fitted_policy(spec), random_rows(spec, 8)
+    before = policy.returns.denormalize(value_of(policy, rows))
+    policy.returns.update(torch.tensor([-700.0, 300.0]), decay=0.5, value_head=policy.value)
+    torch.testing.assert_close(policy.returns.denormalize(value_of(policy, rows)), before, rtol=1e-4, atol=1e-3)
+
+
+def test_statistics_of_privileged_entries_are_kept_as_well() -> None:
+    spec = targeting()
+    policy, rows = make_policy(spec), random_rows(spec, 8)
+    policy.update_input_statistics(rows.observation, torch.ones(7, 3, 2, dtype=torch.bool))
+    counts = {n: int(x) for n, x in policy.state_dict().items() if n.startswith("critic") and n.endswith("count")}
+    fog, secret = (
+        f"critic_encoders.{policy.critic_encoders.names.index(n)}.normalizer.count" for n in ("fog", "secret")
+    )
+    assert counts == {fog: int(rows.observation["fog_mask"].sum()), secret: 7 * 3 * 2}
 
 
 def test_widths_follow_from_the_one_dial() -> None:
     assert PolicyConfig(lstm_units=1024).hidden_units == 512
     assert PolicyConfig(lstm_units=8).hidden_units == 32
     assert PolicyConfig(lstm_units=128, encoder_units=100).hidden_units == 100
+    assert PolicyConfig(lstm_units=1024).embedding_units == 128
+    assert PolicyConfig(lstm_units=8).embedding_units == 32
+    assert PolicyConfig(lstm_units=1024, slot_units=50).embedding_units == 50
     with pytest.raises(ValueError, match=r"model\.lstm_units is 0"):
         PolicyConfig(lstm_units=0)
+    with pytest.raises(ValueError, match=r"model\.cross_agent_pool is 1\.5; it must be between 0 and 1"):
+        PolicyConfig(cross_agent_pool=1.5)
 
 
 def test_the_value_head_stays_in_float32_when_products_run_in_bfloat16() -> None:

@@ -18,6 +18,7 @@ SPEC = make_spec(
         "board": ArraySpec(shape=(2,), dtype="float16", per_agent=False),
     },
     heads={"move": ArraySpec(shape=(), dtype="int16"), "push": ArraySpec(shape=(2,), dtype="float32")},
+    auxiliary={"win": ArraySpec(shape=(3,), dtype="float32")},
 )
 CPU = torch.device("cpu")
 
@@ -49,6 +50,7 @@ def test_every_chunk_stands_in_its_own_column_and_shorter_ones_are_padded_with_r
         for head in SPEC.heads:
             np.testing.assert_array_equal(batch.action[head][: n + 1, b].numpy(), chunk.action[head])
             np.testing.assert_array_equal(batch.log_prob[head][:n, b].numpy(), chunk.log_prob[head])
+        np.testing.assert_array_equal(batch.auxiliary["win"][b].numpy(), chunk.auxiliary["win"])
         for entry in SPEC.observation:
             np.testing.assert_array_equal(batch.observation[entry][:n, b].numpy(), chunk.observation[entry])
             assert batch.observation[entry].dtype == getattr(torch, SPEC.observation[entry].dtype)
@@ -96,12 +98,12 @@ def test_every_window_has_its_stored_state_and_the_action_before_its_first_row()
 
 def test_picking_takes_the_same_columns_of_everything() -> None:
     batch = batch_of(chunks_of(16, 16))
-    windows = cut_windows(batch, {"reward": batch.reward}, 4)
+    windows = cut_windows(batch, {"reward": batch.reward}, 4, labels={"win": torch.randn(16, 2, 2, 3)})
     columns = torch.tensor([6, 1])
     picked = windows.pick(columns)
     assert torch.equal(picked.state, windows.state[columns])
     assert torch.equal(picked.first, windows.first[:, columns])
-    for group in ("observation", "previous_action", "action", "log_prob", "rows"):
+    for group in ("observation", "previous_action", "action", "log_prob", "rows", "labels"):
         for name, tensor in getattr(picked, group).items():
             assert torch.equal(tensor, getattr(windows, group)[name][:, columns]), name
 

@@ -7,59 +7,62 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rollout_workers.chunker import Chunker, Row
+from rollout_workers.chunker import Chunker
 from tests.chunk_factory import RUN, make_spec
-from wire.chunk import ChunkSpec, TrajectoryChunk
+from wire.chunk import ArraySpec, TrajectoryChunk
 from wire.link import Registration
 
 BPTT = 4
 
 
 def make_chunker(slots: int, windows_per_chunk: int, teams: int = 1) -> Chunker:
-    chunker = Chunker(
-        make_spec(teams=teams, bptt_steps=BPTT, chunk_steps=BPTT * windows_per_chunk), run=RUN, slots=slots
+    spec = make_spec(
+        teams=teams,
+        bptt_steps=BPTT,
+        chunk_steps=BPTT * windows_per_chunk,
+        auxiliary={"win": ArraySpec(shape=(1,), dtype="float32")},
     )
+    chunker = Chunker(spec, run=RUN, slots=slots)
     chunker.register(Registration(worker=3, incarnation=8))
     return chunker
 
 
-def row(spec: ChunkSpec, streams: int, number: float) -> Row:
-    """A row that is full of its own number."""
-    a = spec.agents
-    flags = np.zeros((streams, a), np.bool_)
-    return Row(
-        observation={n: np.full((streams, a, *s.shape), number, s.dtype) for n, s in spec.observation.items()},
-        first=np.zeros(streams, np.bool_),
-        action={n: np.full((streams, a, *s.shape), number, s.dtype) for n, s in spec.heads.items()},
-        log_prob={n: np.full((streams, a), number, np.float32) for n in spec.heads},
-        value=np.full((streams, a), number, np.float32),
-        reward=np.full((streams, a), number, np.float32),
-        terminated=flags,
-        truncated=np.zeros(streams, np.bool_),
-        acting=~flags,
-        valid=~flags,
-    )
+def write_row(chunker: Chunker, t: int, number: float) -> None:
+    """Fill row t of the open window with its own number."""
+    row = chunker.row(t)
+    for array in (*row.observation.values(), *row.action.values(), *row.log_prob.values(), row.value, row.reward):
+        array[...] = number
+    for flags in (row.first, row.terminated, row.truncated):
+        flags[...] = False
+    row.acting[...] = row.valid[...] = True
+
+
+def begin_window(chunker: Chunker, *, everything: bool = False) -> list[TrajectoryChunk]:
+    """Open a window; the chunks that end before it, bootstrapped with the number of its first row."""
+    spec, b, window = chunker.spec, chunker.streams, chunker.window + 1
+    state = np.full((b, spec.agents, 2, spec.lstm_units), window, np.float16)
+    none = {n: np.full((b, spec.agents, *s.shape), -1, s.dtype) for n, s in spec.heads.items()}
+    chunker.begin_window(state, version=100 + window, previous_action=none)
+    write_row(chunker, 0, window * BPTT)
+    auxiliary = {
+        name: np.full((b, spec.agents, *s.shape), window / 64, np.float32) for name, s in spec.auxiliary.items()
+    }
+    return chunker.close(chunker.row(0).value, auxiliary, everything=everything)
 
 
 def play(chunker: Chunker, windows: int) -> list[list[TrajectoryChunk]]:
     """Windows of rows numbered from 0; the chunks that closed at each border."""
-    spec, b = chunker.spec, chunker.streams
     closed = []
-    for window in range(windows):
-        bootstrap = np.full((b, spec.agents), window * BPTT, np.float32)
-        closed.append(chunker.close(bootstrap))
-        state = np.full((b, spec.agents, 2, spec.lstm_units), window, np.float16)
-        none = {n: np.full((b, spec.agents, *s.shape), -1, s.dtype) for n, s in spec.heads.items()}
-        chunker.begin_window(state, version=100 + window, previous_action=none)
-        for t in range(BPTT):
-            chunker.add(t, row(spec, b, window * BPTT + t))
+    for _ in range(windows):
+        closed.append(begin_window(chunker))
+        for t in range(1, BPTT):
+            write_row(chunker, t, chunker.window * BPTT + t)
     return closed
 
 
-def test_nothing_closes_before_anything_was_played() -> None:
-    chunker = make_chunker(3, 2)
-    assert chunker.close(np.zeros((3, 1), np.float32)) == []
-    assert chunker.close(np.zeros((3, 1), np.float32), everything=True) == []
+@pytest.mark.parametrize("everything", [False, True])
+def test_nothing_closes_before_anything_was_played(everything: bool) -> None:
+    assert begin_window(make_chunker(3, 2), everything=everything) == []
 
 
 @pytest.mark.parametrize("windows_per_chunk", [1, 2, 3, 4])
@@ -73,7 +76,7 @@ def test_the_same_number_of_chunks_closes_at_every_border_once_all_are_under_way
 
 def test_every_row_is_in_exactly_one_chunk_of_its_stream() -> None:
     chunker = make_chunker(5, 3)
-    chunks = [c for chunks in play(chunker, 10) for c in chunks] + chunker.close(np.zeros((5, 1)), everything=True)
+    chunks = [c for chunks in play(chunker, 10) for c in chunks] + begin_window(chunker, everything=True)
     for slot in range(5):
         rewards = np.concatenate([c.reward[:, 0] for c in chunks if c.slot == slot])
         assert rewards.tolist() == list(range(40))
@@ -92,6 +95,8 @@ def test_a_chunk_given_out_is_not_changed_by_what_is_played_afterwards() -> None
     assert chunk.lstm_state[:, 0, 0, 0].tolist() == [0, 1]
     assert chunk.version.tolist() == [100, 101]
     assert chunk.value[:, 0].tolist() == list(range(9))
+    assert chunk.auxiliary["win"].tolist() == [[2 / 64]]
+    assert chunk.action["action"][:, 0].tolist() == [-1, *range(8)]
 
 
 def test_a_new_incarnation_counts_from_one() -> None:
@@ -100,5 +105,5 @@ def test_a_new_incarnation_counts_from_one() -> None:
     assert chunker.sequence == 6
     assert chunker.cumulative_steps == 6 * BPTT
     chunker.register(Registration(worker=3, incarnation=9))
-    (one, two) = chunker.close(np.zeros((2, 1), np.float32))
+    (one, two) = begin_window(chunker)
     assert [(c.incarnation, c.sequence, c.cumulative_steps) for c in (one, two)] == [(9, 1, BPTT), (9, 2, 2 * BPTT)]

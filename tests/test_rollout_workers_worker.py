@@ -150,7 +150,7 @@ def test_a_worker_that_is_told_to_leave_closes_its_chunks_and_its_books(
     assert reasons == [reason]
     assert counters.unaccounted == 0
     assert counters.lost == 0
-    assert counters.produced == worker.chunker.cumulative_steps == (worker.chunker.window + 1) * run.bptt * run.slots
+    assert counters.produced == worker.chunker.cumulative_steps == worker.chunker.window * run.bptt * run.slots
     assert "worker/1" not in [beat.process for beat in run.link.heartbeats()]
 
 
@@ -209,7 +209,7 @@ def test_weights_change_at_window_borders_only_and_every_window_names_who_played
         assert windows.first.shape[1] == run.slots
         with torch.no_grad():
             unrolled = policy.unroll(windows.observation, windows.first, windows.previous_action, windows.state)
-        log_prob = joint({n: d.log_prob(windows.action[n]) for n, d in unrolled.distributions.items()})
+        log_prob = joint(policy.evaluate(unrolled, windows.observation, windows.action).log_prob)
         acting = windows.rows["acting"].bool()
         torch.testing.assert_close(log_prob[acting], joint(windows.log_prob)[acting], rtol=0, atol=1e-5)
         torch.testing.assert_close(unrolled.value, windows.rows["value"], rtol=0, atol=1e-5)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chunk_factory import RUN, make_chunk, make_spec
-from wire.chunk import WIRE_VERSION, ArraySpec, ChunkSpec, TrajectoryChunk
+from tests.outpost import outpost_spec
+from wire.chunk import WIRE_VERSION, ArraySpec, ChunkSpec, TrajectoryChunk, chunk_spec
 from wire.codec import decode_chunk, encode_chunk
 from wire.errors import DecodeError
 
@@ -29,8 +30,10 @@ SPEC = make_spec(
         "image": ArraySpec(shape=(3, 5, 5), dtype="uint8"),
         "card": ArraySpec(shape=(), dtype="int16"),
         "action_mask/kind": ArraySpec(shape=(7,), dtype="bool"),
+        "action_mask/at": ArraySpec(shape=(7, 4), dtype="bool"),
     },
     heads={"kind": ArraySpec(shape=(), dtype="int16"), "aim": ArraySpec(shape=(2,), dtype="float32")},
+    auxiliary={"win": ArraySpec(shape=(1,), dtype="float32"), "rank": ArraySpec(shape=(5,), dtype="float32")},
 )
 #: Where the items of a message stand.
 RUN_AT, SPEC_AT, WORKER_AT, SEQUENCE_AT, CUMULATIVE_AT, TEAM_AT, ROWS_AT, COMPRESSED_AT, BLOB_AT = (
@@ -55,6 +58,7 @@ head_specs = st.one_of(
     st.sampled_from(["int16", "int32"]).map(lambda dtype: ArraySpec(shape=(), dtype=dtype)),
     st.integers(1, 4).map(lambda n: ArraySpec(shape=(n,), dtype="float32")),
 )
+label_specs = st.integers(1, 3).map(lambda k: ArraySpec(shape=(k,), dtype="float32"))
 names = st.text("abcde/_", min_size=1, max_size=6)
 
 
@@ -68,6 +72,7 @@ def specs(draw: st.DrawFn) -> ChunkSpec:
         chunk_steps=bptt_steps * draw(st.integers(1, 4)),
         observation=draw(st.dictionaries(names, array_specs, max_size=4)),
         heads=draw(st.dictionaries(names, head_specs, min_size=1, max_size=3)),
+        auxiliary=draw(st.dictionaries(names, label_specs, max_size=2)),
     )
 
 
@@ -244,7 +249,7 @@ def test_bytes_behind_the_compressed_frame_are_refused() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
-    "label", ["value", "reward", "lstm_state", "log_prob/aim", "action/aim", "observation/vector", "observation/table"]
+    "label", ["value", "reward", "lstm_state", "log_prob/aim", "action/aim", "observation/vector", "auxiliary/rank"]
 )
 def test_a_number_that_is_not_finite_is_refused_by_name(label: str, bad: float) -> None:
     chunk = make_chunk(SPEC)
@@ -263,6 +268,7 @@ def test_a_number_that_is_not_finite_is_refused_by_name(label: str, bad: float) 
         ({"valid": np.zeros((16, 3), np.uint8)}, r"valid: found uint8"),
         ({"observation": {}}, "observation: found entries"),
         ({"action": {"kind": np.zeros((17, 3), np.int16)}}, r"action: found entries \['kind'\]"),
+        ({"auxiliary": {"win": np.zeros((3, 1), np.float32)}}, r"auxiliary: found entries \['win'\]"),
         ({"lstm_state": np.zeros((4, 3, 2, 9), np.float16)}, r"lstm_state: found float16 \[4, 3, 2, 9\]"),
     ],
 )
@@ -286,3 +292,34 @@ def test_a_category_that_does_not_exist_is_refused_by_name(group: str, name: str
     getattr(chunk, group)[name][-1] = bad
     with pytest.raises(DecodeError, match=f"{group}/{name}: found .* expected"):
         decode_chunk(encode_chunk(chunk, spec, compress=False), spec, run=RUN)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 3.0, 0.5])
+def test_a_category_of_a_column_that_does_not_exist_is_refused_by_name(bad: float) -> None:
+    spec = make_spec(observation={"units": ArraySpec(shape=(4, 2), dtype="float16", categories=((1, 3),))})
+    chunk = make_chunk(spec)
+    chunk.observation["units"][..., 1] = 2
+    decode_chunk(encode_chunk(chunk, spec, compress=False), spec, run=RUN)
+    chunk.observation["units"][3, 0, 2, 1] = bad
+    with pytest.raises(DecodeError, match=r"observation/units, column 1: found .* whole numbers from 0 to 2"):
+        decode_chunk(encode_chunk(chunk, spec, compress=False), spec, run=RUN)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1])
+def test_a_prediction_that_is_no_probability_is_refused_by_name(bad: float) -> None:
+    chunk = make_chunk(SPEC)
+    chunk.auxiliary["rank"][1, 2] = bad
+    with pytest.raises(DecodeError, match=r"auxiliary/rank: found .* expected 0 to 1"):
+        decode_chunk(encode_chunk(chunk, SPEC, compress=False), SPEC, run=RUN)
+
+
+def test_the_arrays_of_a_game_follow_from_its_spec() -> None:
+    spec = chunk_spec(outpost_spec(), lstm_units=8, bptt_steps=4, chunk_steps=8)
+    assert spec.observation["action_mask/target"] == ArraySpec(shape=(5, 4), dtype="bool")
+    assert spec.observation["action_mask/act"] == ArraySpec(shape=(5,), dtype="bool")
+    assert spec.observation["units"].categories == ((2, 2),)
+    assert spec.observation["won"] == ArraySpec(shape=(1,), dtype="float32")
+    assert spec.auxiliary == {
+        "win": ArraySpec(shape=(1,), dtype="float32"),
+        "strongest": ArraySpec(shape=(2,), dtype="float32"),
+    }

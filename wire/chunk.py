@@ -5,7 +5,8 @@ Rows, with T rows in a chunk, A agents in a team, H LSTM units, W = T / bptt_ste
     row t = (observation, first, value)[t]  and  (action, reward, terminated, truncated)[t]
 
 `action[0]` is the action *before* the first row and `action[t + 1]` the action taken at row t; `value[T]` bootstraps
-the last row. When row t ends a game, row t+1 holds the true last observation: it is evaluated with the running state
+the last row, and so does `auxiliary` for labels. A head that was not read holds no action and log-probability 0.
+When row t ends a game, row t+1 holds the true last observation: it is evaluated with the running state
 (`first` false), its action is ignored, its reward is 0 and `valid` is false; row t+2 is the new game, `first` true.
 
 Worked example, T = 4, one agent, a game that ends at row 1 and a new one that begins at row 3:
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +35,7 @@ from games.api import ACTION_MASK_PREFIX, GameSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 MIRROR = -1  # opponent_version of a game that the latest version plays against itself
 NO_ACTION = -1  # a Discrete action that was not taken: before a reset's first row, where not acting, unread heads
 
@@ -47,6 +48,7 @@ class ArraySpec:
     dtype: str  # numpy name; "bool" arrays travel as packed bits
     per_agent: bool = True
     choices: tuple[int, ...] = ()  # categorical: how many values each number may have (one for all, or one per column)
+    categories: tuple[tuple[int, int], ...] = ()  # of a float array: (column of the last axis, values from 0 in it)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +63,7 @@ class ChunkSpec:
     chunk_steps: int  # the most rows that a chunk may have; always a multiple of bptt_steps
     observation: dict[str, ArraySpec]  # entries and action masks; `acting` is a field of the chunk
     heads: dict[str, ArraySpec]
+    auxiliary: dict[str, ArraySpec] = field(default_factory=dict)  # predictions of the row after the last
 
     @property
     def hash(self) -> str:
@@ -73,7 +76,7 @@ def chunk_spec(game: GameSpec, *, lstm_units: int, bptt_steps: int, chunk_steps:
     """Derive the chunk's arrays from a game's spaces.
 
     Floats travel as f32 unless the game declares f16; uint8 images stay uint8; MultiBinary entries and action masks are
-    bool; categoricals are i16 or i32 by their size.
+    bool (a mask by primary action is [n_primary, n]); categoricals are i16 or i32 by their size.
     """
     observation: dict[str, ArraySpec] = {}
     for name, space in game.observation_space.spaces.items():
@@ -83,12 +86,14 @@ def chunk_spec(game: GameSpec, *, lstm_units: int, bptt_steps: int, chunk_steps:
             dtype=_wire_dtype(space, game.wire_dtypes.get(name)),
             per_agent=per_agent,
             choices=_choices(space),
+            categories=tuple(sorted(game.set_categories.get(name, {}).items())),
         )
     heads: dict[str, ArraySpec] = {}
     for name, space in game.action_space.spaces.items():
         heads[name] = ArraySpec(shape=tuple(space.shape or ()), dtype=_wire_dtype(space, None), choices=_choices(space))
         if name in game.masked_heads and isinstance(space, spaces.Discrete):
-            observation[f"{ACTION_MASK_PREFIX}{name}"] = ArraySpec(shape=(int(space.n),), dtype="bool")
+            rows = (_primary_actions(game),) if name in game.masked_by_primary else ()
+            observation[f"{ACTION_MASK_PREFIX}{name}"] = ArraySpec(shape=(*rows, int(space.n)), dtype="bool")
     return ChunkSpec(
         game=game.name,
         teams=game.teams,
@@ -98,7 +103,19 @@ def chunk_spec(game: GameSpec, *, lstm_units: int, bptt_steps: int, chunk_steps:
         chunk_steps=chunk_steps,
         observation=observation,
         heads=heads,
+        auxiliary={
+            name: ArraySpec(shape=tuple(game.observation_space[a.label].shape or ()), dtype="float32")
+            for name, a in game.auxiliary.items()
+        },
     )
+
+
+def _primary_actions(game: GameSpec) -> int:
+    """Actions of the primary head."""
+    space = game.action_space[game.primary_head] if game.primary_head is not None else None
+    if not isinstance(space, spaces.Discrete):
+        raise ValueError(f"{game.name}: masked_by_primary needs a Discrete primary_head, found {game.primary_head!r}")
+    return int(space.n)
 
 
 def _wire_dtype(space: spaces.Space[Any], declared: Literal["float16", "float32"] | None) -> str:
@@ -141,6 +158,7 @@ class TrajectoryChunk:
     acting: Array  # [T, A] bool
     valid: Array  # [T, A] bool: the transition is real
     opponent_version: Array  # [T] i32
+    auxiliary: dict[str, Array]  # name -> [A, k] f32: row T's label, or its prediction where the label is unknown
     lstm_state: Array  # [W, A, 2, H] f16: (hidden, cell) before the first row of each window
     version: Array  # [W] u32: the version that played each window
 

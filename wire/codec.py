@@ -84,8 +84,8 @@ def encode_chunk(chunk: TrajectoryChunk, spec: ChunkSpec, *, compress: bool) -> 
         ValueError: an array's dtype or shape is not what the spec and the chunk's rows say, or the chunk is too large.
     """
     layout = _layout(spec, chunk.rows)
-    for name in ("observation", "action", "log_prob"):
-        _check_names(name, getattr(chunk, name), spec.observation if name == "observation" else spec.heads)
+    for group, arrays in _groups(spec).items():
+        _check_names(group, getattr(chunk, group), arrays)
     parts = [_checked(chunk, field).tobytes() for field in layout.numbers]
     flags = np.concatenate([_checked(chunk, field).reshape(-1) for field in layout.bits])
     parts.append(np.packbits(flags).tobytes())
@@ -111,7 +111,7 @@ def decode_chunk(payload: bytes, spec: ChunkSpec, *, run: str, max_bytes: int = 
     if len(blob) != layout.n_bytes:
         raise DecodeError(f"chunk arrays: found {len(blob)} bytes, expected {layout.n_bytes} for {header['rows']} rows")
     _check_finite(blob, layout)
-    groups: dict[str, dict[str, Array]] = {"": {}, "observation": {}, "action": {}, "log_prob": {}}
+    groups: dict[str, dict[str, Array]] = {"": {}, **{group: {} for group in _groups(spec)}}
     for field in layout.numbers:
         groups[field.group][field.name] = np.ndarray(field.shape, field.dtype, blob, field.offset)
     packed = np.frombuffer(blob, np.uint8, offset=layout.bits_offset)
@@ -120,8 +120,14 @@ def decode_chunk(payload: bytes, spec: ChunkSpec, *, run: str, max_bytes: int = 
         groups[field.group][field.name] = flags[field.offset : field.offset + field.size].reshape(field.shape)
     for name, entry in spec.observation.items():
         _check_choices(f"observation/{name}", groups["observation"][name], entry.choices, lowest=0)
+        _check_categories(f"observation/{name}", groups["observation"][name], entry.categories)
     for name, head in spec.heads.items():
         _check_choices(f"action/{name}", groups["action"][name], head.choices, lowest=NO_ACTION)
+    for name, prediction in groups["auxiliary"].items():
+        if prediction.min(initial=0.0) < 0 or prediction.max(initial=0.0) > 1:
+            raise DecodeError(
+                f"chunk auxiliary/{name}: found {prediction.min()} to {prediction.max()}, expected 0 to 1"
+            )
     del header["rows"]
     fields: dict[str, Any] = header | groups.pop("") | groups
     return TrajectoryChunk(**fields)
@@ -220,6 +226,27 @@ def _check_choices(label: str, array: Array, choices: tuple[int, ...], *, lowest
         raise DecodeError(f"chunk {label}: found {columns.min()} to {columns.max()}, expected {expected}")
 
 
+def _check_categories(label: str, array: Array, categories: tuple[tuple[int, int], ...]) -> None:
+    """The same for categories that stand in columns of a float array."""
+    for column, n in categories:
+        values = array[..., column]
+        if values.min() < 0 or values.max() >= n or bool((values != np.floor(values)).any()):
+            raise DecodeError(
+                f"chunk {label}, column {column}: found {values.min()} to {values.max()}, expected whole numbers from "
+                f"0 to {n - 1}"
+            )
+
+
+def _groups(spec: ChunkSpec) -> dict[str, dict[str, ArraySpec]]:
+    """The fields of a chunk that are dicts of arrays."""
+    return {
+        "observation": spec.observation,
+        "action": spec.heads,
+        "log_prob": spec.heads,
+        "auxiliary": spec.auxiliary,
+    }
+
+
 def _check_names(group: str, found: dict[str, Array], expected: dict[str, ArraySpec]) -> None:
     if found.keys() != expected.keys():
         raise ValueError(f"chunk {group}: found entries {sorted(found)}, expected {sorted(expected)}")
@@ -307,4 +334,6 @@ def _arrays(spec: ChunkSpec, rows: int) -> list[tuple[str, str, np.dtype[Any], t
     for name, head in spec.heads.items():
         arrays.append(("action", name, head.dtype, (rows + 1, a, *head.shape)))
         arrays.append(("log_prob", name, "float32", (rows, a)))
+    for name, prediction in spec.auxiliary.items():
+        arrays.append(("auxiliary", name, prediction.dtype, (a, *prediction.shape)))
     return [(group, name, np.dtype(dtype), shape) for group, name, dtype, shape in arrays]

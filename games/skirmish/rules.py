@@ -21,12 +21,14 @@ ITEM_SLOTS = 4
 ABILITY_SLOTS = 3
 HEALTH_HISTORY = 4  # steps
 PICKUP_RANGE = 200.0
+DASH_STOPS_SHORT = 80.0  # of a unit that it goes to
 BASE_RADIUS = 700.0  # around a core: where heroes heal, buy and come back to life
 FOUNTAIN_REGEN_PCT_S = 8.0  # of the maximum, health and mana, in the own base
 FOUNTAIN_DAMAGE_S = 60.0  # to enemy heroes within FOUNTAIN_RANGE of a standing core
 FOUNTAIN_RANGE = 300.0
 EXPERIENCE_RANGE = 1000.0
 DENY_BELOW_PCT = 50
+DENY_EXPERIENCE_PCT = 50  # of a creep's, for the enemies of who denies it
 ASSIST_S = 8.0  # who has hurt a hero within this time shares in the kill
 REVEAL_S = 1.0  # a hero who attacks from the dark is seen for this long
 
@@ -101,8 +103,10 @@ class Ability:
     """What a cast does. With a radius it reaches everybody around its centre, else its target alone.
 
     `enemy` and `ally` need a unit of that side (an ally may be the caster); `point` an offset; `self` nothing.
-    Damage, stun and slow are for enemies; heal, shield, haste and power for allies. A dash takes the caster towards the
-    centre first, at most that far. Damage and healing grow by `level_pct` percent a level, and with ability power.
+    A point beyond the range is drawn in to it. Damage, stun and slow are for enemies, buildings left out; heal, shield,
+    haste and power for allies: heroes, and creeps within a radius. A dash takes the caster towards the centre, at most
+    that far and not through walls; centre and reach are judged from where everybody stood before. Damage and healing
+    grow by `level_pct` percent a level, and with the items' `ability_pct`; damage also with the power modifier.
     """
 
     name: str
@@ -241,6 +245,8 @@ WAVE_MELEE, WAVE_RANGED = 3, 1
 WAVE_FIRST_S, WAVE_PERIOD_S = 5.0, 20.0
 CREEP_GROWTH_PCT = 6  # health and damage of a wave, for every minute of the game before it
 CREEP_AGGRO, NEUTRAL_AGGRO, NEUTRAL_LEASH = 500.0, 250.0, 500.0
+NEUTRAL_ANGER_S = 3.0  # for so long neutrals and the boss pursue who has struck one of them
+NEUTRAL_REGEN_PCT_S = 8  # of their full health, while they have no target
 CAMP_RESPAWN_S, BOSS_FIRST_S, BOSS_RESPAWN_S = 60.0, 60.0, 120.0
 SIEGE_PCT_MIN = 12  # what buildings take grows by this percentage of the damage for every minute of the game
 TOWER_HERO_FOCUS_S = 1.5  # for so long a tower prefers a hero who has struck an allied hero within its range

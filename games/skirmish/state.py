@@ -48,6 +48,7 @@ class Layout(NamedTuple):
     """Where the units of one preset stand in the table: plain numbers, the same for every game."""
 
     heroes: int  # A, of a team
+    lanes: int
     creeps: int
     towers: int
     block: int  # units of a team: heroes + creeps + towers + 1
@@ -67,6 +68,7 @@ def layout(preset: Preset) -> Layout:
     neutrals = 2 * preset.camps * CAMP_SIZE
     return Layout(
         heroes=preset.heroes,
+        lanes=preset.lanes,
         creeps=preset.creeps,
         towers=towers,
         block=block,
@@ -92,6 +94,11 @@ GAME_DTYPE = np.dtype(
         ("wave_at", "i4"),  # tick of the next wave
         ("pickup_kind", "i1", (PICKUPS,)),  # RUNE_*; -1 none lies there
         ("pickup_at", "i4", (PICKUPS,)),  # tick of the next pair
+        ("pickup_seen", "i1", (PICKUPS, 2)),  # 1 if that team sees its place now
+        # how it was started, by the options of `start.py`
+        ("rune_kinds", "i4"),  # bit k: RUNE k may appear
+        ("start_level", "i4"),  # of every hero
+        ("first_wave", "i4"),  # tick
     ],
     align=True,
 )
@@ -174,8 +181,11 @@ HERO_DTYPE = np.dtype(
         ("offset_x", "i4"),  # 0 ... OFFSETS - 1, in the map's own directions (already turned for team 1)
         ("offset_y", "i4"),
         ("item", "i4"),
-        ("gained", "f4", (len(REWARD_NAMES),)),  # raw amounts of the reward components in this step, before weights
+        ("gained", "f4", (len(REWARD_NAMES),)),  # raw amounts of the reward components since `rewards.collect`
         ("episode", "f4", (len(REWARD_NAMES),)),  # weighted rewards of the game so far, before the zero-sum step
+        # what the shaped share of health and the share of mana lacked of 1 when rewards were last collected
+        ("health_missing", "f4"),
+        ("mana_missing", "f4"),
     ],
     align=True,
 )

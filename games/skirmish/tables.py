@@ -8,17 +8,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from games.skirmish import rules
+from games.skirmish.kernel import passed_as_record
 from games.skirmish.rules import ABILITIES, BODIES, HEROES, ITEMS, POINT, TICK_S, Preset
-from games.skirmish.state import Array, Layout, layout
-from games.skirmish.world import World, build_world
+from games.skirmish.state import CAMP_SIZE, PICKUPS, Array, Layout, layout
+from games.skirmish.world import LANE_POINTS, World, build_world
 
 # Points are counted in hundredths here, times in ticks, speeds in units a tick; `reach` is a range.
 AIM_ENEMY, AIM_ALLY, AIM_POINT, AIM_SELF = range(4)
 _AIMS = {"enemy": AIM_ENEMY, "ally": AIM_ALLY, "point": AIM_POINT, "self": AIM_SELF}
 
 
+@passed_as_record
 class Tables(NamedTuple):
-    """All that is fixed for one preset."""
+    """All that is fixed for one preset: arrays for Python, and one record of the same names for the kernels.
+
+    The record has the same type for every preset, so kernels are compiled once. Where a preset has less than the
+    largest, its arrays are followed by zeros; but grids of cells have the map's middle in theirs.
+    """
 
     layout: Layout
     world: World
@@ -30,6 +36,12 @@ class Tables(NamedTuple):
     level_experience: Array  # i32
     reward: Array  # f32 [C], rules.REWARDS
     limit: int  # ticks
+    record: Array  # [] of RECORD_DTYPE
+
+    @property
+    def data(self) -> memoryview:
+        """The record's bytes, where numba looks for them."""
+        return self.record.reshape(1).view(np.uint8).data
 
 
 def ticks(seconds: float) -> int:
@@ -126,15 +138,62 @@ def build_tables(preset: Preset) -> Tables:
     rune_rows = [
         (-1, 0, 0) if r is None else (r[0], points(r[1]) if r[0] == rules.REGEN else r[1], ticks(r[2])) for r in runes
     ]
-    return Tables(
-        layout=layout(preset),
-        world=build_world(preset),
-        ability=_abilities(),
-        item=_items(),
-        hero=_heroes(),
-        body=_bodies(),
-        rune_modifier=np.array(rune_rows, np.int32),
-        level_experience=np.array(rules.LEVEL_EXPERIENCE, np.int32),
-        reward=np.array(list(rules.REWARDS.values()), np.float32),
-        limit=ticks(preset.limit_s),
-    )
+    fields: dict[str, Any] = {
+        "layout": layout(preset),
+        "world": build_world(preset),
+        "ability": _abilities(),
+        "item": _items(),
+        "hero": _heroes(),
+        "body": _bodies(),
+        "rune_modifier": np.array(rune_rows, np.int32),
+        "level_experience": np.array(rules.LEVEL_EXPERIENCE, np.int32),
+        "reward": np.array(list(rules.REWARDS.values()), np.float32),
+        "limit": ticks(preset.limit_s),
+    }
+    return Tables(**fields, record=_pack(fields))
+
+
+# What the largest preset has.
+_CELLS = max(preset.cells for preset in rules.PRESETS.values())
+_LANES = max(preset.lanes for preset in rules.PRESETS.values())
+_TOWERS = max(preset.lanes * preset.tiers for preset in rules.PRESETS.values())
+_NEUTRALS = max(preset.camps for preset in rules.PRESETS.values()) * CAMP_SIZE
+_WORLD_SHAPES = {
+    "walkable": (_CELLS, _CELLS), "lane_ground": (_CELLS, _CELLS), "home": (2, _CELLS, _CELLS),
+    "lane": (2, _LANES, LANE_POINTS), "core": (2,), "tower": (2, _TOWERS), "camp": (2, _NEUTRALS), "pickup": (PICKUPS,),
+}  # fmt: skip
+
+
+def _pack(fields: dict[str, Any]) -> Array:
+    """All fields in one record."""
+    layout_dtype = np.dtype([(name, "i8") for name in Layout._fields])
+    world_dtype = np.dtype([(name, *_world_field(name, fields["world"])) for name in World._fields], align=True)
+    columns: list[Any] = [("layout", layout_dtype), ("world", world_dtype), ("limit", "i8")]
+    arrays = [name for name in fields if isinstance(fields[name], np.ndarray)]
+    columns += [(name, fields[name].dtype, fields[name].shape) for name in arrays]
+    record = np.zeros((), np.dtype(columns, align=True))
+    record["limit"] = fields["limit"]
+    for name in arrays:
+        record[name] = fields[name]
+    for name, number in fields["layout"]._asdict().items():
+        record["layout"][name] = number
+    cells = fields["world"].cells
+    margin = (_CELLS - cells) // 2
+    for name, value in fields["world"]._asdict().items():
+        place = record["world"][name]
+        if np.shape(value)[-2:] == (cells, cells):
+            place[..., margin : margin + cells, margin : margin + cells] = value
+        elif isinstance(value, np.ndarray):
+            place[tuple(slice(n) for n in value.shape)] = value
+        else:
+            record["world"][name] = value
+    return record
+
+
+def _world_field(name: str, world: World) -> tuple[Any, tuple[int, ...]]:
+    """Type and shape of a field of the world in the record; numba knows no arrays of bool inside records."""
+    value = getattr(world, name)
+    if not isinstance(value, np.ndarray):
+        return ("f8" if isinstance(value, float) else "i8"), ()
+    shape = _WORLD_SHAPES[name.removesuffix("_x").removesuffix("_y")]
+    return ("u1" if value.dtype == np.bool_ else value.dtype), shape

@@ -1,0 +1,108 @@
+"""The weak bot, which walks and fights what it meets, and the middle bot, which keeps its lane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from games.skirmish.bot_moves import buy, flee, keep_off, strike, wait, walk_lane
+from games.skirmish.bot_scene import BASE, STRONG, ZERO, blow
+from games.skirmish.kernel import kernel
+from games.skirmish.rules import CORE
+from games.skirmish.state import NOBODY, Array, State
+
+# By strength: health in percent below which it goes home, and at which it comes back; own creeps that must take a
+# tower's blows before it strikes the tower.
+FLEE_PCT, RETURN_PCT, TANKS = np.array([0, 0, 30, 32]), np.array([0, 0, 80, 85]), np.array([0, 0, 2, 1])
+STAND_BACK = np.float32(220.0)  # units behind the foremost own creep
+SIEGE_FROM = np.float32(1200.0)  # units from a building at which it goes to strike it
+
+
+@kernel
+def weak(road: Array, plan: Any, scene: Any, act: Array) -> bool:
+    """Walk down the lane; strike the nearest thing on the way."""
+    if scene.any_d < scene.reach + np.float32(200.0):
+        return strike(act, scene.any)
+    return walk_lane(road, scene, act, plan.length[scene.lane])
+
+
+@kernel
+def middle(state: State, road: Array, plan: Any, scene: Any, act: Array) -> bool:
+    """Keep the lane: last hits and denies, towers while creeps take the blows, home when hurt."""
+    if shop(scene, act) or recover(scene, act) or keep_off(state, road, scene, act):
+        return True
+    if last_hit(state, scene, act) or siege(state, scene, act):
+        return True
+    if trade(scene, act) or farm(state, scene, act):
+        return True
+    return hold_lane(road, plan, scene, act)
+
+
+@kernel
+def shop(scene: Any, act: Array) -> bool:
+    """Buy the next wanted item; the strong bot a salve too."""
+    if scene.may_buy:
+        return buy(act, scene.wanted)
+    return scene.strength == STRONG and scene.may_buy_salve and buy(act, np.int64(0))
+
+
+@kernel
+def recover(scene: Any, act: Array) -> bool:
+    """Go home when hurt, and stay until it is well again."""
+    at_home = scene.fleeing or scene.home < BASE
+    if scene.health_pct < FLEE_PCT[scene.strength] or (at_home and scene.health_pct < RETURN_PCT[scene.strength]):
+        return flee(act)
+    return False
+
+
+@kernel
+def last_hit(state: State, scene: Any, act: Array) -> bool:
+    """A creep that one blow kills, or an own one that is better denied."""
+    if scene.creep != NOBODY and scene.creep_health <= blow(state.unit[scene.g, scene.creep], scene):
+        return strike(act, scene.creep)
+    return scene.deny != NOBODY and strike(act, scene.deny)
+
+
+@kernel
+def siege(state: State, scene: Any, act: Array) -> bool:
+    """Strike a building while own creeps take its blows; the core always."""
+    if not scene.tower_open:
+        return False
+    if state.unit[scene.g, scene.tower].kind == CORE:
+        return strike(act, scene.tower)
+    if scene.tanks < TANKS[scene.strength]:
+        return False
+    return scene.tower_d < SIEGE_FROM and strike(act, scene.tower)
+
+
+@kernel
+def trade(scene: Any, act: Array) -> bool:
+    """Strike a hero within reach, unless the enemies are stronger here."""
+    if scene.own_power * 10 < scene.foe_power * 8 or scene.creeps_near > 3:
+        return False
+    return scene.foe_d < scene.reach + np.float32(50.0) and strike(act, scene.foe)
+
+
+@kernel
+def farm(state: State, scene: Any, act: Array) -> bool:
+    """Strike the weakest creep, but leave alone for a moment what the blow after next should kill."""
+    if scene.creep_d > scene.reach + np.float32(100.0):
+        return False
+    if scene.creeps_near > 1 and 2 * scene.creep_health < 3 * blow(state.unit[scene.g, scene.creep], scene):
+        return False
+    return strike(act, scene.creep)
+
+
+@kernel
+def hold_lane(road: Array, plan: Any, scene: Any, act: Array) -> bool:
+    """Stand behind the own creeps, or at the own tower when there are none."""
+    lane = scene.lane
+    s = plan.own_front[lane] - STAND_BACK
+    if plan.own_creeps[lane] == 0:
+        s = plan.own_tower_s[lane] - np.float32(100.0)
+    elif plan.foe_creeps[lane] > 0:
+        s = min(s, plan.foe_front[lane] - scene.reach)
+    if abs(s - scene.s) < np.float32(80.0) and scene.off < np.float32(200.0):
+        return wait(act)
+    return walk_lane(road, scene, act, max(s, ZERO))

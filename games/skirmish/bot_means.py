@@ -1,0 +1,65 @@
+"""What a scripted hero may do now: spells that it can cast, items that it can buy or use, runes at its feet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from games.skirmish.kernel import kernel
+from games.skirmish.orders import may_buy, may_cast, may_pick_up, may_use
+from games.skirmish.rules import ABILITY_SLOTS, ITEM_SLOTS, ITEMS
+from games.skirmish.state import NOBODY, State
+from games.skirmish.tables import Tables
+
+_NAMES = [item.name for item in ITEMS]
+_LISTS = (
+    ("plate vest", "ward amulet", "swift boots", "long blade"),
+    ("long blade", "claws", "vampire fang", "swift boots"),
+    ("ember staff", "plate vest", "sage ring", "swift boots"),
+    ("ember staff", "plate vest", "sage ring", "ward amulet"),
+    ("ember staff", "plate vest", "sage ring", "swift boots"),
+    ("long blade", "vampire fang", "plate vest", "claws"),
+)
+LISTS = np.array([[_NAMES.index(name) for name in row] for row in _LISTS])  # [archetype, ITEM_SLOTS], first things first
+USABLE = np.array([_NAMES.index(name) for name in ("salve", "clarity", "swift boots", "ward amulet")])
+SALVE, CLARITY, BOOTS, AMULET = range(4)  # places in USABLE
+
+
+@kernel
+def note_means(state: State, tables: Tables, scene: Any) -> None:
+    """Fill in what `scene` says that the hero may do."""
+    hero = state.hero[scene.g, scene.h]
+    for k in range(ABILITY_SLOTS):
+        ability = np.int64(tables.hero[hero.archetype].abilities[k])
+        scene.ability[k] = ability if may_cast(state, tables, scene.g, scene.h, ability) else NOBODY
+    for k in range(len(USABLE)):
+        scene.may_use[k] = may_use(state, tables, scene.g, scene.h, USABLE[k])
+    scene.may_pick_up = may_pick_up(state, tables, scene.g, scene.h)
+    scene.wanted, scene.may_buy, scene.rich = NOBODY, False, False
+    for k in range(ITEM_SLOTS - 1, -1, -1):
+        if not carries(hero, LISTS[hero.archetype, k]):
+            scene.wanted = LISTS[hero.archetype, k]
+    if scene.wanted != NOBODY:
+        scene.rich = hero.gold >= tables.item[scene.wanted].cost
+        scene.may_buy = may_buy(state, tables, scene.g, scene.h, scene.wanted)
+    salve = not carries(hero, USABLE[SALVE]) and free_places(hero) > 1
+    scene.may_buy_salve = salve and may_buy(state, tables, scene.g, scene.h, USABLE[SALVE])
+
+
+@kernel
+def carries(hero: Any, item: int) -> bool:
+    """Whether the hero has an item of that kind."""
+    for slot in range(ITEM_SLOTS):
+        if hero.items[slot] == item:
+            return True
+    return False
+
+
+@kernel
+def free_places(hero: Any) -> int:
+    """Item slots that hold nothing."""
+    free = 0
+    for slot in range(ITEM_SLOTS):
+        free += hero.items[slot] < 0
+    return free

@@ -1,0 +1,117 @@
+"""The strong bot: laning first, then all in one lane; it fights where it is stronger and leaves where it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from games.skirmish import bot_cast
+from games.skirmish.bot_lane import farm, hold_lane, last_hit, recover, shop, siege
+from games.skirmish.bot_moves import flee, keep_off, pick_up, strike, walk, walk_lane
+from games.skirmish.bot_plan import FAR, along
+from games.skirmish.bot_scene import BASE, blow
+from games.skirmish.kernel import kernel
+from games.skirmish.rules import CORE
+from games.skirmish.state import NOBODY, Array, State
+
+GATHER_AT = 900  # tick from which the team plays as one
+RUNE_WAY = np.float32(1300.0)  # units it goes out of its way for a rune
+CHASE = np.float32(250.0)  # units beyond its reach
+
+
+@kernel
+def strong(
+    state: State, spells: Array, road: Array, slots: Array, plan: Any, scene: Any, act: Array
+) -> bool:
+    """Survive, kill, then take gold, towers and the core."""
+    units, hero = state.unit[scene.g], state.hero[scene.g, scene.h]
+    choose_lane(road, state.game[scene.g].tick, plan, scene)
+    if shop(scene, act) or bot_cast.use_items(units, scene, act):
+        return True
+    if finish(units, scene, act) or bot_cast.support(units, spells, road, slots, scene, act):
+        return True
+    if leave(units, road, scene, act) or keep_off(state, road, scene, act):
+        return True
+    scene.bold = brave(scene)
+    if scene.bold and fight(units, spells, hero, slots, scene, act):
+        return True
+    scene.bold = False
+    if last_hit(state, scene, act) or siege(state, scene, act):
+        return True
+    if bot_cast.attack(units, spells, hero, slots, scene, act):
+        return True
+    if take_rune(scene, act) or farm(state, scene, act):
+        return True
+    return hold_lane(road, plan, scene, act)
+
+
+@kernel
+def choose_lane(road: Array, tick: int, plan: Any, scene: Any) -> None:
+    """Its own lane at first, then where the team gathers; a lane in danger before all."""
+    lane = scene.lane
+    if plan.defend >= 0 and (plan.exposed or tick >= GATHER_AT):
+        lane = plan.defend
+    elif tick >= GATHER_AT:
+        lane = plan.push
+    if lane != scene.lane:
+        scene.lane = lane
+        scene.s, scene.off = along(road, scene.lane, scene.x, scene.y)
+
+
+@kernel
+def finish(units: Any, scene: Any, act: Array) -> bool:
+    """A hero whom one blow kills, whatever else."""
+    if scene.foe == NOBODY or scene.foe_d > scene.reach + np.float32(60.0):
+        return False
+    return units[scene.foe].health <= blow(units[scene.foe], scene) and strike(act, scene.foe)
+
+
+@kernel
+def leave(units: Any, road: Array, scene: Any, act: Array) -> bool:
+    """Home when hurt or rich, back along the lane when the enemies here are stronger."""
+    at_core = scene.tower_open and units[scene.tower].kind == CORE and scene.tower_d < scene.reach + np.float32(50.0)
+    if not at_core and recover(scene, act):
+        return True
+    quiet = scene.foe_close >= FAR and scene.creeps_near == 0 and scene.home < np.float32(2500.0)
+    if quiet and scene.rich:
+        return flee(act)
+    if scene.home > BASE and scene.foe_close < np.float32(900.0) and scene.foe_power * 10 > scene.own_power * 14:
+        return walk_lane(road, scene, act, scene.s - np.float32(450.0))
+    return False
+
+
+@kernel
+def brave(scene: Any) -> bool:
+    """There is somebody to fight, and the own side is not the weaker one."""
+    near = scene.foe != NOBODY and scene.foe_d < scene.reach + np.float32(350.0)
+    return near and scene.own_power * 10 >= scene.foe_power * 9
+
+
+@kernel
+def fight(units: Any, spells: Array, hero: Any, slots: Array, scene: Any, act: Array) -> bool:
+    """With spells and blows, where no tower decides."""
+    if bot_cast.attack(units, spells, hero, slots, scene, act):
+        return True
+    if scene.foe_d > scene.reach and guarded(units, scene):
+        return False
+    return scene.foe_d <= scene.reach + CHASE and strike(act, scene.foe)
+
+
+@kernel
+def guarded(units: Any, scene: Any) -> bool:
+    """To reach the chosen hero, the own hero would come within a tower's reach."""
+    if scene.tower == NOBODY:
+        return False
+    foe, tower = units[scene.foe], units[scene.tower]
+    dx, dy = foe.x - tower.x, foe.y - tower.y
+    return np.sqrt(dx * dx + dy * dy) - scene.reach < tower.reach
+
+
+@kernel
+def take_rune(scene: Any, act: Array) -> bool:
+    """Fetch a rune that lies near and in sight, where nobody is about."""
+    if scene.may_pick_up:
+        return pick_up(act)
+    near = scene.rune_d < RUNE_WAY and scene.foe_close > np.float32(800.0)
+    return near and walk(scene, act, scene.rune_x, scene.rune_y)

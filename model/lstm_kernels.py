@@ -1,0 +1,169 @@
+"""The LSTM's element-wise work, one compiled pass over a row instead of a chain of tensor operators.
+
+Everything here is plain arithmetic without branches on data, so that the compiler uses the CPU's widest vectors; each
+loop writes few arrays, because beyond a handful it would have to prove that they do not overlap, and gives up. Gates
+are stored in the order input, forget, output, cell. All arrays are C-contiguous.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache, partial
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F32 = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+f32 = np.float32
+
+ZERO, HALF, ONE = f32(0), f32(0.5), f32(1)
+# tanh(x) = x P(x^2) / Q(x^2) to 3e-7 of its value, clamped at LIMIT, where it is 1 within one unit in the last place:
+# Eigen's minimax rational function (Eigen/src/Core/MathFunctionsImpl.h, generic_fast_tanh_float, release 3.4).
+LIMIT = f32(7.90531110763549805)
+P6, P5, P4 = f32(-2.76076847742355e-16), f32(2.00018790482477e-13), f32(-8.60467152213735e-11)
+P3, P2, P1, P0 = (
+    f32(5.12229709037114e-08),
+    f32(1.48572235717979e-05),
+    f32(6.37261928875436e-04),
+    f32(4.89352455891786e-03),
+)
+Q3, Q2, Q1, Q0 = (
+    f32(1.19825839466702e-06),
+    f32(1.18534705686654e-04),
+    f32(2.26843463243900e-03),
+    f32(4.89352518554385e-03),
+)
+
+
+def _compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile at the first call, some 5 s for the file, and keep the result on disk.
+
+    Of the relaxations of floating point only the fused multiply-add is allowed: NaN and infinity must stay what they
+    are, they are how a broken update is noticed.
+    """
+    options = partial(njit, nogil=True, fastmath={"contract"}, error_model="numpy")
+    try:
+        compiled: Callable[P, R] = options(cache=True)(function)
+    except RuntimeError:  # numba found no folder that it may write to
+        _say_that_nothing_is_kept()
+        compiled = options()(function)
+    return compiled
+
+
+@cache
+def _say_that_nothing_is_kept() -> None:
+    """One line per process."""
+    logging.getLogger(__name__).warning(
+        "every process compiles the LSTM anew, some 5 s: numba may write neither beside the source nor into the"
+        " user's cache folder; set NUMBA_CACHE_DIR to a folder that it may write to"
+    )
+
+
+@_compiled
+def tanh(x: np.float32) -> np.float32:
+    """The hyperbolic tangent of one f32; NaN stays NaN because every comparison with it is false."""
+    x = LIMIT if x > LIMIT else x
+    x = -LIMIT if x < -LIMIT else x
+    s = x * x
+    p = s * (s * (s * (s * (s * (s * P6 + P5) + P4) + P3) + P2) + P1) + P0
+    q = s * (s * (s * Q3 + Q2) + Q1) + Q0
+    return x * p / q
+
+
+@_compiled
+def forward_row(t: int, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, hidden_before: F32, first: Flags) -> None:
+    """Row t, from the gates' pre-activations to the state before row t + 1.
+
+    Args:
+        t: the row.
+        gates: [T, B, 4H], in row t the pre-activations; they become the activated gates.
+        cells: [T + 1, B, H], in row t the cell before row t (zero after a reset); row t + 1 is written likewise.
+        tanh_cells: [T, B, H], row t is written.
+        hidden: [T, B, H], row t is written.
+        hidden_before: [T, B, H], row t + 1, where there is one, is written: zero after a reset.
+        first: [T, B], the state is zeroed before this row.
+    """
+    T, B, H = hidden.shape
+    for b in range(B):
+        row = gates[t, b]
+        sigmoids = row[: 3 * H]
+        for j in range(3 * H):
+            sigmoids[j] = HALF + HALF * tanh(HALF * sigmoids[j])
+        i, f, o, g = row[:H], row[H : 2 * H], row[2 * H : 3 * H], row[3 * H :]
+        before, cell, squashed, out = cells[t, b], cells[t + 1, b], tanh_cells[t, b], hidden[t, b]
+        for j in range(H):
+            g[j] = tanh(g[j])
+        for j in range(H):
+            cell[j] = f[j] * before[j] + i[j] * g[j]
+        for j in range(H):
+            squashed[j] = tanh(cell[j])
+        for j in range(H):
+            out[j] = o[j] * squashed[j]
+        if t + 1 < T:
+            following = hidden_before[t + 1, b]
+            if first[t + 1, b]:
+                following[:] = ZERO
+                cell[:] = ZERO
+            else:
+                following[:] = out
+
+
+@_compiled
+def backward_row(
+    t: int,
+    grad_hidden: F32,
+    d_hidden: F32,
+    d_cell: F32,
+    gates: F32,
+    cells: F32,
+    tanh_cells: F32,
+    first: Flags,
+    d_bias: F32,
+) -> None:
+    """Row t backward: the gates' activations become the gradients of their pre-activations.
+
+    Args:
+        t: the row.
+        grad_hidden: [T, B, H], the gradient of the hidden states from outside the LSTM.
+        d_hidden: [B, H], the gradient of the hidden state before row t + 1 as if no game began there; overwritten.
+        d_cell: [B, H], the gradient of the cell after row t; becomes that before row t, zero where a game begins.
+        gates: as `forward_row` left them.
+        cells: likewise.
+        tanh_cells: likewise.
+        first: [T, B], the state is zeroed before this row.
+        d_bias: [T, 4H], row t, zero before, becomes the sum of the gradients over B.
+    """
+    T, B, H = grad_hidden.shape
+    total = d_bias[t]
+    for b in range(B):
+        row = gates[t, b]
+        i, f, o, g = row[:H], row[H : 2 * H], row[2 * H : 3 * H], row[3 * H :]
+        before, squashed, outside = cells[t, b], tanh_cells[t, b], grad_hidden[t, b]
+        dh, dc = d_hidden[b], d_cell[b]
+        if t + 1 < T and first[t + 1, b]:
+            dh[:] = outside
+        else:
+            for j in range(H):
+                dh[j] += outside[j]
+        for j in range(H):
+            dc[j] += dh[j] * o[j] * (ONE - squashed[j] * squashed[j])
+        for j in range(H):
+            o[j] = dh[j] * squashed[j] * o[j] * (ONE - o[j])
+        for j in range(H):
+            input_gate, update = i[j], g[j]
+            i[j] = dc[j] * update * input_gate * (ONE - input_gate)
+            g[j] = dc[j] * input_gate * (ONE - update * update)
+        for j in range(H):
+            forget = f[j]
+            f[j] = dc[j] * before[j] * forget * (ONE - forget)
+            dc[j] *= forget
+        if first[t, b]:
+            dc[:] = ZERO
+        for j in range(4 * H):
+            total[j] += row[j]

@@ -1,0 +1,39 @@
+"""A checkpoint of a policy that learned nothing, of any game."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from control.config import dump_config, parse_config
+from games.registry import make_game
+from model.policy import Policy
+from optimizer.checkpoint import CheckpointInfo, save_checkpoint
+from wire.chunk import chunk_spec
+
+
+def save_untrained(folder: Path, config_text: str) -> Path:
+    """Save one in a folder of checkpoints; returns its own folder."""
+    config = parse_config(config_text)
+    game = make_game(config.game, 1, 0, config.game_options)
+    game.close()
+    torch.manual_seed(0)
+    policy = Policy(game.spec, config.model)
+    spec = chunk_spec(
+        game.spec,
+        lstm_units=config.model.lstm_units,
+        bptt_steps=config.rollout.bptt_steps,
+        chunk_steps=config.rollout.chunk_steps,
+    )
+    info = CheckpointInfo(
+        version=3,
+        agent_steps=10,
+        gradient_steps=1,
+        trained_net=0,
+        spec_hash=spec.hash,
+        game=game.spec.name,
+        config=dump_config(config),
+    )
+    snapshot = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
+    return save_checkpoint(folder, info, snapshot, keep=1)
