@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.align import Align
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,6 +28,7 @@ from games.skirmish.tables import Tables, build_tables
 
 SEATS = ("blue", "red")
 LEAST_COLUMNS = 40
+TERMINAL_FIGURES = 1.6  # larger than in a film, or a hero would be two pixels
 NAME_LENGTH = 22
 REPLAY_SUFFIX = ".replay"
 
@@ -106,9 +108,9 @@ def _replay(request: WatchRequest, errors: Console) -> Replay:
         )
 
 
-def _artist(replay: Replay, width: int) -> Artist:
+def _artist(replay: Replay, width: int, figures: float = 1.0) -> Artist:
     names = [shortened(name) for name in replay.players]
-    return Artist(build_tables(PRESETS[replay.preset]), width=width, teams=(names[0], names[1]))
+    return Artist(build_tables(PRESETS[replay.preset]), width=width, teams=(names[0], names[1]), figures=figures)
 
 
 def shortened(name: str) -> str:
@@ -143,7 +145,7 @@ def _show(replay: Replay, request: WatchRequest, team: int | None, console: Cons
         raise UsageError(
             f"the terminal is {console.width} x {console.height}; at least {LEAST_COLUMNS} x 20 are needed"
         )
-    artist = _artist(replay, 480)
+    artist = _artist(replay, 480, TERMINAL_FIGURES)
     start = time.monotonic()
     last = pictures(replay, speed=request.speed, fps=request.fps) - 1
     with Live(console=console, auto_refresh=False, screen=True) as live:
@@ -165,7 +167,7 @@ def screen_of(artist: Artist, moment: Moment, team: int | None, columns: int, ro
     done = round(columns * moment.step / max(1, steps))
     return Group(
         _score_line(artist, moment.now, columns),
-        TerminalPicture(image, side),
+        Align.center(TerminalPicture(image, side)),
         _hero_lines(artist, moment.now, columns, team),
         Text("━" * done, style="green", end="") + Text("━" * (columns - done), style="bright_black"),
     )
@@ -204,6 +206,7 @@ def _scores(tables: Tables, now: State) -> list[tuple[int, int]]:
 def _hero_lines(artist: Artist, now: State, columns: int, team: int | None) -> Table:
     """A line for every pair of heroes: archetype, level, kills/deaths/assists, and worth where it may be known."""
     where = artist.tables.layout
+    name_width = max(1, min(13, columns // 2 - 19))
     table = Table.grid(expand=True)
     table.add_column(no_wrap=True, ratio=1)
     table.add_column(no_wrap=True, ratio=1)
@@ -212,9 +215,10 @@ def _hero_lines(artist: Artist, now: State, columns: int, team: int | None) -> T
         for side in range(2):
             hero, unit = now.hero[0][side * where.heroes + k], now.unit[0][side * where.block + k]
             worth = f"{int(hero['worth']):>6,}" if team in (None, side) else "     ?"
-            line = f"{HEROES[int(hero['archetype'])].name:<13} {hero['level']:>2} "
-            line += f"{hero['kills']:>2}/{hero['deaths']}/{hero['assists']:<2} {worth}"
-            cells.append(Text(line[: columns // 2], style=_color(side) if unit["alive"] else "bright_black"))
+            name = HEROES[int(hero["archetype"])].name[:name_width].ljust(name_width)
+            score = f"{hero['kills']}/{hero['deaths']}/{hero['assists']}"
+            line = f"{name} {hero['level']:>2} {score:<7} {worth}"
+            cells.append(Text(line, style=_color(side) if unit["alive"] else "bright_black"))
         table.add_row(*cells)
     return table
 

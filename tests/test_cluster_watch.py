@@ -22,6 +22,8 @@ from games.skirmish.replay import read_replay
 from tests.skirmish_scene import scene
 from tests.untrained import save_untrained
 
+pytestmark = pytest.mark.timeout(400)  # the first real game on a machine compiles the kernels
+
 
 def terminal(columns: int, rows: int) -> Console:
     file = io.StringIO()

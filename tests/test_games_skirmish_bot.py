@@ -10,8 +10,9 @@ from games.registry import make_game
 from games.skirmish.bot import BOTS, NAMES, bot_step
 from games.skirmish.game import SkirmishGame
 from games.skirmish.observe import observe_games
-from games.skirmish.state import NEUTRAL_TEAM, NOBODY, Array, Layout, State
+from games.skirmish.state import Array, State
 from games.skirmish.view import Page
+from tests.skirmish_mirror import mirrored_state
 
 STRENGTHS = ("random", "weak", "middle", "strong")
 
@@ -85,37 +86,13 @@ def test_a_game_is_chosen_for_without_a_look_at_the_others(bot: str) -> None:
             np.testing.assert_array_equal(alone[0, ..., k], together[head][g])
 
 
-def turned(state: State, where: Layout) -> State:
-    """The same games with the map turned and the teams swapped."""
-    block, side = where.block, where.neutrals // 2
-    first = where.first_neutral
-    order = [*range(block, 2 * block), *range(block), *range(first + side, first + 2 * side), *range(first, first + side)]
-    new = np.array([*order, where.boss, NOBODY])  # its own inverse; the last entry is for NOBODY
-    game, unit = state.game.copy(), state.unit[:, new[:-1]].copy()
-    hero = np.roll(state.hero, where.heroes, axis=1)
-    game["tie"] = 1 - game["tie"]
-    game["pickup_kind"], game["pickup_at"] = game["pickup_kind"][:, ::-1], game["pickup_at"][:, ::-1]
-    game["pickup_seen"] = game["pickup_seen"][:, ::-1, ::-1]
-    unit["team"] = np.where(unit["team"] == NEUTRAL_TEAM, NEUTRAL_TEAM, 1 - unit["team"])
-    unit["seen"] = unit["seen"][..., ::-1]
-    for name in ("x", "y", "face_x", "face_y", "old_x", "old_y"):
-        unit[name] = -unit[name]
-    for name in ("target", "struck", "incoming_from"):
-        unit[name] = new[unit[name]]
-    for name in ("order_x", "order_y", "last_x", "last_y"):
-        hero[name] = -hero[name]
-    hero["target_unit"] = new[hero["target_unit"]]
-    hero["offset_x"], hero["offset_y"] = OFFSETS - 1 - hero["offset_x"], OFFSETS - 1 - hero["offset_y"]
-    return State(game=game, unit=unit, hero=hero)
-
-
 @pytest.mark.parametrize("preset", ["skirmish-1v1", "skirmish-5v5"])
 @pytest.mark.parametrize("bot", STRENGTHS)
 def test_turning_the_map_turns_what_a_bot_does(preset: str, bot: str) -> None:
     game = start(preset, 4, 9)
     for _ in range(12):
         play(game, "strong", 25)
-        there = turned(game.state, game.tables.layout)
+        there = mirrored_state(game.state, game.tables.layout)
         here = bot_step(bot, game.state, game.tables, observed_slots(game, game.state))
         np.testing.assert_array_equal(
             bot_step(bot, there, game.tables, observed_slots(game, there)), here[:, ::-1]

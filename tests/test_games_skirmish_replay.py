@@ -27,6 +27,7 @@ from games.skirmish.rules import PRESETS
 from games.skirmish.start import StartOptions, draw_start
 from games.skirmish.state import state_hash
 
+pytestmark = pytest.mark.timeout(400)  # the first real game on a machine compiles the kernels
 STEPS = 12
 
 

@@ -175,6 +175,4 @@ def test_passive_gold_is_no_reward_and_found_gold_is() -> None:
     assert (made.heroes["gold"] > before).all()
     assert not made.heroes["gained"][:, rewards.GOLD].any()
     made.heroes[0]["gained"][rewards.GOLD] = RUNE_BOUNTY_GOLD
-    assert made.rewards()[0, 0] == pytest.approx(
-        REWARDS["gold"] * RUNE_BOUNTY_GOLD, rel=5e-3
-    )  # it is four seconds later
+    assert made.rewards()[0, 0] == pytest.approx(REWARDS["gold"] * RUNE_BOUNTY_GOLD, rel=5e-3)

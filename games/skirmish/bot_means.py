@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from games.skirmish.bot_scene import MIDDLE
 from games.skirmish.kernel import kernel
 from games.skirmish.orders import may_buy, may_cast, may_pick_up, may_use
 from games.skirmish.rules import ABILITY_SLOTS, ITEM_SLOTS, ITEMS
@@ -13,7 +14,8 @@ from games.skirmish.state import NOBODY, State
 from games.skirmish.tables import Tables
 
 _NAMES = [item.name for item in ITEMS]
-_LISTS = (
+_BLOWS = ("long blade", "claws", "vampire fang", "plate vest")  # for who casts nothing
+_SPELLS = (
     ("plate vest", "ward amulet", "swift boots", "long blade"),
     ("long blade", "claws", "vampire fang", "swift boots"),
     ("ember staff", "plate vest", "sage ring", "swift boots"),
@@ -21,7 +23,8 @@ _LISTS = (
     ("ember staff", "plate vest", "sage ring", "swift boots"),
     ("long blade", "vampire fang", "plate vest", "claws"),
 )
-LISTS = np.array([[_NAMES.index(name) for name in row] for row in _LISTS])  # [archetype, ITEM_SLOTS], first things first
+# [middle or strong, archetype, ITEM_SLOTS], first things first
+LISTS = np.array([[[_NAMES.index(name) for name in row] for row in rows] for rows in ((_BLOWS,) * len(_SPELLS), _SPELLS)])
 USABLE = np.array([_NAMES.index(name) for name in ("salve", "clarity", "swift boots", "ward amulet")])
 SALVE, CLARITY, BOOTS, AMULET = range(4)  # places in USABLE
 
@@ -38,10 +41,11 @@ def note_means(state: State, tables: Tables, scene: Any) -> None:
     scene.may_pick_up = may_pick_up(state, tables, scene.g, scene.h)
     scene.wanted, scene.may_buy, scene.rich = NOBODY, False, False
     for k in range(ITEM_SLOTS - 1, -1, -1):
-        if not carries(hero, LISTS[hero.archetype, k]):
-            scene.wanted = LISTS[hero.archetype, k]
+        item = LISTS[scene.strength - MIDDLE, hero.archetype, k]
+        if not carries(hero, item):
+            scene.wanted = item
     if scene.wanted != NOBODY:
-        scene.rich = hero.gold >= tables.item[scene.wanted].cost
+        scene.rich = hero.gold >= tables.item[scene.wanted].cost and free_places(hero) > 0
         scene.may_buy = may_buy(state, tables, scene.g, scene.h, scene.wanted)
     salve = not carries(hero, USABLE[SALVE]) and free_places(hero) > 1
     scene.may_buy_salve = salve and may_buy(state, tables, scene.g, scene.h, USABLE[SALVE])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from games.skirmish.bot_plan import place
+from games.skirmish.bot_scene import BASE
 from games.skirmish.kernel import kernel
 from games.skirmish.rules import (
     ATTACK,
@@ -26,7 +27,7 @@ from games.skirmish.state import NOBODY, Array, State
 MIDDLE = OFFSETS // 2
 STEP = np.float32(OFFSET_STEP)
 HALF = np.float32(0.5)
-FAR_OFF = np.float32(500.0)  # units from its lane: then it walks to the lane first
+FAR_OFF = np.float32(500.0)  # units from its lane: then it takes the way over home
 STRIDE = np.float32(450.0)  # it walks along a lane from point to point, at most so far apart
 PRIMARY, TARGET, OFFSET_X, OFFSET_Y, ITEM = range(5)  # of an action; TARGET is an index into the unit table here
 
@@ -107,8 +108,10 @@ def walk(scene: Any, act: Array, x: float, y: float) -> bool:
 @kernel
 def walk_lane(road: Array, scene: Any, act: Array, s: float) -> bool:
     """Along the hero's lane to distance `s` from the own core."""
+    if scene.off > FAR_OFF and scene.home > BASE:
+        return flee(act)  # all lanes lead home, and the forest is in between
     if scene.off > FAR_OFF:
-        x, y = place(road, scene.lane, scene.s)
+        x, y = place(road, scene.lane, STRIDE)
     else:
         x, y = place(road, scene.lane, min(max(s, scene.s - STRIDE), scene.s + STRIDE))
     return walk(scene, act, x, y)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from games.skirmish.kernel import kernel
-from games.skirmish.rules import HERO
 from games.skirmish.state import Array, State
 from games.skirmish.tables import Tables
 from games.skirmish.world import World
@@ -35,7 +34,7 @@ PLAN_DTYPE = np.dtype(
         ("push", "i8"),  # the lane on which the team gathers
         ("defend", "i8"),  # the lane on which a building is in danger, or -1
         ("alive", "i8"),  # own heroes
-        ("levels", "i8"),  # the sum of theirs
+        ("foes_alive", "i8"),  # deaths are announced
     ],
     align=True,
 )
@@ -149,12 +148,12 @@ def _creeps(state: State, tables: Tables, road: Array, g: int, team: int, plan: 
 def _heroes(state: State, tables: Tables, road: Array, g: int, team: int, plan: Any) -> None:
     where, units = tables.layout, state.unit[g]
     sign = np.float32(1 - 2 * team)
-    plan.alive = plan.levels = 0
+    plan.alive = plan.foes_alive = 0
     for a in range(where.heroes):
-        plan.levels += state.hero[g, team * where.heroes + a].level
         plan.alive += 1 if units[team * where.block + a].alive else 0
         u = (1 - team) * where.block + a
-        if units[u].kind != HERO or not units[u].alive or not units[u].seen[team]:
+        plan.foes_alive += units[u].alive
+        if not units[u].alive or not units[u].seen[team]:
             continue
         nearest, lane = FAR, 0
         for candidate in range(len(road)):

@@ -45,7 +45,7 @@ SCENE_DTYPE = np.dtype(
         # what it may do; see `bot_means`
         ("ability", "i8", (ABILITY_SLOTS,)),  # that it can cast now, or NOBODY
         ("wanted", "i8"),  # the next item of its list, or NOBODY
-        ("rich", "?"),  # it has the gold for it
+        ("rich", "?"),  # it has the gold for it, and a place
         ("may_buy", "?"),  # it
         ("may_buy_salve", "?"),
         ("may_use", "i1", (4,)),  # salve, clarity, boots, amulet
@@ -60,13 +60,14 @@ SCENE_DTYPE = np.dtype(
         ("foe_d", "f4"),
         ("foe_price", "f4"),  # its health, and the way to it
         ("foe_close", "f4"),  # distance of the nearest hero
-        ("creep", "i8"),  # the weakest creep within reach and a few steps
+        ("creep", "i8"),  # the weakest creep about
         ("creep_d", "f4"),
         ("creep_health", "i8"),
         ("deny", "i8"),  # an own creep that one blow kills
         ("tower", "i8"),  # the nearest building that stands
         ("tower_d", "f4"),
         ("tower_open", "?"),  # it is in sight and can be hurt
+        ("tower_core", "?"),  # and is the core, near by
         ("tanks", "i8"),  # own creeps within its reach
         ("foes", "i8"),  # heroes near by, seen now or a moment ago
         ("friends", "i8"),  # own heroes near by, with itself
@@ -129,7 +130,7 @@ def _forget(scene: Any) -> None:
     scene.creep_health = 1 << 40
     scene.tanks = scene.foes = scene.foe_power = scene.creeps_near = 0
     scene.friends = 1
-    scene.bold = scene.tower_open = False
+    scene.bold = scene.tower_open = scene.tower_core = False
 
 
 @kernel
@@ -207,10 +208,11 @@ def _notice_body(units: Any, u: int, scene: Any) -> None:
     if building:
         if d < scene.tower_d:
             scene.tower, scene.tower_d, scene.tower_open = u, d, can_be_hurt
+            scene.tower_core = can_be_hurt and unit.kind == CORE and d < NEAR
     elif seen:
         if d < np.float32(650.0):
             scene.creeps_near += 1
-        if d < scene.reach + np.float32(250.0) and unit.health < scene.creep_health:
+        if d < max(scene.reach + np.float32(200.0), np.float32(700.0)) and unit.health < scene.creep_health:
             scene.creep, scene.creep_d, scene.creep_health = u, d, unit.health
     if can_be_hurt and d < scene.any_d:
         scene.any, scene.any_d = u, d

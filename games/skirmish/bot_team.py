@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 
 from games.skirmish import bot_cast
-from games.skirmish.bot_lane import farm, hold_lane, last_hit, recover, shop, siege
-from games.skirmish.bot_moves import flee, keep_off, pick_up, strike, walk, walk_lane
-from games.skirmish.bot_plan import FAR, along
+from games.skirmish.bot_lane import SIEGE_FROM, farm, fetch, finish, hold_lane, last_hit, recover, shop, siege
+from games.skirmish.bot_moves import keep_off, pick_up, strike, walk, walk_lane
+from games.skirmish.bot_plan import along
 from games.skirmish.bot_scene import BASE, blow
 from games.skirmish.kernel import kernel
-from games.skirmish.rules import CORE
+from games.skirmish.rules import SIEGE_PCT_MIN
 from games.skirmish.state import NOBODY, Array, State
 
-GATHER_AT = 900  # tick from which the team plays as one
+GATHER_AT = 90000  # tick from which the team plays as one
+MINUTE = 600  # ticks
+WAY = 15  # ticks until it stands before a building
+STORM_PCT = 40  # of health must be left when the building falls
 RUNE_WAY = np.float32(1300.0)  # units it goes out of its way for a rune
 CHASE = np.float32(250.0)  # units beyond its reach
 
@@ -29,9 +32,9 @@ def strong(
     choose_lane(road, state.game[scene.g].tick, plan, scene)
     if shop(scene, act) or bot_cast.use_items(units, scene, act):
         return True
-    if finish(units, scene, act) or bot_cast.support(units, spells, road, slots, scene, act):
+    if finish(state, scene, act) or bot_cast.support(units, spells, road, slots, scene, act):
         return True
-    if leave(units, road, scene, act) or keep_off(state, road, scene, act):
+    if storm(state, scene, act) or leave(road, plan, scene, act) or keep_off(state, road, scene, act):
         return True
     scene.bold = brave(scene)
     if scene.bold and fight(units, spells, hero, slots, scene, act):
@@ -41,7 +44,7 @@ def strong(
         return True
     if bot_cast.attack(units, spells, hero, slots, scene, act):
         return True
-    if take_rune(scene, act) or farm(state, scene, act):
+    if take_rune(scene, act) or farm(scene, act):
         return True
     return hold_lane(road, plan, scene, act)
 
@@ -60,22 +63,26 @@ def choose_lane(road: Array, tick: int, plan: Any, scene: Any) -> None:
 
 
 @kernel
-def finish(units: Any, scene: Any, act: Array) -> bool:
-    """A hero whom one blow kills, whatever else."""
-    if scene.foe == NOBODY or scene.foe_d > scene.reach + np.float32(60.0):
+def storm(state: State, scene: Any, act: Array) -> bool:
+    """Strike a building without creeps, with few or no enemies about, if that costs no more than a part of health."""
+    if not scene.tower_open or scene.tower_d > SIEGE_FROM or scene.own_power < 2 * scene.foe_power:
         return False
-    return units[scene.foe].health <= blow(units[scene.foe], scene) and strike(act, scene.foe)
+    me, tower = state.unit[scene.g, scene.unit], state.unit[scene.g, scene.tower]
+    growth = 100 + SIEGE_PCT_MIN * state.game[scene.g].tick // MINUTE
+    blows = 1 + tower.health * 100 // (max(blow(tower, scene), 1) * growth * scene.friends)
+    struck = 1 + (blows * me.period + WAY) // tower.period  # how often, if it is the one who is struck
+    left = me.health - struck * tower.damage * (100 - me.armor_pct) // 100
+    return left * 100 > me.max_health * STORM_PCT and strike(act, scene.tower)
 
 
 @kernel
-def leave(units: Any, road: Array, scene: Any, act: Array) -> bool:
+def leave(road: Array, plan: Any, scene: Any, act: Array) -> bool:
     """Home when hurt or rich, back along the lane when the enemies here are stronger."""
-    at_core = scene.tower_open and units[scene.tower].kind == CORE and scene.tower_d < scene.reach + np.float32(50.0)
+    at_core = scene.tower_core and scene.tower_d < scene.reach + np.float32(50.0)
     if not at_core and recover(scene, act):
         return True
-    quiet = scene.foe_close >= FAR and scene.creeps_near == 0 and scene.home < np.float32(2500.0)
-    if quiet and scene.rich:
-        return flee(act)
+    if fetch(plan, scene, act):
+        return True
     if scene.home > BASE and scene.foe_close < np.float32(900.0) and scene.foe_power * 10 > scene.own_power * 14:
         return walk_lane(road, scene, act, scene.s - np.float32(450.0))
     return False

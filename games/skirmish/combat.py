@@ -32,6 +32,12 @@ def random_u32(game: Any) -> int:
 
 
 @kernel
+def is_building(unit: Any) -> bool:
+    """Whether it is a tower or a core: these two kinds stand beside each other in the rules."""
+    return bool(TOWER <= unit.kind <= CORE)
+
+
+@kernel
 def is_protected(units: Any, u: int) -> bool:
     """Whether a building cannot be hurt yet: what stands before it has to fall first.
 
@@ -68,7 +74,7 @@ def strike(state: State, tables: Tables, g: int, source: int, victim: int, amoun
     units, game = state.unit[g], state.game[g]
     unit, by = units[victim], units[source]
     damage = amount * (100 - unit.armor_pct) // 100
-    if unit.kind == TOWER or unit.kind == CORE:
+    if is_building(unit):
         if is_protected(units, victim):
             return 0
         damage = damage * (100 * MINUTE + SIEGE_PCT_MIN * game.tick) // (100 * MINUTE)
@@ -87,7 +93,7 @@ def strike(state: State, tables: Tables, g: int, source: int, victim: int, amoun
         hurt.hurt_at[agent] = game.tick
         striker = state.hero[g, by.team * heroes + agent]
         striker.gained[HERO_DAMAGE] += np.float32(min(damage, unit.health)) / np.float32(unit.max_health)
-    return damage
+    return int(damage)
 
 
 @kernel
@@ -97,7 +103,7 @@ def _goes_before(source: int, other: int, tie: int, block: int) -> bool:
         return True
     team, other_team = source // block, other // block
     if team != other_team:
-        return team == tie or (other_team != tie and team < other_team)
+        return bool(team == tie or (other_team != tie and team < other_team))
     return source < other
 
 
@@ -115,7 +121,7 @@ def attack(state: State, tables: Tables, g: int) -> None:
             if unit.kind == HERO:
                 _hero_attack(state, tables, g, u)
             else:
-                strike(state, tables, g, u, np.int64(unit.target), np.int64(unit.damage))
+                strike(state, tables, g, u, unit.target, unit.damage)
             unit.ready = unit.period
 
 
@@ -133,8 +139,8 @@ def _hero_attack(state: State, tables: Tables, g: int, u: int) -> None:
     unit = state.unit[g, u]
     hero = state.hero[g, unit.team * tables.layout.heroes + u - unit.team * tables.layout.block]
     victim = state.unit[g, unit.target]
-    dealt = strike(state, tables, g, u, np.int64(unit.target), unit.damage * power_pct(unit) // 100)
-    if victim.kind == TOWER or victim.kind == CORE:
+    dealt = strike(state, tables, g, u, unit.target, unit.damage * power_pct(unit) // 100)
+    if is_building(victim):
         return
     stolen_pct = 0
     for slot in range(ITEM_SLOTS):
@@ -152,7 +158,7 @@ def check_order(units: Any, u: int, hero: Any) -> None:
         return
     if unit.target != NOBODY:
         target = units[unit.target]
-        allowed = may_be_denied(target) if target.team == unit.team else not is_protected(units, np.int64(unit.target))
+        allowed = may_be_denied(target) if target.team == unit.team else not is_protected(units, unit.target)
         if target.alive and target.seen[unit.team] and allowed:
             return
     unit.target, hero.order = NOBODY, ORDER_NONE

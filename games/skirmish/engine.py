@@ -12,10 +12,10 @@ from games.skirmish import modifiers, orders, pickups
 from games.skirmish.combat import attack
 from games.skirmish.kernel import kernel
 from games.skirmish.movement import move
-from games.skirmish.rules import FRAME_SKIP, STUN
+from games.skirmish.rules import FRAME_SKIP, HEALTH_HISTORY, STUN
 from games.skirmish.settle import end_game, settle
 from games.skirmish.spawns import spawn
-from games.skirmish.state import HEALTH_HISTORY, RUNNING, Array, State
+from games.skirmish.state import RUNNING, Array, State
 from games.skirmish.tables import Tables
 from games.skirmish.targets import choose_targets
 from games.skirmish.upkeep import upkeep

@@ -16,7 +16,17 @@ from typing import IO, Protocol
 from PIL import Image
 
 from games.api import GameError
-from games.skirmish.frame import HARM_COLOR, HEALTH, HELP_COLOR, MANA, MODIFIER_COLORS, RUNE_COLORS, Artist, snapshot
+from games.skirmish.frame import (
+    BOSS_MARK,
+    HARM_COLOR,
+    HEALTH,
+    HELP_COLOR,
+    MANA,
+    MODIFIER_COLORS,
+    RUNE_COLORS,
+    Artist,
+    snapshot,
+)
 from games.skirmish.frame_board import ITEM_COLORS, TEAM_COLORS
 from games.skirmish.frame_brush import WHITE
 from games.skirmish.replay import Replay, play
@@ -24,7 +34,7 @@ from games.skirmish.rules import STEP_S
 from games.skirmish.state import Array, State
 from games.skirmish.tables import Tables
 
-GIF_COLORS = 128
+GIF_COLORS = 192
 
 
 class FilmError(GameError):
@@ -109,7 +119,8 @@ def _palette(picture: Array) -> Image.Image:
     swatches = [
         color[:3]
         for color in (
-            *TEAM_COLORS, *RUNE_COLORS, *MODIFIER_COLORS, *ITEM_COLORS, HEALTH, MANA, HARM_COLOR, HELP_COLOR, WHITE,
+            *TEAM_COLORS, *RUNE_COLORS, *MODIFIER_COLORS, *ITEM_COLORS, HEALTH, MANA, HARM_COLOR, HELP_COLOR, BOSS_MARK,
+            WHITE,
         )
     ]  # fmt: skip
     side = max(8, image.width // 16)  # large enough to count beside the ground

@@ -40,6 +40,7 @@ MODIFIER_COLORS: tuple[Color, ...] = (
     (90, 255, 130, 200),
 )  # fmt: skip
 HARM_COLOR, HELP_COLOR = (255, 120, 40), (120, 255, 190)
+BOSS_MARK = (90, 20, 120)
 
 
 def snapshot(state: State, game: int = 0) -> State:
@@ -50,10 +51,17 @@ def snapshot(state: State, game: int = 0) -> State:
 
 
 class Artist:
-    """Draws games of one preset; the ground is drawn once."""
+    """Draws games of one preset; the ground is drawn once. `figures` makes units larger, for coarse pictures."""
 
-    def __init__(self, tables: Tables, *, width: int = DEFAULT_WIDTH, teams: tuple[str, str] = ("blue", "red")) -> None:
-        self.tables, self.width, self.teams = tables, width, teams
+    def __init__(
+        self,
+        tables: Tables,
+        *,
+        width: int = DEFAULT_WIDTH,
+        teams: tuple[str, str] = ("blue", "red"),
+        figures: float = 1.0,
+    ) -> None:
+        self.tables, self.width, self.teams, self.figures = tables, width, teams, figures
         self.unit = width / DEFAULT_WIDTH  # what was one pixel in a picture of the default width
         self.scale = width / (2 * tables.world.half)  # pixels a map unit
         self.ground = draw_ground(tables.world, width)
@@ -94,9 +102,8 @@ class _Map:
         self.artist, self.tables, self.team = artist, artist.tables, team
         self.now, self.before = now, before
         self.game, self.units, self.heroes = now.game[0], now.unit[0], now.hero[0]
-        self.u = artist.unit * (
-            1.15 if self.tables.layout.heroes < 3 else 1.0
-        )  # small maps have room for larger figures
+        roomy = 1.15 if self.tables.layout.heroes < 3 else 1.0  # a small map has room for larger figures
+        self.u = artist.unit * artist.figures * roomy
         self.x, self.y = self._positions(share)
         self._spread()
         ground = artist.ground if team is None else self._foggy(artist.ground)
@@ -219,7 +226,7 @@ class _Map:
         kind = self.units["kind"][u]
         if kind == BOSS:
             self.brush.disc(self.place(u), 12 * self.u, self._color(u), BLACK, 1.5)
-            self.brush.shape(GLYPHS["burst caster"], self.place(u), 8 * self.u, (90, 20, 120))
+            self.brush.shape(GLYPHS["burst caster"], self.place(u), 8 * self.u, BOSS_MARK)
             self._health(u, 28 * self.u, 18 * self.u)
             return
         radius = {RANGED_CREEP: 3.0, NEUTRAL: 4.5}.get(int(kind), 3.8) * self.u

@@ -19,12 +19,15 @@ WHITE, BLACK = (244, 244, 240), (12, 14, 18)
 
 
 class Brush:
-    """Draws on a picture in shown pixels; a colour with a fourth number is see-through."""
+    """Draws on a picture in shown pixels; a colour with a fourth number is see-through.
+
+    A background that is a picture is OVERSAMPLED times as large as what is shown.
+    """
 
     def __init__(self, width: int, height: int, background: Image.Image | Color = BLACK) -> None:
         size = (width * OVERSAMPLED, height * OVERSAMPLED)
         if isinstance(background, Image.Image):
-            self.image = background.resize(size, Image.Resampling.BILINEAR)
+            self.image = background.copy()
         else:
             self.image = Image.new("RGB", size, background)
         self.pen = ImageDraw.Draw(self.image, "RGBA")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from games.skirmish.frame_brush import OVERSAMPLED
 from games.skirmish.rules import BASE_RADIUS, CELL
 from games.skirmish.state import CAMP_SIZE, Array
 from games.skirmish.world import LANE_WIDTH, RIVER_WIDTH, World
@@ -14,8 +15,8 @@ BASES = ((48, 84, 128), (128, 66, 48))
 
 
 def draw_ground(world: World, width: int) -> Image.Image:
-    """A square picture, north up; x grows to the right."""
-    side = width * 2
+    """A square picture for a brush that shows it `width` wide, north up; x grows to the right."""
+    side = width * OVERSAMPLED
     middle = ((np.arange(side) + 0.5) / side * 2 - 1) * world.half
     x, y = middle[None, :], -middle[:, None]
     picture = np.empty((side, side, 3), np.float32)
@@ -28,7 +29,7 @@ def draw_ground(world: World, width: int) -> Image.Image:
     woods = _woods(world, side)
     _mix(picture, WOODS, woods)
     picture *= (1 + (0.05 + 0.10 * woods) * _grain(side))[..., None]
-    image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).resize((width, width), Image.Resampling.BOX)
+    image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
     _camps(image, world)
     return image
 
@@ -74,4 +75,6 @@ def _camps(image: Image.Image, world: World) -> None:
         xs, ys = (c[team].reshape(-1, CAMP_SIZE).mean(axis=1) for c in (world.camp_x, world.camp_y))
         for cx, cy in zip(xs, ys, strict=True):
             px, py, r = (cx + world.half) * scale, (world.half - cy) * scale, 1.8 * CELL * scale
-            pen.ellipse((px - r, py - r, px + r, py + r), fill=(120, 104, 60, 70), outline=(190, 170, 100, 120))
+            pen.ellipse(
+                (px - r, py - r, px + r, py + r), fill=(120, 104, 60, 70), outline=(190, 170, 100, 120), width=2
+            )

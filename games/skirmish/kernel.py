@@ -11,13 +11,15 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 from numba.core.config import _OptLevel
+from numba.core.registry import cpu_target
 from numba.extending import typeof_impl
 
 P = ParamSpec("P")
@@ -29,6 +31,9 @@ _HERE = Path(__file__).resolve().parent
 _NUMBERS = ("rules.py", "state.py", "tables.py")  # compiled in as constants
 _config: Any = numba.config  # its attributes are made at run time, which type checkers do not see
 _njit: Any = numba.njit
+_types: Any = numba.types
+_level: Any = _OptLevel
+_NOT_AT_ALL = _level(0)  # of optimization
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
 
@@ -44,8 +49,8 @@ class Kernel:
     def __init__(self, function: Callable[..., Any]) -> None:
         update_wrapper(self, function)
         self.inner = _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-        self._compile = self.inner.compile
-        self.inner.compile = self._compile_inner
+        self._compile, self._find = self.inner.compile, self.inner.get_call_template
+        self.inner.compile, self.inner.get_call_template = self._compile_inner, self._find_inner
         before = _config.CACHE_DIR
         if _FOLDER is None:
             self.entry = _njit(function)
@@ -60,12 +65,40 @@ class Kernel:
         """Compile for these types if that was not done before, and run."""
         return self.entry(*args)
 
+    def _find_inner(self, args: Any, keywords: Any) -> Any:
+        """Whole numbers of any width are passed as int64, or there would be a version for every mix of them."""
+        return self._find(tuple(_widened(arg) for arg in args), keywords)
+
     def _compile_inner(self, signature: Any) -> Any:
-        before, _config.OPT = _config.OPT, _OptLevel(0)
-        try:
+        with _no_machine_code():
             return self._compile(signature)
-        finally:
-            _config.OPT = before
+
+
+@contextmanager
+def _no_machine_code() -> Iterator[None]:
+    """Compile as far as others need it to link it in: nothing is optimized, turned into machine code or loaded."""
+    codegen = cpu_target.target_context.codegen()
+    engine, level = codegen._engine, _config.OPT
+    if engine.__dict__.get("add_module") is _nothing:  # on behalf of one that is being compiled like this itself
+        yield
+        return
+    _config.OPT = _NOT_AT_ALL
+    engine.add_module = engine.finalize_object = codegen.set_env = _nothing
+    try:
+        yield
+    finally:
+        _config.OPT = level
+        del engine.add_module, engine.finalize_object, codegen.set_env
+
+
+def _nothing(*args: Any) -> None:
+    """In place of what hands code to the processor."""
+
+
+def _widened(argument: Any) -> Any:
+    """The type as which a kernel gets an argument of this type from another."""
+    plain = _types.unliteral(argument)
+    return _types.int64 if isinstance(plain, _types.Integer) and plain.signed else plain
 
 
 @typeof_impl.register(Kernel)
@@ -74,7 +107,7 @@ def _typeof_kernel(value: Kernel, context: Any) -> Any:
 
 
 def passed_as_record(cls: type[T]) -> type[T]:
-    """Kernels get the one record that instances of the class keep in `record` (and its bytes in `data`), by its address.
+    """Kernels get the address of the one record that instances keep in `record` (and its bytes in `data`).
 
     A tuple of dozens of arrays would be taken apart, and passed array by array, at every call of a kernel by another.
     """

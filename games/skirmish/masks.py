@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from games.skirmish.abilities import may_aim
 from games.skirmish.kernel import kernel
-from games.skirmish.orders import may_attack, may_buy, may_cast, may_pick_up, may_use
+from games.skirmish.orders import in_base, may_attack, may_buy, may_cast, may_pick_up, may_use
 from games.skirmish.rules import (
     ABILITY_SLOTS,
     ATTACK,
     BUY_ITEM,
     FIRST_ABILITY,
+    ITEM_SLOTS,
     MOVE,
     NO_OP,
     PICK_UP,
     RETREAT,
     USE_ITEM,
 )
-from games.skirmish.state import Array, State
+from games.skirmish.state import NOBODY, Array, State
 from games.skirmish.tables import AIM_ALLY, AIM_ENEMY, Tables
 
 
 @kernel
 def write_attack(state: State, tables: Tables, g: int, team: int, slots: Array, attack: Array) -> bool:
     """Which slots a team's heroes may attack, into the zeroed `attack` [N]; whether there is any."""
-    some = False
-    for slot in range(len(slots)):
-        if may_attack(state, tables, g, team * tables.layout.heroes, slots[slot]):
+    layout = tables.layout
+    h, some = team * layout.heroes, False
+    enemy_buildings = 2 * layout.heroes + layout.towers + 1
+    for slot in range(layout.heroes, 2 * layout.heroes):
+        if may_attack(state, tables, g, h, slots[slot]):
+            attack[slot] = some = True
+    for slot in range(enemy_buildings, len(slots)):  # and everybody who follows
+        if slots[slot] == NOBODY:
+            break
+        if may_attack(state, tables, g, h, slots[slot]):
             attack[slot] = some = True
     return some
 
@@ -45,27 +53,40 @@ def write_masks(
     """The masks of a hero who is acting, but for its attack: zeroed `primary` [P], `target` [P, N], `item` [P, I]."""
     primary[NO_OP] = primary[MOVE] = primary[RETREAT] = True
     primary[PICK_UP] = may_pick_up(state, tables, g, h)
-    for k in range(len(tables.item)):
-        if may_use(state, tables, g, h, k):
-            primary[USE_ITEM] = item[USE_ITEM, k] = True
-        if may_buy(state, tables, g, h, k):
-            primary[BUY_ITEM] = item[BUY_ITEM, k] = True
+    hero = state.hero[g, h]
+    for k in range(ITEM_SLOTS):
+        if hero.items[k] != NOBODY and may_use(state, tables, g, h, hero.items[k]):
+            primary[USE_ITEM] = item[USE_ITEM, hero.items[k]] = True
+    if in_base(state, tables, g, h):
+        for k in range(len(tables.item)):
+            if may_buy(state, tables, g, h, k):
+                primary[BUY_ITEM] = item[BUY_ITEM, k] = True
     for k in range(ABILITY_SLOTS):
-        ability = tables.hero[state.hero[g, h].archetype].abilities[k]
+        ability = tables.hero[hero.archetype].abilities[k]
         if may_cast(state, tables, g, h, ability):
-            action = FIRST_ABILITY + ability
-            aim = tables.ability[ability].aim
-            if aim in (AIM_ENEMY, AIM_ALLY):
-                primary[action] = _write_aims(state, tables, g, h, ability, slots, target[action])
-            else:
-                primary[action] = True
+            _write_aims(state, tables, g, h, ability, slots, primary, target)
 
 
 @kernel
-def _write_aims(state: State, tables: Tables, g: int, h: int, ability: int, slots: Array, aims: Array) -> bool:
-    """Which slots a hero can cast at now; whether there is any."""
-    some = False
-    for slot in range(len(slots)):
-        if may_aim(state, tables, g, h, ability, slots[slot]):
-            aims[slot] = some = True
-    return some
+def _write_aims(
+    state: State, tables: Tables, g: int, h: int, ability: int, slots: Array, primary: Array, target: Array
+) -> None:
+    """At whom a hero can cast now what it may cast; without anybody to be cast at, it is not legal either."""
+    heroes, action = tables.layout.heroes, FIRST_ABILITY + ability
+    aim, some = tables.ability[ability].aim, False
+    if aim == AIM_ENEMY:
+        for slot in range(heroes, 2 * heroes):
+            if may_aim(state, tables, g, h, ability, slots[slot]):
+                target[action, slot] = some = True
+        for slot in range(2 * (heroes + tables.layout.towers + 1), len(slots)):  # who is no building
+            if slots[slot] == NOBODY:
+                break
+            if may_aim(state, tables, g, h, ability, slots[slot]):
+                target[action, slot] = some = True
+    elif aim == AIM_ALLY:
+        for slot in range(heroes):
+            if may_aim(state, tables, g, h, ability, slots[slot]):
+                target[action, slot] = some = True
+    else:
+        some = True
+    primary[action] = some

@@ -86,7 +86,7 @@ def move(state: State, tables: Tables, g: int) -> None:
         for agent in range(layout.heroes):
             unit = units[first + agent]
             if unit.alive and not unit.frozen:
-                _move_hero(units, first + agent, state.hero[g, team * layout.heroes + agent], world.walkable, world)
+                _move_hero(units, first + agent, state.hero[g, team * layout.heroes + agent], world)
         for u in range(first + layout.first_creep, first + layout.first_tower):
             unit = units[u]
             if unit.alive and not unit.frozen and not _pursue(units, u, world.lane_ground):
@@ -122,17 +122,17 @@ def _pursue(units: Any, u: int, ground: Array) -> bool:
 
 
 @kernel
-def _move_hero(units: Any, u: int, hero: Any, ground: Array, world: Any) -> None:
+def _move_hero(units: Any, u: int, hero: Any, world: Any) -> None:
     """Carry out the order; a hero who has arrived has none."""
     unit = units[u]
     if hero.order == ORDER_MOVE:
-        if walk(ground, unit, hero.order_x, hero.order_y, _pace(unit)):
+        if walk(world.walkable, unit, hero.order_x, hero.order_y, _pace(unit)):
             hero.order = ORDER_NONE
     elif hero.order == ORDER_RETREAT:
         if _walk_home(unit, world):
             hero.order = ORDER_NONE
     else:
-        _pursue(units, u, ground)
+        _pursue(units, u, world.walkable)
 
 
 @kernel

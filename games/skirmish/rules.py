@@ -230,11 +230,11 @@ class Body:
 
 # fmt: off
 BODIES: dict[int, Body] = {
-    MELEE_CREEP: Body(health=300, damage=14, attack_range=120, speed=260, gold=38, experience=34),
-    RANGED_CREEP: Body(health=200, damage=20, attack_range=450, speed=260, gold=48, experience=42),
-    TOWER: Body(health=1300, damage=85, armor_pct=25, attack_range=650, attack_period_s=1.0, vision=950, gold=80,
+    MELEE_CREEP: Body(health=220, damage=14, attack_range=120, speed=260, gold=38, experience=34),
+    RANGED_CREEP: Body(health=150, damage=20, attack_range=450, speed=260, gold=48, experience=42),
+    TOWER: Body(health=700, damage=60, armor_pct=10, attack_range=650, attack_period_s=1.0, vision=950, gold=80,
         team_gold=80, experience=0),
-    CORE: Body(health=2000, damage=0, armor_pct=20, attack_range=0, vision=950),
+    CORE: Body(health=1000, damage=0, armor_pct=10, attack_range=0, vision=950),
     NEUTRAL: Body(health=380, damage=24, attack_range=150, speed=260, gold=45, experience=45),
     BOSS: Body(health=3000, damage=75, armor_pct=25, attack_range=250, attack_period_s=1.2, speed=230, vision=500,
         gold=150, team_gold=100, experience=200),
@@ -248,7 +248,7 @@ CREEP_AGGRO, NEUTRAL_AGGRO, NEUTRAL_LEASH = 500.0, 250.0, 500.0
 NEUTRAL_ANGER_S = 3.0  # for so long neutrals and the boss pursue who has struck one of them
 NEUTRAL_REGEN_PCT_S = 8  # of their full health, while they have no target
 CAMP_RESPAWN_S, BOSS_FIRST_S, BOSS_RESPAWN_S = 60.0, 60.0, 120.0
-SIEGE_PCT_MIN = 12  # what buildings take grows by this percentage of the damage for every minute of the game
+SIEGE_PCT_MIN = 40  # what buildings take grows by this percentage of the damage for every minute of the game
 TOWER_HERO_FOCUS_S = 1.5  # for so long a tower prefers a hero who has struck an allied hero within its range
 
 

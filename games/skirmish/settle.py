@@ -1,7 +1,8 @@
 """The end of a tick: what was added up is taken from health, who has nothing left dies, and who slew it is rewarded.
 
 First all health changes, then all who died are counted while all of them still stand, then levels rise, then they
-fall: so whatever happens in one tick happens at once. Gold, experience and counts are whole numbers; their order does not matter.
+fall: so whatever happens in one tick happens at once. Gold, experience and counts are whole numbers: their order
+does not matter.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from games.skirmish import items, modifiers
+from games.skirmish.combat import is_building
 from games.skirmish.kernel import kernel
 from games.skirmish.rewards import (
     ASSIST,
@@ -34,7 +36,6 @@ from games.skirmish.rules import (
     BOSS_POWER_S,
     BOSS_RESPAWN_S,
     CAMP_RESPAWN_S,
-    CORE,
     DENY_EXPERIENCE_PCT,
     EXPERIENCE_RANGE,
     HERO,
@@ -62,9 +63,9 @@ _DYING = 0  # a unit that is alive with no more health than this has been slain 
 @kernel
 def settle(state: State, tables: Tables, g: int) -> None:
     """Take and give what this tick has done, and bury the dead."""
-    units, layout = state.unit[g], tables.layout
+    units = state.unit[g]
     deaths = 0
-    for u in range(layout.units):
+    for u in range(tables.layout.units):
         unit = units[u]
         if unit.incoming == 0 and unit.incoming_heal == 0:
             continue
@@ -72,21 +73,31 @@ def settle(state: State, tables: Tables, g: int) -> None:
             before = unit.health
             _change_health(unit)
             deaths += unit.health <= _DYING
-            if unit.kind == TOWER or unit.kind == CORE:
+            if is_building(unit):
                 lost = np.float32(before - max(unit.health, 0)) / np.float32(unit.max_health)
                 gain_team(state, tables, g, 1 - unit.team, TOWER_HEALTH if unit.kind == TOWER else CORE_HEALTH, lost)
         unit.incoming, unit.incoming_heal, unit.incoming_most = 0, 0, 0
         if unit.health > _DYING:
             unit.incoming_from = NOBODY
     if deaths > 0:
-        for u in range(layout.units):
-            if units[u].alive and units[u].health <= _DYING:
-                _reward_slayers(state, tables, g, u)
-        for h in range(2 * layout.heroes):
-            _rise(state, tables, g, h)
-        for u in range(layout.units):
-            if units[u].alive and units[u].health <= _DYING:
-                _fall(state, tables, g, u)
+        _bury(state, tables, g)
+
+
+@kernel
+def _bury(state: State, tables: Tables, g: int) -> None:
+    """Reward who slew, while all who were slain still stand; then they fall."""
+    units, layout = state.unit[g], tables.layout
+    for u in range(layout.units):
+        if units[u].alive and units[u].health <= _DYING:
+            if units[u].kind == HERO:
+                _hero_falls(state, tables, g, u)
+            else:
+                _body_falls(state, tables, g, u)
+    for h in range(2 * layout.heroes):
+        _rise(state, tables, g, h)
+    for u in range(layout.units):
+        if units[u].alive and units[u].health <= _DYING:
+            _fall(state, tables, g, u)
 
 
 @kernel
@@ -101,19 +112,22 @@ def _change_health(unit: Any) -> None:
 
 
 @kernel
-def _reward_slayers(state: State, tables: Tables, g: int, u: int) -> None:
-    """Gold, experience and counts for the fall of unit `u`, by its kind."""
-    units, layout = state.unit[g], tables.layout
+def _slayer(state: State, tables: Tables, g: int, u: int) -> int:
+    """The hero (index among heroes) who struck unit `u` hardest in the tick in which it fell, or NOBODY."""
+    source = state.unit[g, u].incoming_from
+    if source == NOBODY or state.unit[g, source].kind != HERO:
+        return NOBODY
+    team = state.unit[g, source].team
+    return int(team * tables.layout.heroes + source - team * tables.layout.block)
+
+
+@kernel
+def _body_falls(state: State, tables: Tables, g: int, u: int) -> None:
+    """Gold, experience and counts for the fall of a unit that is no hero."""
+    units, heroes = state.unit[g], tables.layout.heroes
     unit = units[u]
-    slayer = unit.incoming_from
-    team = units[slayer].team if slayer != NOBODY else NEUTRAL_TEAM
-    killer = NOBODY  # index among heroes
-    if slayer != NOBODY and units[slayer].kind == HERO:
-        killer = team * layout.heroes + slayer - team * layout.block
-    if unit.kind == HERO:
-        _hero_falls(state, tables, g, u, killer)
-        return
-    body = tables.body[unit.kind]
+    killer, body = _slayer(state, tables, g, u), tables.body[unit.kind]
+    team = NEUTRAL_TEAM if unit.incoming_from == NOBODY else units[unit.incoming_from].team
     if unit.team == team:
         if killer != NOBODY:
             state.hero[g, killer].denies += 1
@@ -129,16 +143,23 @@ def _reward_slayers(state: State, tables: Tables, g: int, u: int) -> None:
     if team == NEUTRAL_TEAM:
         return
     share_experience(state, tables, g, u, team, body.experience, NOBODY)
-    for agent in range(layout.heroes):
-        if body.team_gold > 0:
-            give_gold(state.hero[g, team * layout.heroes + agent], body.team_gold)
+    if body.team_gold > 0:
+        for agent in range(heroes):
+            give_gold(state.hero[g, team * heroes + agent], body.team_gold)
     if unit.kind == TOWER:
         gain_team(state, tables, g, team, TOWER_DOWN, np.float32(1.0))
     elif unit.kind == BOSS:
-        gain_team(state, tables, g, team, BOSS_DOWN, np.float32(1.0))
-        for agent in range(layout.heroes):
-            if units[team * layout.block + agent].alive:
-                modifiers.add(units[team * layout.block + agent], POWER, _BOSS_POWER, BOSS_POWER_PCT)
+        _boss_falls(state, tables, g, team)
+
+
+@kernel
+def _boss_falls(state: State, tables: Tables, g: int, team: int) -> None:
+    """The team that slew it is stronger for a while."""
+    gain_team(state, tables, g, team, BOSS_DOWN, np.float32(1.0))
+    for agent in range(tables.layout.heroes):
+        unit = state.unit[g, team * tables.layout.block + agent]
+        if unit.alive:
+            modifiers.add(unit, POWER, _BOSS_POWER, BOSS_POWER_PCT)
 
 
 @kernel
@@ -150,41 +171,48 @@ def give_gold(hero: Any, gold: int) -> None:
 
 
 @kernel
-def _hero_falls(state: State, tables: Tables, g: int, u: int, killer: int) -> None:
+def _hero_falls(state: State, tables: Tables, g: int, u: int) -> None:
     """Half the gold to the killer, half among all who assisted; if no hero struck last, who hurt it last is the killer.
 
     A hero whom only creeps, towers or neutrals have hurt of late brings nobody anything.
     """
     size = tables.layout.heroes
     team = state.unit[g, u].team
-    agent = u - team * tables.layout.block
-    hero, tick, enemy = state.hero[g, team * size + agent], state.game[g].tick, (1 - team) * size
+    hero = state.hero[g, team * size + u - team * tables.layout.block]
+    enemy, since = (1 - team) * size, state.game[g].tick - _ASSIST
     hero.deaths += 1
     hero.gained[DEATH] += np.float32(1.0)
-    helpers, latest = 0, tick - _ASSIST - 1
-    for other in range(size):
-        if hero.hurt_at[other] >= tick - _ASSIST:
-            helpers += enemy + other != killer
-            if hero.hurt_at[other] > latest and not enemy <= killer < enemy + size:
-                latest = hero.hurt_at[other]
-    for other in range(size):
-        if killer == NOBODY and latest >= tick - _ASSIST and hero.hurt_at[other] == latest:
-            killer = enemy + other
-            helpers -= 1
+    killer = _slayer(state, tables, g, u)
+    if killer == NOBODY:
+        killer = _last_to_hurt(hero, enemy, size, since)
     if killer == NOBODY:
         return
+    helpers = 0
+    for other in range(size):
+        helpers += hero.hurt_at[other] >= since and enemy + other != killer
     gold = KILL_GOLD + KILL_GOLD_LEVEL * hero.level
     slayer = state.hero[g, killer]
     slayer.kills += 1
     slayer.gained[KILL] += np.float32(1.0)
     give_gold(slayer, gold - gold // 2 if helpers > 0 else gold)
     for other in range(size):
-        if hero.hurt_at[other] >= tick - _ASSIST and enemy + other != killer:
-            state.hero[g, enemy + other].assists += 1
-            state.hero[g, enemy + other].gained[ASSIST] += np.float32(1.0)
-            give_gold(state.hero[g, enemy + other], gold // 2 // helpers)
+        if hero.hurt_at[other] >= since and enemy + other != killer:
+            helper = state.hero[g, enemy + other]
+            helper.assists += 1
+            helper.gained[ASSIST] += np.float32(1.0)
+            give_gold(helper, gold // 2 // helpers)
     experience = KILL_EXPERIENCE + KILL_EXPERIENCE_LEVEL * hero.level
     share_experience(state, tables, g, u, 1 - team, experience, killer)
+
+
+@kernel
+def _last_to_hurt(hero: Any, enemy: int, size: int, since: int) -> int:
+    """The enemy hero who hurt this one last, not before `since`, or NOBODY; `enemy` is the index of their first."""
+    killer, latest = NOBODY, since - 1
+    for other in range(size):
+        if hero.hurt_at[other] > latest:
+            killer, latest = enemy + other, hero.hurt_at[other]
+    return killer
 
 
 @kernel
@@ -247,7 +275,7 @@ def end_game(state: State, tables: Tables, g: int) -> None:
         game.phase = ENDED
         game.winner = 2 if first == second else (0 if first else 1)
         if game.winner < 2:
-            gain_team(state, tables, g, np.int64(game.winner), WIN, np.float32(1.0))
+            gain_team(state, tables, g, game.winner, WIN, np.float32(1.0))
             gain_team(state, tables, g, 1 - game.winner, WIN, np.float32(-1.0))
     elif game.tick >= tables.limit:
         game.phase, game.cut = ENDED, True

@@ -14,6 +14,7 @@ from games.skirmish.rules import (
     BOSS_FIRST_S,
     CORE,
     CREEP_GROWTH_PCT,
+    HEALTH_HISTORY,
     HERO,
     MELEE_CREEP,
     NEUTRAL,
@@ -27,7 +28,6 @@ from games.skirmish.rules import (
 )
 from games.skirmish.state import (
     GAME_DTYPE,
-    HEALTH_HISTORY,
     HERO_DTYPE,
     NEUTRAL_TEAM,
     NEVER,
@@ -191,4 +191,3 @@ def _send_wave(units: Any, tables: Tables, team: int, strength: int) -> None:
             units[u].kind, units[u].waypoint = kind, 1
             _make(units[u], tables.body[kind], strength)
             sent += 1
-

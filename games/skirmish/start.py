@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -118,8 +119,8 @@ def game_seed(seed: int, slot: int, nth: int) -> int:
     return mixed.next()
 
 
-def draw_start(options: StartOptions, seed: int) -> Array:
-    """One record of START_DTYPE (0-d) for the game with that seed."""
+def draw_start(options: StartOptions, seed: int) -> Any:
+    """One record of START_DTYPE for the game with that seed."""
     random = SplitMix(seed ^ 0x5354415254)  # another stream than the one that the game itself goes on with
     start = np.zeros((), START_DTYPE)
     start["archetype"] = _line_ups(options, random)
@@ -131,7 +132,7 @@ def draw_start(options: StartOptions, seed: int) -> Array:
         start["rune_kinds"] = sum(1 << RUNE_NAMES.index(name) for name in set(options.rune_kinds))
     earliest, latest = (ticks(s) for s in _range("first_wave_s", options.first_wave_s, 0, LONGEST_FIRST_WAVE_S))
     start["first_wave"] = earliest + random.below(latest - earliest + 1)
-    return start
+    return start[()]
 
 
 def _line_ups(options: StartOptions, random: SplitMix) -> Array:

@@ -25,6 +25,7 @@ from games.skirmish.state import CAMP_SIZE, NOBODY, State
 from games.skirmish.tables import Tables, ticks
 
 QUARTERS = 4
+_ZERO = np.float32(0.0)
 _FAR = np.float32(1e12)  # squared; farther than anything on a map
 _CREEP_AGGRO = np.float32(CREEP_AGGRO * CREEP_AGGRO)
 _NEUTRAL_AGGRO = np.float32(NEUTRAL_AGGRO * NEUTRAL_AGGRO)
@@ -36,39 +37,44 @@ _ANGER = ticks(NEUTRAL_ANGER_S)
 @kernel
 def choose_targets(state: State, tables: Tables, g: int) -> None:
     """Forget targets that are dead, and let this tick's quarter choose anew."""
-    units, game, layout = state.unit[g], state.game[g], tables.layout
-    quarter = game.tick % QUARTERS
-    lanes = layout.lanes
+    units, layout = state.unit[g], tables.layout
     for u in range(layout.units):
         unit = units[u]
         if unit.target != NOBODY and not units[unit.target].alive:
             unit.target = NOBODY
     for team in range(2):
-        first, enemy = team * layout.block, (1 - team) * layout.block
         for agent in range(layout.heroes):
-            if units[first + agent].alive:
-                check_order(units, first + agent, state.hero[g, team * layout.heroes + agent])
-        for u in range(first + layout.first_creep + quarter, first + layout.first_tower, QUARTERS):
-            if units[u].alive:
-                units[u].target = _for_creep(units, u, enemy, layout, lanes)
-        for u in range(first + layout.first_tower + quarter, first + layout.core, QUARTERS):
-            if units[u].alive:
-                units[u].target = _for_tower(units, u, enemy, layout, lanes, game.tick)
-    side_size = layout.neutrals // 2
-    for side in range(2):  # a camp looks first at the team on whose side it is
+            if units[team * layout.block + agent].alive:
+                check_order(units, team * layout.block + agent, state.hero[g, team * layout.heroes + agent])
+        _choose_for_team(units, layout, team, state.game[g].tick)
+    _choose_for_neutrals(units, layout, tables.world, state.game[g])
+
+
+@kernel
+def _choose_for_team(units: Any, layout: Any, team: int, tick: int) -> None:
+    """A quarter of the creeps and towers of a team."""
+    first, enemy = team * layout.block, (1 - team) * layout.block
+    for u in range(first + layout.first_creep + tick % QUARTERS, first + layout.first_tower, QUARTERS):
+        if units[u].alive:
+            units[u].target = _for_creep(units, u, enemy, layout)
+    for u in range(first + layout.first_tower + tick % QUARTERS, first + layout.core, QUARTERS):
+        if units[u].alive:
+            units[u].target = _for_tower(units, u, enemy, layout, tick)
+
+
+@kernel
+def _choose_for_neutrals(units: Any, layout: Any, world: Any, game: Any) -> None:
+    """A quarter of those in the camps, or the boss. A camp looks first at the team on whose side it is."""
+    quarter, side_size = game.tick % QUARTERS, layout.neutrals // 2
+    for side in range(2):
         first = layout.first_neutral + side * side_size
         for k in range(quarter, side_size, QUARTERS):
             if units[first + k].alive:
-                camp = k // CAMP_SIZE * CAMP_SIZE
-                x, y = tables.world.camp_x[side, k], tables.world.camp_y[side, k]
-                units[first + k].target = _for_neutral(
-                    units, first + k, first + camp, CAMP_SIZE, x, y, side, layout, game.tick
-                )
-    if quarter == 0 and units[layout.boss].alive:
-        middle = np.float32(0.0)
-        units[layout.boss].target = _for_neutral(
-            units, layout.boss, layout.boss, 1, middle, middle, game.tie, layout, game.tick
-        )
+                x, y, camp = world.camp_x[side, k], world.camp_y[side, k], first + k // CAMP_SIZE * CAMP_SIZE
+                units[first + k].target = _for_neutral(units, first + k, camp, CAMP_SIZE, x, y, side, layout, game.tick)
+    boss = layout.boss
+    if quarter == 0 and units[boss].alive:
+        units[boss].target = _for_neutral(units, boss, boss, 1, _ZERO, _ZERO, game.tie, layout, game.tick)
 
 
 @kernel
@@ -91,10 +97,10 @@ def _nearest(units: Any, u: int, first: int, end: int, within: Any) -> int:
 
 
 @kernel
-def _for_creep(units: Any, u: int, enemy: int, layout: Any, lanes: int) -> int:
+def _for_creep(units: Any, u: int, enemy: int, layout: Any) -> int:
     """The nearest creep of the opposite lane or hero; if there is none, a building of that lane or the core."""
-    lane = lanes - 1 - units[u].lane  # the same lane, as the enemy counts
-    size = layout.creeps // lanes
+    lane = layout.lanes - 1 - units[u].lane  # the same lane, as the enemy counts
+    size = layout.creeps // layout.lanes
     first = enemy + layout.first_creep + lane * size
     best = _nearest(units, u, first, first + size, _CREEP_AGGRO)
     within = _CREEP_AGGRO if best == NOBODY else distance2(units, u, best)
@@ -103,7 +109,7 @@ def _for_creep(units: Any, u: int, enemy: int, layout: Any, lanes: int) -> int:
         return hero
     if best != NOBODY:
         return best
-    tiers = layout.towers // lanes
+    tiers = layout.towers // layout.lanes
     first = enemy + layout.first_tower + lane * tiers
     best = _nearest(units, u, first, first + tiers, _CREEP_AGGRO)
     if best == NOBODY:
@@ -113,7 +119,7 @@ def _for_creep(units: Any, u: int, enemy: int, layout: Any, lanes: int) -> int:
 
 
 @kernel
-def _for_tower(units: Any, u: int, enemy: int, layout: Any, lanes: int, tick: int) -> int:
+def _for_tower(units: Any, u: int, enemy: int, layout: Any, tick: int) -> int:
     """Who has just struck an allied hero under the tower; else whom it has; else the nearest creep; else a hero."""
     tower = units[u]
     within = tower.reach * tower.reach
@@ -131,8 +137,8 @@ def _for_tower(units: Any, u: int, enemy: int, layout: Any, lanes: int, tick: in
         return focus
     if tower.target != NOBODY and distance2(units, u, tower.target) <= within:
         return int(tower.target)
-    size = layout.creeps // lanes
-    first = enemy + layout.first_creep + (lanes - 1 - tower.lane) * size
+    size = layout.creeps // layout.lanes
+    first = enemy + layout.first_creep + (layout.lanes - 1 - tower.lane) * size
     creep = _nearest(units, u, first, first + size, within)
     return creep if creep != NOBODY else _nearest(units, u, enemy, enemy + layout.heroes, within)
 

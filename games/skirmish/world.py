@@ -8,6 +8,7 @@ team 0 and turned for team 1.
 from __future__ import annotations
 
 import heapq
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -138,7 +139,7 @@ def _carve(preset: Preset, half: float, lanes: list[list[Point]], camps: list[Po
 
     lane_ground = near((-lane_end, -lane_end), (-lane_end, -lane_end), BASE_CLEARING)
     for points in lanes:
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in pairwise(points):
             lane_ground |= near(a, b, LANE_WIDTH)
     open_ground = lane_ground | near((0.0, 0.0), (0.0, 0.0), MIDDLE_CLEARING)
     open_ground |= near((-lane_end, lane_end), (0.0, 0.0), RIVER_WIDTH)
