@@ -131,7 +131,7 @@ def no_action(dtype: str, shape: tuple[int, ...]) -> Array:
 
 
 def write_cast(array: Array, *, out: Array) -> None:
-    """Write `array` to `out` in the wire's dtype; torch halves floats 20 times as fast as numpy, to the same numbers."""
+    """Write `array` to `out` in the wire's dtype; torch halves floats 20 times as fast as numpy, to the same."""
     if out.dtype == np.float16 and array.flags.writeable:  # torch warns of memory that may not be written
         torch.from_numpy(out).copy_(torch.from_numpy(array))
     else:

@@ -94,9 +94,7 @@ def test_turning_the_map_turns_what_a_bot_does(preset: str, bot: str) -> None:
         play(game, "strong", 25)
         there = mirrored_state(game.state, game.tables.layout)
         here = bot_step(bot, game.state, game.tables, observed_slots(game, game.state))
-        np.testing.assert_array_equal(
-            bot_step(bot, there, game.tables, observed_slots(game, there)), here[:, ::-1]
-        )
+        np.testing.assert_array_equal(bot_step(bot, there, game.tables, observed_slots(game, there)), here[:, ::-1])
 
 
 @pytest.mark.parametrize("bot", STRENGTHS)
@@ -109,7 +107,9 @@ def test_moving_what_nobody_sees_changes_nothing(bot: str) -> None:
             state = copied(game.state)
             hidden = (state.unit["team"] != team) & (state.unit["seen"][..., team] == 0) & state.unit["alive"]
             hidden[:, game.tables.layout.first_tower : game.tables.layout.block] = False
-            hidden[:, game.tables.layout.block + game.tables.layout.first_tower : game.tables.layout.first_neutral] = False
+            hidden[:, game.tables.layout.block + game.tables.layout.first_tower : game.tables.layout.first_neutral] = (
+                False
+            )
             for name, value in {"x": 77.0, "y": -33.0, "health": 1, "target": 0, "damage": 5}.items():
                 state.unit[name][hidden] = value
             moved += int(hidden[:, game.tables.layout.block :].sum())

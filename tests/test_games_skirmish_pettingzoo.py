@@ -34,6 +34,7 @@ def test_it_passes_the_max_cycles_test() -> None:
     max_cycles_test(pettingzoo_env)
 
 
+@pytest.mark.filterwarnings("ignore:(Observation|Action space):UserWarning")  # both are dicts here
 def test_it_passes_the_turn_by_turn_api_test() -> None:
     api_test(env(preset="skirmish-1v1"), num_cycles=CYCLES)
 

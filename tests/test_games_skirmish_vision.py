@@ -78,7 +78,10 @@ def test_a_hero_in_sight_is_remembered_as_it_was_when_it_was_last_seen(game: Ski
 
 
 def test_a_rune_is_seen_where_it_lies_by_who_stands_near(game: SkirmishGame) -> None:
-    world = game.tables.world
+    world, layout = game.tables.world, game.tables.layout
+    for team in range(2):
+        heroes = game.state.unit[0, team * layout.block : team * layout.block + 3]
+        heroes["x"], heroes["y"] = world.core_x[team], world.core_y[team]
     game.state.unit["x"][0, 0], game.state.unit["y"][0, 0] = world.pickup_x[1], world.pickup_y[1]
     look(game)
     assert game.state.game["pickup_seen"][0].tolist() == [[0, 0], [1, 0]]

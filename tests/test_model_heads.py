@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from torch import Tensor
-from torch import Tensor
-from torch import Tensor
-from torch import Tensor
 
 from games.api import UnsupportedSpaceError
 from model.config import PolicyConfig
-from model.entity_sets import EntitySetEncoder
 from model.heads import ActionHeads, GaussianHead, TargetHead
 from model.layers import Linear
 from model.masked_dist import DiagonalGaussian, MaskedCategorical
@@ -192,12 +189,11 @@ def test_target_logits_are_the_papers_dot_products_of_query_and_gated_key(relati
 def test_the_order_of_the_slots_moves_the_target_logits_along_and_nothing_else() -> None:
     policy, rows = make_policy(TARGETS), random_rows(TARGETS, 8)
     order = torch.tensor([0, 2, 1])
-    policy.encoders.get_submodule(str(policy.entries.index("units"))).own = None  # those who are slot 1 are so no more
+    units: Any = policy.encoders.get_submodule(str(policy.entries.index("units")))
+    units.own = None  # those who are slot 1 are so no more
     policy.layer = Linear(policy.layer.in_features - 32, policy.layer.out_features)
     observation = rows.observation | {n: rows.observation[n][:, :, order] for n in ("units", "units_mask")}
-    shuffled = Rows(
-        observation=observation, first=rows.first, previous_action=rows.previous_action, state=rows.state
-    )
+    shuffled = Rows(observation=observation, first=rows.first, previous_action=rows.previous_action, state=rows.state)
     one, other = rows.unroll(policy), shuffled.unroll(policy)
     torch.testing.assert_close(one.hidden, other.hidden)
     head = policy.heads.modules_by_head[policy.heads.names.index("target")]

@@ -213,81 +213,6 @@ def test_an_agent_hears_of_its_own_team_alone() -> None:
     assert moved.tolist() == [[False, False], [True, True], [False, False]]
 
 
-def test_the_first_quarter_of_what_enters_the_lstm_is_the_maximum_over_the_team_and_the_rest_is_the_agents_own() -> None:
-    pooled, apart = fitted_policy(), fitted_policy(cross_agent_pool=0.0)
-    apart.load_state_dict(pooled.state_dict())
-    rows = random_rows(SPEC, 8)
-    entering = []
-    for policy in (pooled, apart):
-        policy.lstm.register_forward_pre_hook(lambda _, args: entering.append(args[0].reshape(7, 3, 2, -1)))
-        rows.unroll(policy)
-    together, own = entering
-    quarter = own.shape[-1] // 4
-    assert quarter == 8
-    torch.testing.assert_close(together[..., quarter:], own[..., quarter:])
-    highest = own[..., :quarter].max(dim=2, keepdim=True).values
-    torch.testing.assert_close(together[..., :quarter], highest.expand(7, 3, 2, quarter))
-    assert not torch.equal(own[..., :quarter], together[..., :quarter])
-
-
-def test_an_agent_hears_of_its_own_team_alone() -> None:
-    policy, rows = fitted_policy(), random_rows(SPEC, 8)
-    before = value_of(policy, rows)
-    rows.observation["vector"][:, 1, 0] += 3
-    moved = (value_of(policy, rows) != before).any(dim=0)
-    assert moved.tolist() == [[False, False], [True, True], [False, False]]
-
-
-def test_the_first_quarter_of_what_enters_the_lstm_is_the_maximum_over_the_team_and_the_rest_is_the_agents_own() -> None:
-    pooled, apart = fitted_policy(), fitted_policy(cross_agent_pool=0.0)
-    apart.load_state_dict(pooled.state_dict())
-    rows = random_rows(SPEC, 8)
-    entering = []
-    for policy in (pooled, apart):
-        policy.lstm.register_forward_pre_hook(lambda _, args: entering.append(args[0].reshape(7, 3, 2, -1)))
-        rows.unroll(policy)
-    together, own = entering
-    quarter = own.shape[-1] // 4
-    assert quarter == 8
-    torch.testing.assert_close(together[..., quarter:], own[..., quarter:])
-    highest = own[..., :quarter].max(dim=2, keepdim=True).values
-    torch.testing.assert_close(together[..., :quarter], highest.expand(7, 3, 2, quarter))
-    assert not torch.equal(own[..., :quarter], together[..., :quarter])
-
-
-def test_an_agent_hears_of_its_own_team_alone() -> None:
-    policy, rows = fitted_policy(), random_rows(SPEC, 8)
-    before = value_of(policy, rows)
-    rows.observation["vector"][:, 1, 0] += 3
-    moved = (value_of(policy, rows) != before).any(dim=0)
-    assert moved.tolist() == [[False, False], [True, True], [False, False]]
-
-
-def test_the_first_quarter_of_what_enters_the_lstm_is_the_maximum_over_the_team_and_the_rest_is_the_agents_own() -> None:
-    pooled, apart = fitted_policy(), fitted_policy(cross_agent_pool=0.0)
-    apart.load_state_dict(pooled.state_dict())
-    rows = random_rows(SPEC, 8)
-    entering = []
-    for policy in (pooled, apart):
-        policy.lstm.register_forward_pre_hook(lambda _, args: entering.append(args[0].reshape(7, 3, 2, -1)))
-        rows.unroll(policy)
-    together, own = entering
-    quarter = own.shape[-1] // 4
-    assert quarter == 8
-    torch.testing.assert_close(together[..., quarter:], own[..., quarter:])
-    highest = own[..., :quarter].max(dim=2, keepdim=True).values
-    torch.testing.assert_close(together[..., :quarter], highest.expand(7, 3, 2, quarter))
-    assert not torch.equal(own[..., :quarter], together[..., :quarter])
-
-
-def test_an_agent_hears_of_its_own_team_alone() -> None:
-    policy, rows = fitted_policy(), random_rows(SPEC, 8)
-    before = value_of(policy, rows)
-    rows.observation["vector"][:, 1, 0] += 3
-    moved = (value_of(policy, rows) != before).any(dim=0)
-    assert moved.tolist() == [[False, False], [True, True], [False, False]]
-
-
 def test_the_previous_action_is_seen() -> None:
     policy, rows = fitted_policy(), random_rows(SPEC, 8)
     before = value_of(policy, rows)
@@ -374,7 +299,9 @@ def test_statistics_of_privileged_entries_are_kept_as_well() -> None:
     policy, rows = make_policy(spec), random_rows(spec, 8)
     policy.update_input_statistics(rows.observation, torch.ones(7, 3, 2, dtype=torch.bool))
     counts = {n: int(x) for n, x in policy.state_dict().items() if n.startswith("critic") and n.endswith("count")}
-    fog, secret = (f"critic_encoders.{policy.critic_encoders.names.index(n)}.normalizer.count" for n in ("fog", "secret"))
+    fog, secret = (
+        f"critic_encoders.{policy.critic_encoders.names.index(n)}.normalizer.count" for n in ("fog", "secret")
+    )
     assert counts == {fog: int(rows.observation["fog_mask"].sum()), secret: 7 * 3 * 2}
 
 

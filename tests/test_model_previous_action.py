@@ -45,6 +45,7 @@ def test_a_head_of_many_choices_is_looked_up_and_none_is_zero() -> None:
     previous = PreviousAction(spec)
     assert previous.outputs == 32 + 16
     out = previous({"many": torch.tensor([99, -1, 0], dtype=torch.int16), "few": torch.tensor([-1, -1, -1])})
-    assert torch.equal(out[0, 32:], previous.tables[0].weight[99])  # type: ignore[union-attr]
-    assert torch.equal(out[2, 32:], previous.tables[0].weight[0])  # type: ignore[union-attr]
+    table = previous.get_parameter("tables.0.weight")
+    assert torch.equal(out[0, 32:], table[99])
+    assert torch.equal(out[2, 32:], table[0])
     assert not out[1].any()

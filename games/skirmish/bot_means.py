@@ -9,22 +9,24 @@ import numpy as np
 from games.skirmish.bot_scene import MIDDLE
 from games.skirmish.kernel import kernel
 from games.skirmish.orders import may_buy, may_cast, may_pick_up, may_use
-from games.skirmish.rules import ABILITY_SLOTS, ITEM_SLOTS, ITEMS
+from games.skirmish.rules import ABILITY_SLOTS, HEROES, ITEM_SLOTS, ITEMS
 from games.skirmish.state import NOBODY, State
 from games.skirmish.tables import Tables
 
 _NAMES = [item.name for item in ITEMS]
-_BLOWS = ("long blade", "claws", "vampire fang", "plate vest")  # for who casts nothing
+_BLOWS = ("long blade", "claws", "vampire fang", "plate vest")  # for who casts nothing, from afar
+_BRAWL = ("long blade", "plate vest", "vampire fang", "claws")  # and at arm's length
 _SPELLS = (
-    ("plate vest", "ward amulet", "swift boots", "long blade"),
+    ("long blade", "claws", "plate vest", "ward amulet"),
     ("long blade", "claws", "vampire fang", "swift boots"),
     ("ember staff", "plate vest", "sage ring", "swift boots"),
-    ("ember staff", "plate vest", "sage ring", "ward amulet"),
-    ("ember staff", "plate vest", "sage ring", "swift boots"),
+    ("long blade", "claws", "ember staff", "sage ring"),
+    ("ember staff", "long blade", "claws", "plate vest"),
     ("long blade", "vampire fang", "plate vest", "claws"),
 )
+_PLAIN = tuple(_BRAWL if hero.attack_range < 300 else _BLOWS for hero in HEROES)
 # [middle or strong, archetype, ITEM_SLOTS], first things first
-LISTS = np.array([[[_NAMES.index(name) for name in row] for row in rows] for rows in ((_BLOWS,) * len(_SPELLS), _SPELLS)])
+LISTS = np.array([[[_NAMES.index(name) for name in row] for row in rows] for rows in (_PLAIN, _SPELLS)])
 USABLE = np.array([_NAMES.index(name) for name in ("salve", "clarity", "swift boots", "ward amulet")])
 SALVE, CLARITY, BOOTS, AMULET = range(4)  # places in USABLE
 

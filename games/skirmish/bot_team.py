@@ -65,7 +65,9 @@ def choose_lane(road: Array, tick: int, plan: Any, scene: Any) -> None:
 @kernel
 def storm(state: State, scene: Any, act: Array) -> bool:
     """Strike a building without creeps, with few or no enemies about, if that costs no more than a part of health."""
-    if not scene.tower_open or scene.tower_d > SIEGE_FROM or scene.own_power < 2 * scene.foe_power:
+    if not scene.tower_open or scene.tower_d > SIEGE_FROM or scene.own_power * 10 < scene.foe_power * 11:
+        return False
+    if not scene.tower_core and scene.own_power < 2 * scene.foe_power:
         return False
     me, tower = state.unit[scene.g, scene.unit], state.unit[scene.g, scene.tower]
     growth = 100 + SIEGE_PCT_MIN * state.game[scene.g].tick // MINUTE

@@ -57,7 +57,7 @@ def walk(ground: Array, unit: Any, x: Any, y: Any, length: Any) -> bool:
         if is_open(ground, x, y):
             unit.x, unit.y = x, y
         return True
-    new_x, new_y = unit.x + dx / distance * length, unit.y + dy / distance * length
+    new_x, new_y = unit.x + unit.face_x * length, unit.y + unit.face_y * length
     if is_open(ground, new_x, new_y):
         unit.x, unit.y = new_x, new_y
         return False

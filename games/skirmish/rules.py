@@ -248,7 +248,7 @@ CREEP_AGGRO, NEUTRAL_AGGRO, NEUTRAL_LEASH = 500.0, 250.0, 500.0
 NEUTRAL_ANGER_S = 3.0  # for so long neutrals and the boss pursue who has struck one of them
 NEUTRAL_REGEN_PCT_S = 8  # of their full health, while they have no target
 CAMP_RESPAWN_S, BOSS_FIRST_S, BOSS_RESPAWN_S = 60.0, 60.0, 120.0
-SIEGE_PCT_MIN = 40  # what buildings take grows by this percentage of the damage for every minute of the game
+SIEGE_PCT_MIN = 60  # what buildings take grows by this percentage of the damage for every minute of the game
 TOWER_HERO_FOCUS_S = 1.5  # for so long a tower prefers a hero who has struck an allied hero within its range
 
 
@@ -270,7 +270,7 @@ class Preset:
 # fmt: off
 PRESETS: dict[str, Preset] = {
     "skirmish-1v1": Preset(name="skirmish-1v1", heroes=1, lanes=1, tiers=2, cells=44, creeps=12, camps=1,
-        limit_s=300.0, slots=28 ),
+        limit_s=360.0, slots=28 ),
     "skirmish-3v3": Preset(name="skirmish-3v3", heroes=3, lanes=3, tiers=2, cells=64, creeps=30, camps=2,
         limit_s=480.0, slots=56 ),
     "skirmish-5v5": Preset(name="skirmish-5v5", heroes=5, lanes=3, tiers=2, cells=72, creeps=30, camps=2,

@@ -236,17 +236,18 @@ def share_experience(state: State, tables: Tables, g: int, u: int, team: int, ex
 
 @kernel
 def _rise(state: State, tables: Tables, g: int, h: int) -> None:
-    """The levels that a hero's experience is worth."""
+    """The levels that a hero's experience is worth; who rises lacks as much health and mana as before."""
     hero = state.hero[g, h]
     if hero.level == len(tables.level_experience) or hero.experience < tables.level_experience[hero.level]:
         return
     while hero.level < len(tables.level_experience) and hero.experience >= tables.level_experience[hero.level]:
         hero.level += 1
     unit = state.unit[g, items.unit_of(tables, h)]
-    health = unit.health
+    health, mana = unit.max_health, hero.max_mana
     items.refresh_hero(state, tables, g, h)
-    if health <= _DYING:  # too late
-        unit.health = health
+    if unit.alive and unit.health > _DYING:
+        unit.health += unit.max_health - health
+        hero.mana += hero.max_mana - mana
 
 
 @kernel
