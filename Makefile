@@ -10,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 EXTRAS := dev,pettingzoo,popgym
-CONFIG ?= configs/cartpole_memory.toml
+CONFIG ?= configs/laptop.toml
 ARGS   ?=
 
 .PHONY: train test check format lint setup clean

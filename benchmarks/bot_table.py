@@ -1,6 +1,6 @@
 """How the scripted bots of skirmish fare against each other: win rates on both seats, lengths, and the bots' hashes.
 
-    python benchmarks/bot_table.py --games skirmish-1v1 skirmish-5v5 --pairs strong-middle --each-seat 200
+Usage: python benchmarks/bot_table.py --games skirmish-1v1 skirmish-5v5 --pairs strong-middle --each-seat 200
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from arguments import from_command_line
+
 from games.api import Array
 from games.registry import make_game
 from games.skirmish.game import SkirmishGame
@@ -19,6 +19,8 @@ Z = 1.96  # of a 95 % interval
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
+    """What is played: pairs are written first-second; each seat is the first one's."""
+
     games: tuple[str, ...] = ("skirmish-1v1", "skirmish-3v3", "skirmish-5v5")
     pairs: tuple[str, ...] = ("weak-random", "middle-weak", "strong-middle")
     each_seat: int = 200
@@ -77,6 +79,7 @@ def row(name: str, bots: tuple[str, str], settings: Settings) -> str:
 
 
 def main() -> None:
+    """Print the table."""
     settings = from_command_line(Settings, __doc__)
     game = make_game(settings.games[0], 1, settings.seed)
     assert isinstance(game, SkirmishGame)

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from cluster.board import Board
 from cluster.controller import LEASE_S, Controller, RunDesk
 from cluster.crew import Crew, Launcher
@@ -73,15 +75,19 @@ def check_capacity(resources: Resources, workers: int) -> None:
 
 
 def check_game(config: RunConfig) -> tuple[GameSpec, list[str]]:
-    """The game's spec, and notes on the configuration. Makes the game once, so that bad input shows at the start.
+    """The game's spec, and notes on the configuration. Plays one step, so that bad input shows at the start.
+
+    What a game compiles and caches at its first step is then there before the workers want it, all at once.
 
     Raises:
         GameError: no such game, or one that cannot be played.
         ConfigError: numbers that do not go together.
     """
-    from games.registry import make_game  # gymnasium takes its time
+    from games.contract import random_actions  # gymnasium takes its time
+    from games.registry import make_game
 
     game = make_game(config.game, 1, config.seed, config.game_options)
+    game.step(random_actions(game.spec, game.reset(config.seed), np.random.default_rng(config.seed)))
     game.close()
     return game.spec, check_config(config, game.spec)
 

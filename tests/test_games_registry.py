@@ -58,7 +58,7 @@ def test_a_module_in_the_current_directory_is_found(tmp_path: Path, monkeypatch:
     [
         ("countin", "did you mean 'counting'"),
         ("CartPole-v1", "did you mean 'gymnasium:CartPole-v1'"),
-        ("gymnasium:", "a game is one of counting, or gymnasium:<id>"),
+        ("gymnasium:", "a game is one of counting, skirmish-1v1, .*, or gymnasium:<id>"),
         ("gymnasium:CartPoll-v1", "(?i)did you mean.*CartPole"),
         ("gymnasium:CartPole-v9", r"It provides versioned environments"),
         ("gymnasium:Taxi-v1", "Taxi-v4"),

@@ -65,12 +65,11 @@ def test_every_action_of_a_whole_game_is_legal(preset: str, bot: str) -> None:
 def test_a_bot_only_reads_the_state_and_always_chooses_the_same(bot: str) -> None:
     game = start("skirmish-3v3", 2, 7)
     play(game, "strong", 150)
-    before = copied(game.state)
+    before = [part.tobytes() for part in game.state]
     first, second = game.bot_actions(bot), game.bot_actions(bot)
     for head, chosen in first.items():
         np.testing.assert_array_equal(chosen, second[head])
-    for part, old in zip(game.state, before, strict=True):
-        assert part.tobytes() == old.tobytes()
+    assert [part.tobytes() for part in game.state] == before
 
 
 @pytest.mark.parametrize("bot", STRENGTHS)

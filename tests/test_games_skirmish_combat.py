@@ -341,7 +341,7 @@ def test_creeps_of_later_waves_are_stronger() -> None:
         assert made.units["kind"][ranged] == RANGED_CREEP
         seen.append((int(made.units["max_health"][ranged]), int(made.units["damage"][ranged])))
     body = BODIES[RANGED_CREEP]
-    assert seen[0] == (body.health * POINT, body.damage * POINT)
+    assert list(seen[0]) == [round(body.health * POINT), round(body.damage * POINT)]
     for was, grown in zip(*seen, strict=True):
         assert grown == was * (100 + 5 * rules.CREEP_GROWTH_PCT) // 100
 

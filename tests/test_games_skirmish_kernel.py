@@ -1,72 +1,72 @@
-"""Where compiled kernels are kept, and what is said about it."""
+"""Kernels are compiled for Python and, once for all widths of whole numbers, for other kernels."""
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any, NamedTuple
 
-import pytest
-
-from games.skirmish import kernel
-
-ROOT = Path(__file__).resolve().parent.parent
-TWICE = """
-import logging, sys
-logging.basicConfig(stream=sys.stderr, format="%(message)s")
-from games.skirmish.kernel import tell_if_slow
-from games.skirmish.modifiers import stunned
-from games.skirmish.state import UNIT_DTYPE
+import numba
 import numpy as np
-tell_if_slow()
-tell_if_slow()
-unit = np.zeros(1, UNIT_DTYPE)
-unit["modifier_ticks"][0, 0] = 3
-print(stunned(unit[0]))
-"""
+
+from games.skirmish.kernel import kernel, passed_as_record
+from games.skirmish.state import Array
 
 
-def run(cache: Path | str) -> tuple[str, str]:
-    """Compile and call a small kernel in a process of its own; what it printed."""
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", TWICE], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip(), done.stderr
+@kernel
+def twice(number: int) -> int:
+    return 2 * number
 
 
-def test_compiling_is_announced_once_and_the_next_process_finds_it_done(tmp_path: Path) -> None:
-    out, said = run(tmp_path)
-    assert out == "True"
-    assert said.count("compiling the game's kernels, once") == 1
-    assert list(tmp_path.rglob("*.nbc"))
-    out, said = run(tmp_path)
-    assert (out, said) == ("True", "")
+@kernel
+def sum_of_twice(numbers: Array, small: Array) -> int:
+    total = twice(3)
+    for k in range(len(numbers)):
+        total += twice(numbers[k]) + twice(small[k])
+    return total
 
 
-def test_without_a_folder_to_write_to_kernels_still_run_and_it_says_so() -> None:
-    out, said = run("/proc/nowhere")
-    assert out == "True"
-    assert said.count("every process compiles them") == 1
-    assert "NUMBA_CACHE_DIR" in said
+@passed_as_record
+class Pair(NamedTuple):
+    """Two numbers and a grid."""
+
+    record: Array
+
+    @property
+    def data(self) -> memoryview:
+        return self.record.reshape(1).view(np.uint8).data
 
 
-def test_only_the_last_few_versions_are_kept(tmp_path: Path) -> None:
-    for age in range(6):
-        (tmp_path / f"kernels-{age}").mkdir()
-        os.utime(tmp_path / f"kernels-{age}", (age, age))
-    kernel._forget_old(tmp_path, tmp_path / "kernels-0")
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"kernels-0", "kernels-4", "kernels-5"}
+@kernel
+def trace(pair: Any, factor: int) -> Any:
+    return (pair.grid[0, 0] + pair.grid[1, 1]) * factor + pair.number
 
 
-def test_nothing_is_said_when_all_is_compiled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "a.nbc").touch()
-    monkeypatch.setattr(kernel, "_FOLDER", tmp_path)
-    with caplog.at_level(logging.WARNING):
-        kernel.tell_if_slow()
-    assert not caplog.records
+@kernel
+def trace_twice(pair: Any) -> Any:
+    return trace(pair, 2)
+
+
+def test_a_kernel_gives_the_same_to_python_and_to_another_kernel() -> None:
+    numbers, small = np.array([1, -2, 40]), np.array([5, 6, -7], np.int8)
+    expected = twice(3) + sum(twice(int(n)) for n in [*numbers, *small])
+    assert sum_of_twice(numbers, small) == expected == 6 + 2 * 39 + 2 * 4
+
+
+def test_another_kernel_links_in_one_version_for_all_widths_and_none_has_a_version_for_python() -> None:
+    sum_of_twice(np.array([1]), np.array([1], np.int8))
+    inner = twice.inner  # type: ignore[attr-defined]
+    assert inner.signatures in ([], [(numba.types.int64,)])  # none if the caller came from the cache
+
+
+def test_tuples_that_are_passed_as_records_are_read_field_by_field() -> None:
+    record = np.zeros((), [("number", "i8"), ("grid", "f4", (2, 2))])
+    record["number"], record["grid"] = 5, [[1, 2], [3, 4]]
+    assert trace(Pair(record), 10) == 55
+    assert trace_twice(Pair(record)) == 15
+    record["number"] = 6
+    assert trace_twice(Pair(record)) == 16
+
+
+def test_other_numba_code_in_the_process_works_as_before() -> None:
+    sum_of_twice(np.array([1]), np.array([1], np.int8))
+    plain = numba.njit(lambda a, b: max(a, b) + abs(a))
+    assert plain(-3, 2) == 5

@@ -61,9 +61,12 @@ def slots(game: SkirmishGame) -> Array:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_nothing_that_changes_out_of_sight_changes_the_observation(preset: str) -> None:
-    game, before = halfway(preset)
-    before = {name: array.copy() for name, array in before.items()}
-    layout, units, heroes = game.tables.layout, game.state.unit[0], game.state.hero[0]
+    game, _ = halfway(preset)
+    layout, units, heroes, world = game.tables.layout, game.state.unit[0], game.state.hero[0], game.tables.world
+    enemies = units[layout.block : layout.block + layout.heroes]
+    enemies["alive"], enemies["x"], enemies["y"] = True, world.core_x[1], world.core_y[1]
+    see(game.state, game.tables, 0)
+    before = {name: array.copy() for name, array in game._observe().items()}
     buildings = [k for k in range(2 * layout.block) if layout.first_tower <= k % layout.block]
     changed = 0
     for u in range(layout.units):
@@ -78,7 +81,7 @@ def test_nothing_that_changes_out_of_sight_changes_the_observation(preset: str) 
                 hero["mana"] //= 2
                 hero["ability_ready"] += 50
                 hero["items"][0] = 5
-    assert changed > 2
+    assert changed >= layout.heroes
     after = game._observe()
     for name, array in before.items():
         assert np.array_equal(array[:, 0], after[name][:, 0]), name

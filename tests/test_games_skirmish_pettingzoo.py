@@ -74,7 +74,9 @@ def test_it_draws_a_picture() -> None:
     assert first.shape[2] == 3
     for _ in range(5):
         skirmish.step({agent: {"primary": 1, "target": 0, "x": 8, "y": 8, "item": 0} for agent in skirmish.agents})
-    assert not np.array_equal(first, skirmish.render())
+    then = skirmish.render()
+    assert then is not None
+    assert not np.array_equal(first, then)
     assert parallel_env(preset="skirmish-1v1").render() is None
 
 

@@ -80,15 +80,15 @@ def attack(units: Any, spells: Array, hero: Any, slots: Array, scene: Any, act: 
 def _worth_it(foe: Any, row: Any, hero: Any, scene: Any) -> bool:
     """Whether this ability should be spent on the chosen enemy hero now."""
     if row.damage == 0:
-        return scene.bold and row.power > 0 and scene.foe_d < scene.reach + np.float32(150.0)
+        return bool(scene.bold and row.power > 0 and scene.foe_d < scene.reach + np.float32(150.0))
     growth = 100 + row.level_pct * (hero.level - 1)
     if row.damage * growth // 100 * (100 - foe.armor_pct) // 100 >= foe.health:
         return True
     if row.stun > 0 and foe.modifier_ticks[STUN] > 4:
         return False
     if row.dash > 0:
-        return scene.bold and row.stun > 0
-    return scene.bold or (row.cooldown < LONG and scene.mana_pct > RICH_PCT)
+        return bool(scene.bold and row.stun > 0)
+    return bool(scene.bold or (row.cooldown < LONG and scene.mana_pct > RICH_PCT))
 
 
 @kernel
@@ -102,14 +102,14 @@ def _at(unit: Any, row: Any, scene: Any, act: Array) -> bool:
 
 
 @kernel
-def _around(units: Any, row: Any, slots: Array, scene: Any, whom: int) -> int:
+def _around(units: Any, row: Any, slots: Array, scene: Any, whom: Any) -> int:
     """Enemy heroes, or creeps, that an area around the hero would reach."""
     radius = row.radius * np.float32(0.9)
     if row.damage == 0:  # it strengthens the hero itself
         radius = scene.reach + np.float32(150.0)
     n = 0
     for k in range(len(slots)):
-        u = np.int64(slots[k])
+        u: Any = np.int64(slots[k])
         if u < 0 or not units[u].alive or units[u].team != 1 - scene.team or not units[u].seen[scene.team]:
             continue
         wanted = units[u].kind == HERO if whom == HEROES else is_creep(units[u])
@@ -129,11 +129,11 @@ def _clear(units: Any, row: Any, slots: Array, scene: Any, act: Array) -> bool:
 
 
 @kernel
-def _help(units: Any, row: Any, slots: Array, scene: Any, act: Array, ability: int) -> bool:
+def _help(units: Any, row: Any, slots: Array, scene: Any, act: Array, ability: Any) -> bool:
     """On the own hero within range, itself included, that is worst off."""
     least, who = 70 if row.heal > 0 else 85, NONE
     for k in range(len(slots)):
-        u = np.int64(slots[k])
+        u: Any = np.int64(slots[k])
         if u < 0 or not units[u].alive or units[u].team != scene.team or units[u].kind != HERO:
             continue
         unit = units[u]
@@ -148,10 +148,10 @@ def _help(units: Any, row: Any, slots: Array, scene: Any, act: Array, ability: i
 def _help_around(units: Any, row: Any, slots: Array, scene: Any) -> bool:
     """Auras of healing when several need it or the hero itself badly does; a shield when struck."""
     if row.heal == 0:
-        return row.shield > 0 and scene.hurt_pct >= 4 and scene.health_pct < 85
+        return bool(row.shield > 0 and scene.hurt_pct >= 4 and scene.health_pct < 85)
     hurt = 0
     for k in range(len(slots)):
-        u = np.int64(slots[k])
+        u: Any = np.int64(slots[k])
         if u < 0 or not units[u].alive or units[u].team != scene.team or units[u].kind != HERO:
             continue
         if health_of(units[u]) < 60 and away(units[u], scene) < row.radius:

@@ -14,7 +14,7 @@ from games.skirmish.state import NOBODY, Array, State
 # By strength: health in percent below which it goes home, and at which it comes back; own creeps that must take a
 # tower's blows before it strikes the tower.
 FLEE_PCT, RETURN_PCT, TANKS = np.array([0, 0, 30, 32]), np.array([0, 0, 80, 85]), np.array([0, 0, 1, 1])
-STAND_BACK = np.array([0, 0, 150, 80], np.float32)  # units behind the foremost own creep
+STAND_BACK = np.array([0.0, 0.0, 0.3, 0.16], np.float32)  # of its reach, behind the foremost own creep
 AWAY = np.float32(1000.0)  # an enemy hero who is farther away than this is not minded
 SIEGE_FROM = np.float32(1200.0)  # units from a building at which it goes to strike it
 
@@ -101,7 +101,8 @@ def trade(scene: Any, act: Array) -> bool:
     """Strike a hero within reach, unless the enemies are stronger here."""
     if scene.own_power * 10 < scene.foe_power * 8 or scene.creeps_near > 3:
         return False
-    return scene.foe_d < scene.reach + np.float32(50.0) and strike(act, scene.foe)
+    way = np.float32(200.0 if scene.own_power * 10 > scene.foe_power * 12 else 50.0)
+    return scene.foe_d < scene.reach + way and strike(act, scene.foe)
 
 
 @kernel
@@ -117,7 +118,7 @@ def hold_lane(road: Array, plan: Any, scene: Any, act: Array) -> bool:
     """Stand behind the own creeps, or at the own tower when there are none."""
     lane = scene.lane
     post = max(plan.own_tower_s[lane] - np.float32(100.0), ZERO)
-    s = max(plan.own_front[lane] - (STAND_BACK[scene.strength] if scene.foe_close < AWAY else ZERO), post)
+    s = max(plan.own_front[lane] - (STAND_BACK[scene.strength] * scene.reach if scene.foe_close < AWAY else ZERO), post)
     if plan.own_creeps[lane] == 0:
         s = post
     elif plan.foe_creeps[lane] > 0:

@@ -36,7 +36,7 @@ def note_means(state: State, tables: Tables, scene: Any) -> None:
     """Fill in what `scene` says that the hero may do."""
     hero = state.hero[scene.g, scene.h]
     for k in range(ABILITY_SLOTS):
-        ability = np.int64(tables.hero[hero.archetype].abilities[k])
+        ability: Any = np.int64(tables.hero[hero.archetype].abilities[k])
         scene.ability[k] = ability if may_cast(state, tables, scene.g, scene.h, ability) else NOBODY
     for k in range(len(USABLE)):
         scene.may_use[k] = may_use(state, tables, scene.g, scene.h, USABLE[k])
@@ -54,12 +54,12 @@ def note_means(state: State, tables: Tables, scene: Any) -> None:
 
 
 @kernel
-def carries(hero: Any, item: int) -> bool:
+def carries(hero: Any, item: Any) -> bool:
     """Whether the hero has an item of that kind."""
+    found = False
     for slot in range(ITEM_SLOTS):
-        if hero.items[slot] == item:
-            return True
-    return False
+        found |= hero.items[slot] == item
+    return found
 
 
 @kernel

@@ -47,7 +47,7 @@ def flee(act: Array) -> bool:
 
 
 @kernel
-def strike(act: Array, u: int) -> bool:
+def strike(act: Array, u: Any) -> bool:
     """Attack a unit."""
     act[PRIMARY], act[TARGET] = ATTACK, u
     return True
@@ -61,21 +61,21 @@ def pick_up(act: Array) -> bool:
 
 
 @kernel
-def buy(act: Array, item: int) -> bool:
+def buy(act: Array, item: Any) -> bool:
     """Buy an item."""
     act[PRIMARY], act[ITEM] = BUY_ITEM, item
     return True
 
 
 @kernel
-def use(act: Array, item: int) -> bool:
+def use(act: Array, item: Any) -> bool:
     """Use an item."""
     act[PRIMARY], act[ITEM] = USE_ITEM, item
     return True
 
 
 @kernel
-def cast(act: Array, ability: int, u: int) -> bool:
+def cast(act: Array, ability: Any, u: Any) -> bool:
     """Cast an ability at a unit, or at none (NOBODY)."""
     act[PRIMARY], act[TARGET] = FIRST_ABILITY + ability, u
     return True
@@ -92,7 +92,7 @@ def aim(act: Array, dx: float, dy: float) -> None:
 
 
 @kernel
-def _steps(d: float) -> int:
+def _steps(d: Any) -> int:
     size = int(abs(d) / STEP + HALF)
     return size if d > 0 else -size
 

@@ -50,7 +50,7 @@ def roads(world: World) -> Array:
 
 
 @kernel
-def along(road: Array, lane: int, x: Any, y: Any) -> tuple[Any, Any]:
+def along(road: Array, lane: Any, x: Any, y: Any) -> tuple[Any, Any]:
     """The place on a lane that is nearest to (x, y): its distance from the own core, and how far off (x, y) is."""
     best, best_s = FAR, np.float32(0.0)
     for p in range(road.shape[1] - 1):
@@ -67,7 +67,7 @@ def along(road: Array, lane: int, x: Any, y: Any) -> tuple[Any, Any]:
 
 
 @kernel
-def place(road: Array, lane: int, s: Any) -> tuple[Any, Any]:
+def place(road: Array, lane: Any, s: Any) -> tuple[Any, Any]:
     """The point of a lane at distance `s` from the own core."""
     last = road.shape[1] - 1
     p = 1
@@ -122,7 +122,7 @@ def _buildings(state: State, tables: Tables, road: Array, g: int, team: int, pla
 
 
 @kernel
-def _progress(unit: Any, road: Array, team: int, lane: int) -> Any:
+def _progress(unit: Any, road: Array, team: int, lane: Any) -> Any:
     sign = np.float32(1 - 2 * team)
     return along(road, lane, unit.x * sign, unit.y * sign)[0]
 
@@ -134,7 +134,7 @@ def _creeps(state: State, tables: Tables, road: Array, g: int, team: int, plan: 
     for i in range(where.first_creep, where.first_tower):
         u = team * where.block + i
         if units[u].alive:
-            lane = np.int64(units[u].lane)
+            lane: Any = np.int64(units[u].lane)
             plan.own_creeps[lane] += 1
             plan.own_front[lane] = max(plan.own_front[lane], _progress(units[u], road, team, lane))
         u = (1 - team) * where.block + i

@@ -32,7 +32,7 @@ _30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
 @kernel
-def chance(state: State, scene: Any, salt: int, n: int) -> int:
+def chance(state: State, scene: Any, salt: Any, n: Any) -> Any:
     """A number from 0 to n - 1 that depends on the game, the tick, the hero and `salt`, and on nothing else.
 
     Seats are told apart by whom ties favour, so that turning the map turns the numbers too.
@@ -67,10 +67,10 @@ def random_action(state: State, tables: Tables, slots: Array, scene: Any, act: A
 
 
 @kernel
-def _choices(state: State, tables: Tables, slots: Array, scene: Any, primary: int, found: Array) -> int:
+def _choices(state: State, tables: Tables, slots: Array, scene: Any, primary: Any, found: Array) -> int:
     """Write into `found` what a primary action may take, items or units, and return how many; -1 stands for none."""
     g, h, n = scene.g, scene.h, 0
-    if primary == USE_ITEM or primary == BUY_ITEM:
+    if primary in (USE_ITEM, BUY_ITEM):
         for item in range(N_ITEMS):
             if may_buy(state, tables, g, h, item) if primary == BUY_ITEM else may_use(state, tables, g, h, item):
                 found[n] = item
@@ -84,7 +84,7 @@ def _choices(state: State, tables: Tables, slots: Array, scene: Any, primary: in
         found[0] = -1
         return 1 if primary != PICK_UP or may_pick_up(state, tables, g, h) else 0
     for k in range(len(slots)):
-        u = np.int64(slots[k])
+        u: Any = np.int64(slots[k])
         if u < 0:
             continue
         if may_aim(state, tables, g, h, ability, u) if aims else may_attack(state, tables, g, h, u):

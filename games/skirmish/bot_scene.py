@@ -92,7 +92,7 @@ def look(state: State, tables: Tables, road: Array, slots: Array, g: int, team: 
     foes = (1 - team) * where.heroes - (1 - team) * where.block  # from a unit to its hero
     friends = team * where.heroes - team * where.block
     for k in range(len(slots)):
-        u = np.int64(slots[k])
+        u: Any = np.int64(slots[k])
         if u < 0 or u == scene.unit or not units[u].alive:
             continue
         if units[u].team == team:
@@ -134,7 +134,7 @@ def _forget(scene: Any) -> None:
 
 
 @kernel
-def power(health_pct: int, level: int) -> int:
+def power(health_pct: Any, level: Any) -> Any:
     """How much a hero counts in a fight."""
     return (health_pct + 20) * (level + 4)
 
@@ -147,13 +147,13 @@ def away(unit: Any, scene: Any) -> Any:
 
 
 @kernel
-def health_of(unit: Any) -> int:
+def health_of(unit: Any) -> Any:
     """Percent of full health."""
     return np.int64(100 * unit.health // max(unit.max_health, 1))
 
 
 @kernel
-def blow(unit: Any, scene: Any) -> int:
+def blow(unit: Any, scene: Any) -> Any:
     """What one attack of the hero takes from a unit, hundredths of a point."""
     return np.int64(scene.hit * (100 - unit.armor_pct) // 100)
 
@@ -161,7 +161,7 @@ def blow(unit: Any, scene: Any) -> int:
 @kernel
 def is_creep(unit: Any) -> bool:
     """Of a wave."""
-    return bool(unit.kind == MELEE_CREEP or unit.kind == RANGED_CREEP)
+    return bool(unit.kind in (MELEE_CREEP, RANGED_CREEP))
 
 
 @kernel
@@ -172,14 +172,14 @@ def _notice_friend(unit: Any, hero: Any, scene: Any) -> None:
 
 
 @kernel
-def _consider_deny(unit: Any, u: int, scene: Any) -> None:
-    if is_creep(unit) and may_be_denied(unit) and blow(unit, scene) >= unit.health:
-        if away(unit, scene) < scene.reach + np.float32(150.0):
-            scene.deny = u
+def _consider_deny(unit: Any, u: Any, scene: Any) -> None:
+    deniable = is_creep(unit) and may_be_denied(unit) and blow(unit, scene) >= unit.health
+    if deniable and away(unit, scene) < scene.reach + np.float32(150.0):
+        scene.deny = u
 
 
 @kernel
-def _notice_foe(unit: Any, hero: Any, u: int, tick: int, scene: Any) -> None:
+def _notice_foe(unit: Any, hero: Any, u: Any, tick: int, scene: Any) -> None:
     """Enemy heroes: those in sight may be struck; those of a moment ago still count."""
     if not unit.seen[scene.team]:
         dx, dy = hero.last_x * scene.sign - scene.x, hero.last_y * scene.sign - scene.y
@@ -200,10 +200,10 @@ def _notice_foe(unit: Any, hero: Any, u: int, tick: int, scene: Any) -> None:
 
 
 @kernel
-def _notice_body(units: Any, u: int, scene: Any) -> None:
+def _notice_body(units: Any, u: Any, scene: Any) -> None:
     """The enemy's creeps in sight, and buildings, which everybody knows of."""
     unit, d = units[u], away(units[u], scene)
-    seen, building = unit.seen[scene.team] != 0, unit.kind == TOWER or unit.kind == CORE
+    seen, building = unit.seen[scene.team] != 0, unit.kind in (TOWER, CORE)
     can_be_hurt = seen and not is_protected(units, u)
     if building:
         if d < scene.tower_d:
@@ -226,7 +226,7 @@ def _count_tanks(units: Any, slots: Array, scene: Any) -> None:
     tower = units[scene.tower]
     near = max(tower.reach, np.float32(500.0))
     for k in range(len(slots)):
-        u = np.int64(slots[k])
+        u: Any = np.int64(slots[k])
         if u >= 0 and units[u].alive and units[u].team == scene.team and is_creep(units[u]):
             dx, dy = units[u].x - tower.x, units[u].y - tower.y
             if dx * dx + dy * dy < near * near:

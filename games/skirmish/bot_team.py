@@ -15,7 +15,11 @@ from games.skirmish.kernel import kernel
 from games.skirmish.rules import SIEGE_PCT_MIN
 from games.skirmish.state import NOBODY, Array, State
 
-GATHER_AT = 90000  # tick from which the team plays as one
+CROSSROADS = np.float32(1300.0)  # units from the own core, beyond which the lanes have parted
+ASIDE = np.float32(300.0)
+# From this tick on, with more heroes than lanes, who sets out from home goes where the team pushes.
+GATHER_AT = 1800
+HELD = np.float32(0.5)  # of a lane's length: where the enemies' creeps stand if it can be left alone
 MINUTE = 600  # ticks
 WAY = 15  # ticks until it stands before a building
 STORM_PCT = 40  # of health must be left when the building falls
@@ -24,9 +28,7 @@ CHASE = np.float32(250.0)  # units beyond its reach
 
 
 @kernel
-def strong(
-    state: State, spells: Array, road: Array, slots: Array, plan: Any, scene: Any, act: Array
-) -> bool:
+def strong(state: State, spells: Array, road: Array, slots: Array, plan: Any, scene: Any, act: Array) -> bool:
     """Survive, kill, then take gold, towers and the core."""
     units, hero = state.unit[scene.g], state.hero[scene.g, scene.h]
     choose_lane(road, state.game[scene.g].tick, plan, scene)
@@ -51,12 +53,19 @@ def strong(
 
 @kernel
 def choose_lane(road: Array, tick: int, plan: Any, scene: Any) -> None:
-    """Its own lane at first, then where the team gathers; a lane in danger before all."""
+    """On a lane it stays there; at home it chooses anew: the lane in danger, where the core is open, or its own."""
     lane = scene.lane
-    if plan.defend >= 0 and (plan.exposed or tick >= GATHER_AT):
+    if scene.home > CROSSROADS:
+        nearest = scene.off
+        for other in range(len(road)):
+            off = along(road, np.int64(other), scene.x, scene.y)[1]
+            if off < nearest - ASIDE:
+                nearest, lane = off, np.int64(other)
+    elif plan.exposed and plan.defend >= 0:
         lane = plan.defend
-    elif tick >= GATHER_AT:
-        lane = plan.push
+    elif plan.foe_front[lane] > HELD * plan.length[lane]:
+        more = tick >= GATHER_AT and plan.alive > len(road)
+        lane = plan.push if plan.open or more else lane
     if lane != scene.lane:
         scene.lane = lane
         scene.s, scene.off = along(road, scene.lane, scene.x, scene.y)
@@ -94,7 +103,7 @@ def leave(road: Array, plan: Any, scene: Any, act: Array) -> bool:
 def brave(scene: Any) -> bool:
     """There is somebody to fight, and the own side is not the weaker one."""
     near = scene.foe != NOBODY and scene.foe_d < scene.reach + np.float32(350.0)
-    return near and scene.own_power * 10 >= scene.foe_power * 9
+    return bool(near and scene.own_power * 10 >= scene.foe_power * 9)
 
 
 @kernel
@@ -114,7 +123,7 @@ def guarded(units: Any, scene: Any) -> bool:
         return False
     foe, tower = units[scene.foe], units[scene.tower]
     dx, dy = foe.x - tower.x, foe.y - tower.y
-    return np.sqrt(dx * dx + dy * dy) - scene.reach < tower.reach
+    return bool(np.sqrt(dx * dx + dy * dy) - scene.reach < tower.reach)
 
 
 @kernel

@@ -49,25 +49,24 @@ def observe_games(state: State, tables: Tables, view: View, stood: Array) -> Non
             _write_pickups(view.pickups[g, team], view.pickups_mask[g, team], state, tables, g, team)
             attacks = running and write_attack(state, tables, g, team, slots, view.target[g, team, 0, ATTACK])
             for agent in range(heroes):
-                hero = state.hero[g, team * heroes + agent]
+                h = team * heroes + agent
                 unit = state.unit[g, team * tables.layout.block + agent]
                 view.allies_mask[g, team, agent] = True
                 write_hero(view.hero[g, team, agent], view.allies[g, team, agent], state, tables, g, team, agent)
-                write_abilities(view.abilities[g, team, agent], view.abilities_mask[g, team, agent], hero, tables)
-                write_items(view.items[g, team, agent], view.items_mask[g, team, agent], hero, tables)
+                write_abilities(
+                    view.abilities[g, team, agent], view.abilities_mask[g, team, agent], state.hero[g, h], tables
+                )
+                write_items(view.items[g, team, agent], view.items_mask[g, team, agent], state.hero[g, h], tables)
                 write_modifiers(view.modifiers[g, team, agent], view.modifiers_mask[g, team, agent], unit)
                 write_terrain(view.terrain[g, team, agent], unit, tables, team)
                 _write_hidden(view.hidden[g, team, agent], state, tables, g, team, agent)
                 _write_outcome(view.label_win[g, team, agent], view.label_worth[g, team, agent], state, g, team, agent)
                 _write_buildings(state, tables, view.label_buildings[g, team, agent], stood, g, team, agent)
-                if running and may_act(state, tables, g, team * heroes + agent):
+                if running and may_act(state, tables, g, h):
                     view.acting[g, team, agent] = True
-                    primary = view.primary[g, team, agent]
+                    primary, target = view.primary[g, team, agent], view.target[g, team, agent]
                     primary[ATTACK] = attacks
-                    write_masks(
-                        state, tables, g, team * heroes + agent, slots, primary, view.target[g, team, agent],
-                        view.item[g, team, agent],
-                    )
+                    write_masks(state, tables, g, h, slots, primary, target, view.item[g, team, agent])
             spread_attack(view.target[g, team], view.acting[g, team])
         _note_buildings(state, tables, stood, g)
 
