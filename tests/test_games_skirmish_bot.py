@@ -7,7 +7,8 @@ import pytest
 
 from games.masks import mask_given
 from games.registry import make_game
-from games.skirmish.bot import BOTS, NAMES, bot_step
+from games.skirmish import rules
+from games.skirmish.bot import BOTS, NAMES, bot_step, source_hash
 from games.skirmish.game import SkirmishGame
 from games.skirmish.observe import observe_games
 from games.skirmish.state import Array, State
@@ -120,6 +121,14 @@ def test_moving_what_nobody_sees_changes_nothing(bot: str) -> None:
 def test_all_bots_have_the_hash_of_their_sources() -> None:
     assert tuple(BOTS) == NAMES == STRENGTHS
     assert all(len(source) == 12 and int(source, 16) >= 0 for source in BOTS.values())
+
+
+def test_the_hash_changes_with_the_rules_but_not_with_what_rewards_weigh(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = source_hash()
+    monkeypatch.setattr(rules, "REWARDS", {**rules.REWARDS, "win": 7.0})
+    assert source_hash() == before == BOTS["middle"]
+    monkeypatch.setattr(rules, "START_GOLD", rules.START_GOLD + 1)
+    assert source_hash() != before
 
 
 def test_an_unknown_bot_is_an_error_that_names_the_known_ones() -> None:

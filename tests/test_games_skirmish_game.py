@@ -13,7 +13,7 @@ from games.registry import OWN_GAMES, make_game
 from games.skirmish.game import HEADS, SkirmishGame
 from games.skirmish.rules import HEROES, NO_OP, PRESETS, REWARD_NAMES, RUNE_NAMES, STEP_S
 from games.skirmish.start import ARCHETYPES
-from games.skirmish.state import Array
+from games.skirmish.state import Array, state_hash
 from games.skirmish.tables import ticks
 from wire.chunk import chunk_spec
 
@@ -197,6 +197,19 @@ def test_starts_are_drawn_from_the_options_and_observed() -> None:
     assert (own == enemy[:, ::-1]).all()
 
 
+def test_weights_of_rewards_may_be_replaced_and_change_nothing_but_rewards() -> None:
+    usual, other = made("skirmish-1v1", n_games=1), made("skirmish-1v1", n_games=1, rewards={"experience": 0.004})
+    for game in (usual, other):
+        game.reset(3)
+        for _ in range(120):
+            game.step(game.bot_actions("middle"))
+    assert state_hash(usual.state, 0) == state_hash(other.state, 0)
+    gained = usual.state.hero["episode"][0, :, REWARD_NAMES.index("experience")]
+    doubled = other.state.hero["episode"][0, :, REWARD_NAMES.index("experience")]
+    assert gained.max() > 0
+    assert doubled == pytest.approx(2 * gained, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -207,6 +220,8 @@ def test_starts_are_drawn_from_the_options_and_observed() -> None:
         ({"start_level": [5, 2]}, r"start_level is \[5, 2\]"),
         ({"rune_kinds": ["hast"]}, r"'hast'.*haste"),
         ({"first_wave_s": -1}, r"first_wave_s is -1"),
+        ({"rewards": {"kil": 1}}, r"'kil'.*'kill'"),
+        ({"rewards": {"kill": "much"}}, r"rewards.kill is 'much'"),
         ({"line_upp": "mirror"}, r"no option 'line_upp'.*line_up"),
     ],
 )

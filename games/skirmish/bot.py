@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from games.skirmish import rules
 from games.skirmish.bot_lane import middle, weak
 from games.skirmish.bot_means import note_means
 from games.skirmish.bot_moves import TARGET, wait
@@ -30,14 +31,21 @@ NAMES = ("random", "weak", "middle", "strong")
 SLIPS_PCT = np.array([0, 12, 4, 2])
 CHANCES = np.int64(100)
 _SOURCES = ("bot.py", "bot_cast.py", "bot_lane.py", "bot_means.py", "bot_moves.py", "bot_plan.py", "bot_random.py",
-            "bot_scene.py", "bot_team.py", "rules.py")  # fmt: skip
+            "bot_scene.py", "bot_team.py")  # fmt: skip
+_OF_REWARDS = ("REWARDS", "REWARD_NAMES", "TIME_SCALE", "TIME_SCALE_S")
 
 
 def source_hash() -> str:
-    """12 hex digits over the bots' sources and the rules: the same hash, the same opponents."""
+    """12 hex digits over the bots' sources and the numbers of the rules: the same hash, the same opponents.
+
+    What rewards weigh is left out: bots do not ask for it, and learning may change it.
+    """
     digest = hashlib.sha256()
     for name in _SOURCES:
         digest.update(name.encode() + b"\0" + (Path(__file__).with_name(name)).read_bytes())
+    for name, number in sorted(vars(rules).items()):
+        if name.isupper() and name not in _OF_REWARDS:
+            digest.update(f"{name}={number!r}\0".encode())
     return digest.hexdigest()[:12]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from games.skirmish.bot_means import SALVE, USABLE
 from games.skirmish.bot_moves import buy, flee, keep_off, strike, wait, walk_lane
 from games.skirmish.bot_scene import BASE, STRONG, ZERO, blow
 from games.skirmish.kernel import kernel
@@ -13,7 +14,7 @@ from games.skirmish.state import NOBODY, Array, State
 
 # By strength: health in percent below which it goes home, and at which it comes back; own creeps that must take a
 # tower's blows before it strikes the tower.
-FLEE_PCT, RETURN_PCT, TANKS = np.array([0, 0, 30, 32]), np.array([0, 0, 80, 85]), np.array([0, 0, 1, 1])
+FLEE_PCT, RETURN_PCT, TANKS = np.array([0, 0, 20, 25]), np.array([0, 0, 80, 85]), np.array([0, 0, 1, 1])
 STAND_BACK = np.array([0.0, 0.0, 0.3, 0.16], np.float32)  # of its reach, behind the foremost own creep
 AWAY = np.float32(1000.0)  # an enemy hero who is farther away than this is not minded
 SIEGE_FROM = np.float32(1200.0)  # units from a building at which it goes to strike it
@@ -24,7 +25,7 @@ def weak(road: Array, plan: Any, scene: Any, act: Array) -> bool:
     """Walk down the lane; strike the nearest thing on the way."""
     if scene.tower_core:
         return strike(act, scene.tower)
-    if scene.any_d < scene.reach + np.float32(200.0):
+    if scene.any_d < scene.reach + np.float32(50.0):
         return strike(act, scene.any)
     return walk_lane(road, scene, act, plan.length[scene.lane])
 
@@ -32,7 +33,7 @@ def weak(road: Array, plan: Any, scene: Any, act: Array) -> bool:
 @kernel
 def middle(state: State, road: Array, plan: Any, scene: Any, act: Array) -> bool:
     """Keep the lane: last hits and denies, towers while creeps take the blows, home when hurt."""
-    if shop(scene, act) or finish(state, scene, act) or recover(scene, act) or keep_off(state, road, scene, act):
+    if shop(scene, act) or finish(state, scene, act) or recover(plan, scene, act) or keep_off(state, road, scene, act):
         return True
     if fetch(plan, scene, act):
         return True
@@ -48,14 +49,15 @@ def shop(scene: Any, act: Array) -> bool:
     """Buy the next wanted item; the strong bot a salve too."""
     if scene.may_buy:
         return buy(act, scene.wanted)
-    return scene.strength == STRONG and scene.may_buy_salve and buy(act, np.int64(0))
+    return scene.strength == STRONG and scene.may_buy_salve and buy(act, USABLE[SALVE])
 
 
 @kernel
-def recover(scene: Any, act: Array) -> bool:
-    """Go home when hurt, and stay until it is well again."""
+def recover(plan: Any, scene: Any, act: Array) -> bool:
+    """Go home when hurt, or hurt twice as badly if no enemy hero lives, and stay until it is well again."""
+    below = FLEE_PCT[scene.strength] if plan.foes_alive > 0 else FLEE_PCT[scene.strength] // 2
     at_home = scene.fleeing or scene.home < BASE
-    if scene.health_pct < FLEE_PCT[scene.strength] or (at_home and scene.health_pct < RETURN_PCT[scene.strength]):
+    if scene.health_pct < below or (at_home and scene.health_pct < RETURN_PCT[scene.strength]):
         return flee(act)
     return False
 
@@ -99,7 +101,7 @@ def siege(state: State, scene: Any, act: Array) -> bool:
 @kernel
 def trade(scene: Any, act: Array) -> bool:
     """Strike a hero within reach, unless the enemies are stronger here."""
-    if scene.own_power * 10 < scene.foe_power * 8 or scene.creeps_near > 3:
+    if scene.own_power * 10 < scene.foe_power * 8:
         return False
     way = np.float32(200.0 if scene.own_power * 10 > scene.foe_power * 12 else 50.0)
     return scene.foe_d < scene.reach + way and strike(act, scene.foe)

@@ -1,4 +1,4 @@
-"""The strong bot: laning first, then all in one lane; it fights where it is stronger and leaves where it is not."""
+"""The strong bot: laning first, then together; it fights where it is stronger and leaves where it is not."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def storm(state: State, scene: Any, act: Array) -> bool:
 def leave(road: Array, plan: Any, scene: Any, act: Array) -> bool:
     """Home when hurt or rich, back along the lane when the enemies here are stronger."""
     at_core = scene.tower_core and scene.tower_d < scene.reach + np.float32(50.0)
-    if not at_core and recover(scene, act):
+    if not at_core and recover(plan, scene, act):
         return True
     if fetch(plan, scene, act):
         return True

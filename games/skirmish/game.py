@@ -51,7 +51,7 @@ class SkirmishGame:
     def __init__(self, n_games: int, options: StartOptions, *, full_state: bool = False) -> None:
         preset = options.preset
         self.preset, self.options, self.n_games = preset, options, n_games
-        self.tables = build_tables(preset)
+        self.tables = build_tables(preset, options.rewards)
         self.state = empty_state(preset, n_games)
         self.spec = game_spec(preset, self.tables.world, full_state=full_state)
         self.starts = np.zeros(n_games, START_DTYPE)  # of the games under way, as `seeds` are
@@ -207,6 +207,7 @@ def make_skirmish(
     start_level: int | Sequence[int] = 1,
     rune_kinds: str | Sequence[str] = RUNE_NAMES,
     first_wave_s: float | Sequence[float] = WAVE_FIRST_S,
+    rewards: Mapping[str, float] | None = None,
     full_state: bool = False,
 ) -> SkirmishGame:
     """Build the game; see `StartOptions` for the options. `seed` is not needed before `reset`.
@@ -217,7 +218,12 @@ def make_skirmish(
         GameError: an option's value is out of range.
     """
     options = StartOptions(
-        preset=preset, line_up=line_up, start_level=start_level, rune_kinds=rune_kinds, first_wave_s=first_wave_s
+        preset=preset,
+        line_up=line_up,
+        start_level=start_level,
+        rune_kinds=rune_kinds,
+        first_wave_s=first_wave_s,
+        rewards=rewards or {},
     )
     return SkirmishGame(n_games, options, full_state=full_state)
 

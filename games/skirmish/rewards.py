@@ -11,17 +11,21 @@ add to it, `collect` empties it. What a component counts:
     tower_health, core_health    share of a building's full health that the team took, to every hero of the team
     tower, boss    one for each that fell to the team, to every hero of the team
     hero_damage    share of an enemy hero's full health that this hero took
+    advance        `collect` fills it in: what has changed of how far the hero has come on its way to the enemy. It is a
+                   difference of potentials (Ng et al. 1999), so it draws a beginner out of its base and pays nobody for
+                   going to and fro
 """
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from games.skirmish.kernel import kernel
-from games.skirmish.rules import REWARD_NAMES, TICK_S, TIME_SCALE, TIME_SCALE_S
+from games.skirmish.rules import BASE_RADIUS, REWARD_NAMES, TICK_S, TIME_SCALE, TIME_SCALE_S
 from games.skirmish.state import Array, State
 from games.skirmish.tables import Tables
 
@@ -41,10 +45,12 @@ TOWER_DOWN = REWARD_NAMES.index("tower")
 CORE_HEALTH = REWARD_NAMES.index("core_health")
 BOSS_DOWN = REWARD_NAMES.index("boss")
 HERO_DAMAGE = REWARD_NAMES.index("hero_damage")
+ADVANCE = REWARD_NAMES.index("advance")
 
 # Of one tick. Decimal rounds alike on every machine, which a library's power function need not.
 _TICK_FACTOR = float(Decimal(str(TIME_SCALE)) ** (Decimal(str(TICK_S)) / Decimal(str(TIME_SCALE_S))))
 _ONE, _HALF = np.float32(1.0), np.float32(0.5)
+_BASE = np.float32(BASE_RADIUS)
 
 
 @kernel
@@ -67,7 +73,9 @@ def collect(state: State, tables: Tables, out: Array) -> None:
         scale = np.float32(time_scale(state.game[g].tick))
         for h in range(2 * heroes):
             unit = state.unit[g, h // heroes * tables.layout.block + h % heroes]
-            own[h] = _weigh(state.hero[g, h], unit, tables.reward, scale)
+            _gain_health(state.hero[g, h], unit)
+            _gain_ground(state.hero[g, h], unit, tables)
+            own[h] = _weigh(state.hero[g, h], tables.reward, scale)
         for team in range(2):
             theirs = np.float32(0.0)
             for agent in range(heroes):
@@ -78,9 +86,8 @@ def collect(state: State, tables: Tables, out: Array) -> None:
 
 
 @kernel
-def _weigh(hero: Any, unit: Any, weights: Array, scale: Any) -> Any:
+def _weigh(hero: Any, weights: Array, scale: Any) -> Any:
     """One hero's reward before the zero-sum step; adds it to `episode` by component."""
-    _gain_health(hero, unit)
     total = np.float32(0.0)
     for c in range(COMPONENTS):
         part = weights[c] * hero.gained[c]
@@ -103,6 +110,24 @@ def _gain_health(hero: Any, unit: Any) -> None:
     hero.gained[MANA] += hero.mana_missing - mana_missing
     hero.health_missing = health_missing
     hero.mana_missing = mana_missing
+
+
+@kernel
+def _gain_ground(hero: Any, unit: Any, tables: Tables) -> None:
+    """The way from the border of the own base to half the distance between the cores counts as 1."""
+    advanced = np.float32(0.0)
+    if unit.alive:
+        world, team = tables.world, unit.team
+        between = _distance(world.core_x[1] - world.core_x[0], world.core_y[1] - world.core_y[0])
+        walked = _distance(unit.x - world.core_x[team], unit.y - world.core_y[team]) - _BASE
+        advanced = min(max(walked / (between * _HALF - _BASE), np.float32(0.0)), _ONE)
+    hero.gained[ADVANCE] += advanced - hero.advanced
+    hero.advanced = advanced
+
+
+@kernel
+def _distance(x: Any, y: Any) -> Any:
+    return np.float32(math.sqrt(x * x + y * y))
 
 
 @kernel

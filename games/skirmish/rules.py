@@ -287,17 +287,18 @@ REWARDS: dict[str, float] = {
     "kill": 0.3,
     "death": -1.0,
     "assist": 0.15,
-    "last_hit": 0.12,
-    "deny": 0.12,
-    "gold": 0.002,  # per gold gained, passive gold left out
-    "experience": 0.002,
+    "last_hit": 0.06,
+    "deny": 0.06,
+    "gold": 0.001,  # per gold gained, passive gold left out
+    "experience": 0.001,
     "health": 1.0,  # change of the shaped health share h(x) = (x + 1 - (1 - x)^4) / 2
     "mana": 0.3,  # change of the mana share
-    "tower_health": 2.0,  # team, per share of an enemy tower's health taken
-    "tower": 1.0,  # team, per enemy tower that falls
-    "core_health": 4.0,  # team
+    "tower_health": 3.0,  # team, per share of an enemy tower's health taken
+    "tower": 1.5,  # team, per enemy tower that falls
+    "core_health": 6.0,  # team
     "boss": 1.0,  # team
     "hero_damage": 0.5,  # per share of an enemy hero's full health taken
+    "advance": 0.3,  # change of the way to the enemy: 0 in the base or dead, 1 from half way to its core on
 }
 REWARD_NAMES = tuple(REWARDS)
 TIME_SCALE, TIME_SCALE_S = 0.6, 600.0  # all but `win` shrink by this factor every so many seconds

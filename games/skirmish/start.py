@@ -1,4 +1,4 @@
-"""How games may begin: the options, and the start that is drawn from them for one game by its seed.
+"""How games may begin and what counts in them: the options, and the start that one game draws from them by its seed.
 
 `spawns.start_game(state, tables, g, seed, start)` takes one record of START_DTYPE. Seed and record are what a replay
 keeps of a game's beginning.
@@ -6,15 +6,16 @@ keeps of a game's beginning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from games.api import GameError
 from games.dotted import nearest
-from games.skirmish.rules import HEROES, LEVEL_EXPERIENCE, RUNE_NAMES, WAVE_FIRST_S, Preset
+from games.skirmish.rules import HEROES, LEVEL_EXPERIENCE, REWARD_NAMES, RUNE_NAMES, WAVE_FIRST_S, Preset
 from games.skirmish.state import MOST_HEROES, Array
 from games.skirmish.tables import ticks
 
@@ -52,6 +53,8 @@ class StartOptions:
     """Runes that may appear, or random: in each game every kind is in or out by a coin."""
     first_wave_s: float | Sequence[float] = WAVE_FIRST_S
     """When the first wave of creeps comes, or (earliest, latest) to draw it from."""
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    """Weights of reward components that replace those of `rules.REWARDS`."""
 
     def __post_init__(self) -> None:
         size = self.preset.heroes
@@ -76,7 +79,15 @@ class StartOptions:
         else:
             _check_names("rune_kinds", self.rune_kinds, RUNE_NAMES)
         _range("start_level", self.start_level, 1, MOST_LEVEL)
+        _check_rewards(self.rewards)
         _range("first_wave_s", self.first_wave_s, 0, LONGEST_FIRST_WAVE_S)
+
+
+def _check_rewards(rewards: Mapping[str, float]) -> None:
+    _check_names("rewards", tuple(rewards), REWARD_NAMES)
+    for name, weight in rewards.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise GameError(f"rewards.{name} is {weight!r}; expected a number")
 
 
 def _check_names(option: str, names: Sequence[str], known: tuple[str, ...]) -> None:

@@ -186,6 +186,7 @@ HERO_DTYPE = np.dtype(
         # what the shaped share of health and the share of mana lacked of 1 when rewards were last collected
         ("health_missing", "f4"),
         ("mana_missing", "f4"),
+        ("advanced", "f4"),
     ],
     align=True,
 )
@@ -210,10 +211,13 @@ def empty_state(preset: Preset, n_games: int) -> State:
 
 
 def state_hash(state: State, game: int) -> str:
-    """16 hex digits over everything that a game is, the same on every machine (padding and the sign of 0 left out)."""
+    """16 hex digits over everything that a game is, the same on every machine.
+
+    Left out: padding, the sign of 0, and the books of rewards, whose weights are nobody's but the learner's.
+    """
     digest = hashlib.sha256()
     for records in (state.game[game : game + 1], state.unit[game], state.hero[game]):
-        for name in records.dtype.names or ():
+        for name in (n for n in records.dtype.names or () if n != "episode"):
             part = np.ascontiguousarray(records[name])
             part = part + 0.0 if part.dtype.kind == "f" else part
             digest.update(part.astype(part.dtype.newbyteorder("<")).tobytes())

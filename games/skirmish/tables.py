@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,8 +131,8 @@ def _bodies() -> Array:
     )  # fmt: skip
 
 
-def build_tables(preset: Preset) -> Tables:
-    """Everything fixed that the kernels of one preset need."""
+def build_tables(preset: Preset, rewards: Mapping[str, float] | None = None) -> Tables:
+    """Everything fixed that the kernels of one preset need; `rewards` are weights that replace those of the rules."""
     runes = [rules.RUNE_MODIFIERS.get(kind) for kind in range(len(rules.RUNE_NAMES))]
     # REGEN counts hundredths of a point a second, HASTE and POWER percent.
     rune_rows = [
@@ -147,7 +147,7 @@ def build_tables(preset: Preset) -> Tables:
         "body": _bodies(),
         "rune_modifier": np.array(rune_rows, np.int32),
         "level_experience": np.array(rules.LEVEL_EXPERIENCE, np.int32),
-        "reward": np.array(list(rules.REWARDS.values()), np.float32),
+        "reward": np.array(list({**rules.REWARDS, **(rewards or {})}.values()), np.float32),
         "limit": ticks(preset.limit_s),
     }
     return Tables(**fields, record=_pack(fields))
