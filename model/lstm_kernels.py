@@ -7,17 +7,11 @@ are stored in the order input, forget, output, cell. All arrays are C-contiguous
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from functools import cache, partial
-from typing import ParamSpec, TypeVar
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-P = ParamSpec("P")
-R = TypeVar("R")
+from model.compiled import compiled
+
 F32 = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 f32 = np.float32
@@ -41,31 +35,7 @@ Q3, Q2, Q1, Q0 = (
 )
 
 
-def _compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile at the first call, some 5 s for the file, and keep the result on disk.
-
-    Of the relaxations of floating point only the fused multiply-add is allowed: NaN and infinity must stay what they
-    are, they are how a broken update is noticed.
-    """
-    options = partial(njit, nogil=True, fastmath={"contract"}, error_model="numpy")
-    try:
-        compiled: Callable[P, R] = options(cache=True)(function)
-    except RuntimeError:  # numba found no folder that it may write to
-        _say_that_nothing_is_kept()
-        compiled = options()(function)
-    return compiled
-
-
-@cache
-def _say_that_nothing_is_kept() -> None:
-    """One line per process."""
-    logging.getLogger(__name__).warning(
-        "every process compiles the LSTM anew, some 5 s: numba may write neither beside the source nor into the"
-        " user's cache folder; set NUMBA_CACHE_DIR to a folder that it may write to"
-    )
-
-
-@_compiled
+@compiled("contract")
 def tanh(x: np.float32) -> np.float32:
     """The hyperbolic tangent of one f32; NaN stays NaN because every comparison with it is false."""
     x = LIMIT if x > LIMIT else x
@@ -76,7 +46,7 @@ def tanh(x: np.float32) -> np.float32:
     return x * p / q
 
 
-@_compiled
+@compiled("contract")
 def forward_row(t: int, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, hidden_before: F32, first: Flags) -> None:
     """Row t, from the gates' pre-activations to the state before row t + 1.
 
@@ -114,7 +84,7 @@ def forward_row(t: int, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, hi
                 following[:] = out
 
 
-@_compiled
+@compiled("contract")
 def backward_row(
     t: int,
     grad_hidden: F32,

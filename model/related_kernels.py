@@ -12,16 +12,11 @@ from an agent: offset (up to three numbers) and distance. `number` [R, L, N] is 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-P = ParamSpec("P")
-T = TypeVar("T")
+from model.compiled import compiled
+
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 Flags = NDArray[np.bool_]
@@ -30,18 +25,7 @@ ZERO = f32(0)
 FEATURES = 4
 
 
-def _compiled(function: Callable[P, T]) -> Callable[P, T]:
-    """Compile at the first call and keep the result on disk; sums may be reordered, NaN and infinity stay."""
-    options = {"nogil": True, "fastmath": {"contract", "reassoc"}, "error_model": "numpy"}
-    try:
-        compiled: Callable[P, T] = njit(cache=True, **options)(function)  # type: ignore[call-overload]
-    except RuntimeError as error:  # numba found no folder that it may write to
-        logging.getLogger(__name__).warning("%s is compiled anew by every process: %s", function.__name__, error)
-        compiled = njit(**options)(function)  # type: ignore[call-overload]
-    return compiled
-
-
-@_compiled
+@compiled("contract", "reassoc")
 def write_features(number: I32, position: F32, agent: F32, scale: np.float32, clip: np.float32, out: F32) -> None:
     """number [N], position [M, d], agent [d] -> out [N, 4]: offset, zeros, distance, in scales, clipped."""
     unit = f32(1) / scale
@@ -56,7 +40,7 @@ def write_features(number: I32, position: F32, agent: F32, scale: np.float32, cl
             out[n, FEATURES - 1] = min(np.sqrt(square), clip)
 
 
-@_compiled
+@compiled("contract", "reassoc")
 def embed(
     slot: F32,
     number: I32,
@@ -91,7 +75,7 @@ def embed(
             embed_agent(slot, numbers, features, weight, embedding[r, a], pooled[r, a], highest[r, a])
 
 
-@_compiled
+@compiled("contract", "reassoc")
 def embed_agent(slot: F32, number: I32, x: F32, weight: F32, embedding: F32, pooled: F32, highest: I32) -> None:
     """`embed` for one agent. No views of single slots: to make one costs as much as a slot's arithmetic."""
     slots, units = embedding.shape
@@ -114,7 +98,7 @@ def embed_agent(slot: F32, number: I32, x: F32, weight: F32, embedding: F32, poo
                 embedding[n, s] = ZERO
 
 
-@_compiled
+@compiled("contract", "reassoc")
 def embed_backward(
     grad_pooled: F32,
     highest: I32,
@@ -135,7 +119,7 @@ def embed_backward(
             add_maximum(grad_pooled[r, a], highest[r, a], numbers, features, grad_slot, grad_weight)
 
 
-@_compiled
+@compiled("contract", "reassoc")
 def add_maximum(grad: F32, highest: I32, number: I32, x: F32, grad_slot: F32, grad_weight: F32) -> None:
     """`embed_backward` for one agent."""
     for s in range(grad.shape[0]):
@@ -146,7 +130,7 @@ def add_maximum(grad: F32, highest: I32, number: I32, x: F32, grad_slot: F32, gr
                 grad_weight[k, s] += x[n, k] * g
 
 
-@_compiled
+@compiled("contract", "reassoc")
 def point(keys: F32, query: F32, logits: F32) -> None:
     """Dot products: keys [R, 1 or A, N, S], query [R, A, S] -> logits [R, A, N]."""
     units = keys.shape[3]
@@ -160,7 +144,7 @@ def point(keys: F32, query: F32, logits: F32) -> None:
                 logits[r, a, n] = total
 
 
-@_compiled
+@compiled("contract", "reassoc")
 def point_backward(grad_logits: F32, keys: F32, grad_query: F32) -> None:
     """Adds to the gradient of the query [R, A, S], which comes in as zeros; the keys' is for `pointed_backward`."""
     units = keys.shape[3]
@@ -174,7 +158,7 @@ def point_backward(grad_logits: F32, keys: F32, grad_query: F32) -> None:
                         grad_query[r, a, s] += g * keys[r, at, n, s]
 
 
-@_compiled
+@compiled("contract", "reassoc")
 def pointed_backward(
     grad_logits: F32,
     query: F32,
@@ -197,7 +181,7 @@ def pointed_backward(
                 add_pointer(grad_logits[r, a], query[r, a], e, numbers, features, grad_slot, grad_weight)
 
 
-@_compiled
+@compiled("contract", "reassoc")
 def add_pointer(grad: F32, query: F32, embedding: F32, number: I32, x: F32, grad_slot: F32, grad_weight: F32) -> None:
     """`pointed_backward` for one agent."""
     for n in range(embedding.shape[0]):

@@ -118,4 +118,6 @@ def fight(seed: int = 1) -> Fight:
     for h in range(6):
         made.stand(h, *FAR_AWAY if h < 3 else (-FAR_AWAY[0], -FAR_AWAY[1]))
     made.see_all()
+    made.rewards()  # as if they had always stood there
+    made.heroes["episode"] = 0
     return made

@@ -11,7 +11,7 @@ from games.api import ACTING, ACTION_MASK_PREFIX, Actions, GameError, GameWithBo
 from games.contract import check_game, random_actions
 from games.registry import OWN_GAMES, make_game
 from games.skirmish.game import HEADS, SkirmishGame
-from games.skirmish.rules import HEROES, NO_OP, PRESETS, REWARD_NAMES, RUNE_NAMES, STEP_S
+from games.skirmish.rules import HEROES, NO_OP, PRESETS, REWARD_NAMES, REWARDS, RUNE_NAMES, STEP_S
 from games.skirmish.start import ARCHETYPES
 from games.skirmish.state import Array, state_hash
 from games.skirmish.tables import ticks
@@ -198,7 +198,10 @@ def test_starts_are_drawn_from_the_options_and_observed() -> None:
 
 
 def test_weights_of_rewards_may_be_replaced_and_change_nothing_but_rewards() -> None:
-    usual, other = made("skirmish-1v1", n_games=1), made("skirmish-1v1", n_games=1, rewards={"experience": 0.004})
+    usual, other = (
+        made("skirmish-1v1", n_games=1),
+        made("skirmish-1v1", n_games=1, rewards={"experience": 2 * REWARDS["experience"]}),
+    )
     for game in (usual, other):
         game.reset(3)
         for _ in range(120):

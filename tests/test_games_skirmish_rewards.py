@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from games.skirmish import rewards
-from games.skirmish.rules import REWARD_NAMES, REWARDS, RUNE_BOUNTY_GOLD, TICK_S, TIME_SCALE, TIME_SCALE_S
+from games.skirmish.rules import BASE_RADIUS, REWARD_NAMES, REWARDS, RUNE_BOUNTY_GOLD, TICK_S, TIME_SCALE, TIME_SCALE_S
 from games.skirmish.state import Array
 from tests.skirmish_fight import Fight, fight
 
@@ -98,6 +100,24 @@ def test_a_new_game_begins_with_no_reward() -> None:
     made = fight()
     assert not made.rewards().any()
     assert not made.heroes["episode"].any()
+
+
+def test_the_way_to_the_enemy_counts_once_and_going_back_takes_it_again() -> None:
+    made = fight()
+    before = float(made.heroes[0]["advanced"])
+    core_x, core_y = float(made.tables.world.core_x[0]), float(made.tables.world.core_y[0])
+    base = 0.5 - BASE_RADIUS / (2 * math.hypot(core_x, core_y))  # half the way, less the base, in distances of cores
+    for share, expected in ((0.0, 0.0), (0.25, (0.25 - 0.5 + base) / base), (0.5, 1.0), (0.7, 1.0), (0.0, 0.0)):
+        made.stand(0, core_x * (1 - 2 * share), core_y * (1 - 2 * share))
+        made.rewards()
+        assert made.heroes[0]["advanced"] == pytest.approx(expected, abs=1e-5)
+        total = made.heroes[0]["episode"][rewards.ADVANCE] / REWARDS["advance"]
+        assert total == pytest.approx(expected - before, abs=1e-5)
+    made.stand(0, 0.0, 0.0)
+    made.rewards()
+    made.body(0)["alive"] = False
+    made.rewards()
+    assert made.heroes[0]["advanced"] == 0
 
 
 def test_a_point_of_health_counts_the_more_the_less_there_is() -> None:

@@ -20,7 +20,7 @@ MAX_FUNCTION_LINES = 60
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: list[str] = PROJECT["tool"]["setuptools"]["packages"]
 FOLDERS = [*PACKAGES, "tests", "benchmarks"]
-FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder.replace(".", "/")).glob("*.py"))
 
 
 def name(path: Path) -> str:

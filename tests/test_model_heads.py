@@ -183,7 +183,9 @@ def test_target_logits_are_the_papers_dot_products_of_query_and_gated_key(relati
         for n in range(3):
             key = embedding[t, b, a if relations else 0, n]
             gated = key * torch.sigmoid(head.gate[act[t, b, a]])
-            assert float(found[t, b, a, n]) == pytest.approx(float(query @ gated) / 32**0.5, abs=1e-5)
+            assert float(found[t, b, a, n].detach()) == pytest.approx(
+                float((query @ gated).detach()) / 32**0.5, abs=1e-5
+            )
 
 
 def test_the_order_of_the_slots_moves_the_target_logits_along_and_nothing_else() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model import lstm_fused, lstm_kernels
+from model import compiled, lstm_fused, lstm_kernels
 from model.layers import set_compute_dtype
 from model.lstm import LSTM, fused_run
 
@@ -326,7 +326,7 @@ def test_the_compiled_tanh_is_within_three_parts_in_ten_million_and_never_beyond
 @pytest.fixture
 def numba_missing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fused_run.cache_clear()
-    for name in ("model.lstm_fused", "model.lstm_kernels"):
+    for name in ("model.lstm_fused", "model.lstm_kernels", "model.compiled"):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
     yield
@@ -355,9 +355,9 @@ def test_without_a_folder_to_write_to_it_compiles_all_the_same_and_says_so_once(
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(lstm_kernels, "njit", njit)
-    lstm_kernels._say_that_nothing_is_kept.cache_clear()
+    monkeypatch.setattr(compiled, "njit", njit)
+    compiled._say_that_nothing_is_kept.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert [lstm_kernels._compiled(len)("abc"), lstm_kernels._compiled(abs)(-2)] == [3, 2]
+        assert [compiled.compiled()(len)("abc"), compiled.compiled("contract")(abs)(-2)] == [3, 2]
     assert len(caplog.records) == 1
     assert "NUMBA_CACHE_DIR" in caplog.text
