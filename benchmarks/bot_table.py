@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from arguments import from_command_line
 
+from cluster.verdict import wilson
 from games.api import Array
 from games.registry import make_game
 from games.skirmish.game import SkirmishGame
-
-Z = 1.96  # of a 95 % interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,22 +27,14 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Match:
+class Ends:
     """How games between two bots ended, the first one's view. Arrays over games."""
 
     outcome: Array  # +1 won, 0 drawn, -1 lost
     length_s: Array
 
 
-def wilson(wins: float, games: int) -> tuple[float, float]:
-    """The 95 % interval of a win rate (Wilson's)."""
-    rate, square = wins / games, Z * Z / games
-    middle = (rate + square / 2) / (1 + square)
-    spread = Z * float(np.sqrt(rate * (1 - rate) / games + square / (4 * games))) / (1 + square)
-    return middle - spread, middle + spread
-
-
-def play(name: str, bots: tuple[str, str], seat: int, n_games: int, seed: int) -> Match:
+def play(name: str, bots: tuple[str, str], seat: int, n_games: int, seed: int) -> Ends:
     """`n_games` games side by side, the first bot on `seat`."""
     game = make_game(name, n_games, seed)
     assert isinstance(game, SkirmishGame)
@@ -61,7 +52,7 @@ def play(name: str, bots: tuple[str, str], seat: int, n_games: int, seed: int) -
         outcome[first_end] = transition.outcome[first_end, seat]
         length[first_end] = step * game.spec.step_s
     game.close()
-    return Match(outcome=outcome, length_s=length)
+    return Ends(outcome=outcome, length_s=length)
 
 
 def row(name: str, bots: tuple[str, str], settings: Settings) -> str:
@@ -69,11 +60,10 @@ def row(name: str, bots: tuple[str, str], settings: Settings) -> str:
     seats = [play(name, bots, seat, settings.each_seat, settings.seed + seat) for seat in range(2)]
     outcome = np.concatenate([match.outcome for match in seats])
     length = np.concatenate([match.length_s for match in seats])
-    wins, drawn = float((outcome > 0).sum()), float((outcome == 0).mean())
-    low, high = wilson(wins, len(outcome))
+    wins, drawn = wilson(int((outcome > 0).sum()), len(outcome)), float((outcome == 0).mean())
     by_seat = " / ".join(f"{(match.outcome > 0).mean():.1%}" for match in seats)
     return (
-        f"| {name} | {bots[0]} | {bots[1]} | {wins / len(outcome):.1%} | {low:.1%} to {high:.1%} | {by_seat} | "
+        f"| {name} | {bots[0]} | {bots[1]} | {wins.mean:.1%} | {wins.low:.1%} to {wins.high:.1%} | {by_seat} | "
         f"{drawn:.1%} | {length.mean():.0f} | {np.percentile(length, 5):.0f} to {np.percentile(length, 95):.0f} |"
     )
 

@@ -186,7 +186,7 @@ HERO_DTYPE = np.dtype(
         # what the shaped share of health and the share of mana lacked of 1 when rewards were last collected
         ("health_missing", "f4"),
         ("mana_missing", "f4"),
-        ("advanced", "f4"),
+        ("advanced", "f4"),  # share of the way to the enemy, when rewards were last collected
     ],
     align=True,
 )
