@@ -1,0 +1,1 @@
+"""The web page that shows a run and turns its knobs, and the exporter that serves its metrics."""
