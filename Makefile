@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-EXTRAS := dev,pettingzoo,popgym
+EXTRAS := dev,openspiel,pettingzoo,popgym
 CONFIG ?= configs/laptop.toml
 ARGS   ?=
 

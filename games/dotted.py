@@ -12,7 +12,12 @@ from typing import Any
 
 from games.api import MissingExtraError, UnknownGameError
 
-EXTRAS = {"pettingzoo": "pettingzoo", "pygame": "pettingzoo", "popgym": "popgym"}  # package -> extra of this project
+EXTRAS = {  # package -> extra of this project
+    "pettingzoo": "pettingzoo",
+    "pygame": "pettingzoo",
+    "popgym": "popgym",
+    "pyspiel": "openspiel",
+}
 
 
 def load(name: str, *, what: str) -> Any:

@@ -31,13 +31,13 @@ from games.api import (
 )
 from games.dotted import import_module, nearest
 from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
+from games.outcome import outcome_of
 from games.wrappers import NamedWrapper, named_wrappers
 
 # Two-player games whose rewards are known to sum to zero. Hanabi stands in the same folder and is cooperative.
 ZERO_SUM_CLASSICS = frozenset(
     ("chess", "connect_four", "go", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit", "tictactoe")
 )
-DRAW = 1e-6  # returns nearer than this are equal: they are sums of floats
 
 Seat = tuple[int, int]  # team, agent in the team
 
@@ -216,13 +216,19 @@ class PettingZooGame(ABC):
             reward=step.reward,
             terminated=step.terminated,
             truncated=step.truncated,
-            outcome=self._outcome(),
+            outcome=outcome_of(self._returns, self._ended),
         )
 
     def close(self) -> None:
         """Close the environments."""
         for env in self._envs:
             env.close()
+
+    def picture(self) -> Array | None:
+        """Slot 0, if the environment was made with `kwargs={"render_mode": "rgb_array"}`."""
+        env = self._envs[0]
+        frame = env.render() if getattr(env, "render_mode", None) == "rgb_array" else None
+        return None if frame is None else np.asarray(frame)
 
     @abstractmethod
     def _shows_mask(self, env: Any, seed: int) -> bool:
@@ -274,16 +280,6 @@ class PettingZooGame(ABC):
         if self._masked:
             observation.update(self._actions.split_mask(self._mask.copy()))
         return observation
-
-    def _outcome(self) -> Array:
-        """The sign of a team's return less the mean of the others', where a game ended."""
-        teams = self._shape[1]
-        outcome = np.full(self._shape[:2], np.nan, dtype=np.float32)
-        if teams > 1 and self._ended.any():
-            own = self._returns[self._ended]
-            lead = own - (own.sum(axis=1, keepdims=True) - own) / (teams - 1)
-            outcome[self._ended] = np.where(np.abs(lead) < DRAW, 0.0, np.sign(lead))
-        return outcome
 
 
 class TurnGame(PettingZooGame):

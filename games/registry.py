@@ -22,6 +22,7 @@ OWN_GAMES: dict[str, str] = {
 FAMILIES: dict[str, str] = {
     "gymnasium": "games.gymnasium_game:make_gymnasium",
     "pettingzoo": "games.pettingzoo_game:make_pettingzoo",
+    "openspiel": "games.openspiel_game:make_openspiel",
 }
 
 
@@ -30,11 +31,13 @@ def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | N
 
     Args:
         name: `counting`, `gymnasium:CartPole-v1`, `gymnasium:module:Id-v0`,
-            `pettingzoo:pettingzoo.classic.tictactoe_v3`, or `my_package.my_game:make`: a function
-            `make(n_games, seed, **options)` that returns a `VectorGame`. Modules in the current directory are found.
+            `pettingzoo:pettingzoo.classic.tictactoe_v3`, `openspiel:kuhn_poker`, or `my_package.my_game:make`: a
+            function `make(n_games, seed, **options)` that returns a `VectorGame`. Modules in the current directory are
+            found.
         n_games: slots, at least 1.
         seed: only for games that need one while they are built; `reset(seed)` is what starts games.
         options: of the game. gymnasium: `wrappers`, `kwargs`. pettingzoo: `wrappers`, `kwargs`, `teams`, `zero_sum`.
+            openspiel: `kwargs`.
 
     Raises:
         UnknownGameError: no such game; the nearest known names are suggested.
@@ -55,7 +58,7 @@ def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | N
     hint = nearest(name, OWN_GAMES) or nearest(name, gymnasium.registry, prefix="gymnasium:")
     raise UnknownGameError(
         f"unknown game {name!r}{hint}; a game is one of {', '.join(sorted(OWN_GAMES))}, or gymnasium:<id>, "
-        "pettingzoo:<module> or <your module>:<function>"
+        "pettingzoo:<module>, openspiel:<name> or <your module>:<function>"
     )
 
 
