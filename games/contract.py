@@ -69,6 +69,11 @@ def check_game(
             game.close()
 
 
+def rehearse(game: VectorGame, seed: int) -> None:
+    """Play one step, so that what does not work shows at once, and what is compiled at a first use is there."""
+    game.step(random_actions(game.spec, game.reset(seed), np.random.default_rng(seed)))
+
+
 def random_actions(spec: GameSpec, observation: Observation, random: np.random.Generator) -> Actions:
     """Legal actions, drawn uniformly, the primary one first; where a mask allows nothing (nobody acts) any choice."""
     lead = observation[ACTING].shape
