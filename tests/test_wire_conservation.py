@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import itemgetter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -62,8 +61,10 @@ class _Links:
     def steps_in_the_stream(self) -> int:
         if self._server is None:
             return sum(delivery.steps for delivery in self._memory._stream.values())
-        entries = self._server.command("XRANGE", RunKeys(self.run).chunks, "-", "+", "COUNT", 10_000)
-        return sum(int(fields[b"steps"]) for fields in map(itemgetter(1), entries) if b"chunk" in fields)
+        keys = RunKeys(self.run)
+        entries = self._server.command("XRANGE", keys.chunks, "-", "+", "COUNT", 10_000)
+        sizes = self._server.command("HGETALL", keys.sizes)
+        return sum(int(sizes[entry_id].split()[0]) for entry_id, fields in entries if b"chunk" in fields)
 
     def add_garbage(self) -> None:
         if self._server is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -109,8 +110,8 @@ def test_a_pending_entry_that_somebody_deleted_is_reclaimed_as_garbage(link: Red
     redis.close()
     with RedisLink(redis_url, link.run) as later:
         # In the order of their ids; the deleted one has lost its bytes, but not the count of its steps.
-        assert later.reclaim() == [Delivery(id=first.id, steps=0, payload=b""), second]
-        later.reject(Delivery(id=first.id, steps=0, payload=b""), "deleted")
+        assert later.reclaim() == [replace(first, payload=b""), second]
+        later.reject(replace(first, payload=b""), "deleted")
         later.settle(trained([second]))
         assert later.counters() == Counters(produced=32, trained=16, rejected=16)
 

@@ -52,7 +52,7 @@ def test_mutated_weights_are_refused_or_the_same(at: int, cut: int, new: bytes) 
         (b"quintet-weights\n" + struct.pack("<I", 10**6), "expected a header of 1000000 bytes"),
         (with_header({"a": 1}), "not msgpack"),
         (with_header([99, 1, 2, "a", "b", 3]), r"wire version: found \[99\], expected \[2\]"),
-        (with_header([2, 2]), "found 2 items, expected 6"),
+        (with_header([2, 2]), "found 2 items, expected 8"),
         (with_header([2, -1, 2, "a", "b", 3]), "version: found -1"),
         (with_header([2, 5, 2, "a", b"b", 3]), "sha256: found b'b', expected str"),
         (pack_weights(GOOD)[:-1], "version 12: found 21 bytes, expected 22"),

@@ -3,13 +3,16 @@
 The message is a flat msgpack list (`_HEADER` names its items). The last item is the blob: the raw little-endian bytes
 of all arrays, one after another, in an order, dtype and shape that follow from the run's `ChunkSpec` and the number of
 rows alone. So nothing about an array is believed because the sender said so. Bool arrays share one run of packed bits
-at the end. With `compress` the blob is one zstd frame.
+at the end. With `compress` the blob is one zstd frame. Behind the list stand four bytes: the CRC-32 of all before
+them, so that a chunk which was damaged on its way is not trained on, whatever it happens to say.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 import sys
+import zlib
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,7 +24,11 @@ from wire.chunk import NO_ACTION, WIRE_VERSION, Array, ArraySpec, ChunkSpec, Tra
 from wire.errors import DecodeError
 
 MAX_CHUNK_BYTES = 64 * 2**20  # of a message, and of its blob once decompressed
+#: Larger numbers are refused like infinite ones: their squares, summed over a batch, would be infinite soon.
+LARGEST_NUMBER = 1e12
 _MAGIC = "quintet-chunk"
+_HEADER_BYTES = 4096  # more than any header takes: names have at most 1 KiB
+_SEAL = struct.Struct("<I")
 _U32, _U64 = 2**32 - 1, 2**64 - 1
 #: The message's items between magic, wire version and the blob: name -> type, and the largest value of an integer.
 _HEADER: tuple[tuple[str, type, int], ...] = (
@@ -95,7 +102,18 @@ def encode_chunk(chunk: TrajectoryChunk, spec: ChunkSpec, *, compress: bool) -> 
     if compress:
         blob = zstandard.ZstdCompressor(level=1).compress(blob)
     header = [getattr(chunk, name) for name, _, _ in _HEADER[:-1]]
-    return cast(bytes, msgpack.packb([_MAGIC, WIRE_VERSION, *header, compress, blob]))
+    return seal(cast(bytes, msgpack.packb([_MAGIC, WIRE_VERSION, *header, compress, blob])))
+
+
+def seal(message: bytes) -> bytes:
+    """The message with its checksum behind it. It guards against accidents; whoever may push can seal anything."""
+    return message + _SEAL.pack(zlib.crc32(message))
+
+
+def max_message_bytes(spec: ChunkSpec) -> int:
+    """More than any message of this run can have: arrays of the longest chunk as they are, or as zstd at its worst."""
+    n_bytes = _layout(spec, spec.chunk_steps).n_bytes
+    return min(MAX_CHUNK_BYTES, n_bytes + n_bytes // 128 + _HEADER_BYTES)
 
 
 def decode_chunk(payload: bytes, spec: ChunkSpec, *, run: str, max_bytes: int = MAX_CHUNK_BYTES) -> TrajectoryChunk:
@@ -104,7 +122,7 @@ def decode_chunk(payload: bytes, spec: ChunkSpec, *, run: str, max_bytes: int = 
     Raises:
         DecodeError: anything is not what this run's chunks are; the message names what was found and what was expected.
     """
-    header, blob = _unpack(payload, max_bytes)
+    header, blob = _unpack(_unsealed(payload, min(max_bytes, max_message_bytes(spec))))
     layout = _check_header(header, spec, run)
     if header.pop("compressed"):
         blob = _decompress(blob, layout.n_bytes, max_bytes)
@@ -133,12 +151,27 @@ def decode_chunk(payload: bytes, spec: ChunkSpec, *, run: str, max_bytes: int = 
     return TrajectoryChunk(**fields)
 
 
-def _unpack(payload: bytes, max_bytes: int) -> tuple[dict[str, Any], bytes]:
-    """Split a message into its header's items, of the right types and ranges, and its blob."""
+def _unsealed(payload: bytes, max_bytes: int) -> memoryview:
+    """The message without its checksum, if it is no larger than it may be and nothing of it was changed."""
     if len(payload) > max_bytes:
         raise DecodeError(f"chunk message: found {len(payload)} bytes, expected at most {max_bytes}")
+    if len(payload) <= _SEAL.size:
+        raise DecodeError(f"chunk message: found {len(payload)} bytes, expected a list and its checksum")
+    message = memoryview(payload)[: -_SEAL.size]
+    (expected,) = _SEAL.unpack_from(payload, len(message))
+    found = zlib.crc32(message)
+    if found != expected:
+        raise DecodeError(
+            f"chunk message: found {len(payload)} bytes with checksum {found:08x}, expected {expected:08x}: it was "
+            "damaged on its way, or another version of this program sent it"
+        )
+    return message
+
+
+def _unpack(message: memoryview) -> tuple[dict[str, Any], bytes]:
+    """Split a message into its header's items, of the right types and ranges, and its blob."""
     try:
-        items = msgpack.unpackb(payload, max_array_len=64, max_map_len=0, max_ext_len=0, max_str_len=1024)
+        items = msgpack.unpackb(message, max_array_len=64, max_map_len=0, max_ext_len=0, max_str_len=1024)
     except _BAD_MESSAGE as error:
         raise DecodeError(f"chunk message: found bytes that are not msgpack ({error}), expected a list") from error
     if not isinstance(items, list) or not items or items[0] != _MAGIC:
@@ -206,14 +239,18 @@ def _check_finite(blob: bytes, layout: _Layout) -> None:
     """All floats lie together, so one look at each width is enough; only a bad chunk is searched array by array."""
     singles = np.frombuffer(blob, np.float32, layout.n_float32)
     halves = np.frombuffer(blob, np.float16, layout.n_float16, layout.float16_offset)
-    if np.isfinite(singles).all() and np.isfinite(halves).all():
+    # A comparison with NaN is false. A float16 is never beyond the largest number, unless it is infinite.
+    if bool((np.abs(singles) <= LARGEST_NUMBER).all()) and np.isfinite(halves).all():
         return
     for field in layout.numbers:
         if field.dtype.kind == "f":
             array = np.ndarray(field.shape, field.dtype, blob, field.offset)
-            n_bad = field.size - int(np.count_nonzero(np.isfinite(array)))
+            n_bad = field.size - int(np.count_nonzero(np.abs(array.astype(np.float64)) <= LARGEST_NUMBER))
             if n_bad:
-                raise DecodeError(f"chunk {field.label}: found {n_bad} of {field.size} numbers NaN or infinite")
+                raise DecodeError(
+                    f"chunk {field.label}: found {n_bad} of {field.size} numbers NaN, infinite or beyond "
+                    f"{LARGEST_NUMBER:g}"
+                )
 
 
 def _check_choices(label: str, array: Array, choices: tuple[int, ...], *, lowest: int) -> None:

@@ -4,7 +4,9 @@ WireError
 ├── DecodeError         bytes that are not what they should be; names what was found and what was expected
 ├── LinkError           the other side cannot be reached or refuses
 │   ├── LinkDownError   no connection (refused, timed out, gone): worth trying again
-│   └── LinkAuthError   wrong or missing password: not worth trying again
+│   ├── LinkAuthError   wrong or missing password, or a user without this right: not worth trying again
+│   ├── LeaseHeldError  another optimizer holds the run's lease and renewed it lately
+│   └── LeaseLostError  another optimizer took over: this one must neither publish nor settle any more
 └── SpecMismatchError   another game, network size or wire format than this run was started with
 """
 
@@ -29,6 +31,14 @@ class LinkDownError(LinkError):
 
 class LinkAuthError(LinkError):
     """The password or user is wrong; trying again will not help."""
+
+
+class LeaseHeldError(LinkError):
+    """Another optimizer holds the run; wait until it has been silent for its lease's time, or stop it."""
+
+
+class LeaseLostError(LinkError):
+    """Another optimizer holds the run since; whatever this one still does for it is refused."""
 
 
 class SpecMismatchError(WireError):

@@ -53,7 +53,7 @@ LIMITS = RedisKey(
 ORDERS = RedisKey(
     suffix="orders",
     kind="hash",
-    holds="wanted_workers, stopping (1 or absent)",
+    holds="wanted_workers, autoscale (MIN:MAX or absent), stopping (1 or absent)",
     writer="controller, quintet scale, quintet train's Ctrl-C",
     reader="every process, at each poll",
 )
@@ -65,10 +65,17 @@ LEASE = RedisKey(
     reader="workers, at each poll",
     lifetime="ttl_s of the last hold_lease",
 )
+OPTIMIZER_LEASE = RedisKey(
+    suffix="optimizer_lease",
+    kind="hash",
+    holds="token (the newest fencing token; only grows), holder, owner, renewed_ms, until_ms, by the clock of Redis",
+    writer="optimizer (take_optimizer_lease ...), controller (break_optimizer_lease)",
+    reader="publish, settle, reject, mark_undone: each refuses an older token in its own act",
+)
 CHUNKS = RedisKey(
     suffix="chunks",
     kind="stream",
-    holds="steps, chunk (an encoded TrajectoryChunk); consumer group `optimizer`",
+    holds="chunk (an encoded TrajectoryChunk); consumer group `optimizer`",
     writer="workers (push)",
     reader="optimizer (pop, reclaim)",
     lifetime="each entry until it is settled, AOF",
@@ -76,7 +83,7 @@ CHUNKS = RedisKey(
 SIZES = RedisKey(
     suffix="sizes",
     kind="hash",
-    holds="entry id of `chunks` -> 'steps bytes', as counted by push",
+    holds="entry id of `chunks` -> 'steps bytes worker incarnation-key sequence', as push counted and knew them",
     writer="workers (push)",
     reader="optimizer (settle, reject): an entry that is not here is not open, or was never counted",
     lifetime="each field until its entry is settled, AOF",
@@ -149,12 +156,28 @@ REPORTS = RedisKey(
     reader="controller",
     lifetime=f"the last {REPORTS_KEPT} or so, AOF",
 )
+LATEST_ROW = RedisKey(
+    suffix="latest_row",
+    kind="hash",
+    holds="metric -> its latest value as text, and what the controller counts: how often each event happened",
+    writer="controller (keep_latest_row), at most once a second",
+    reader="exporter, status",
+)
+SETTINGS = RedisKey(
+    suffix="settings",
+    kind="stream",
+    holds="request (who asks, and keys of the configuration with their new values)",
+    writer="quintet set, the web page (request_settings)",
+    reader="optimizer before each update, controller at each look",
+    lifetime="each entry until the run is opened again with a configuration that holds it, AOF",
+)
 
 ALL_KEYS = (
     RUN,
     LIMITS,
     ORDERS,
     LEASE,
+    OPTIMIZER_LEASE,
     CHUNKS,
     SIZES,
     COUNTERS,
@@ -166,6 +189,8 @@ ALL_KEYS = (
     INCARNATION,
     HEARTBEATS,
     REPORTS,
+    SETTINGS,
+    LATEST_ROW,
 )
 
 
@@ -191,6 +216,7 @@ class RunKeys:
         self.limits = LIMITS.of(run)
         self.orders = ORDERS.of(run)
         self.lease = LEASE.of(run)
+        self.optimizer_lease = OPTIMIZER_LEASE.of(run)
         self.chunks = CHUNKS.of(run)
         self.sizes = SIZES.of(run)
         self.counters = COUNTERS.of(run)
@@ -202,6 +228,8 @@ class RunKeys:
         self.incarnation_prefix = INCARNATION.of(run)
         self.heartbeats = HEARTBEATS.of(run)
         self.reports = REPORTS.of(run)
+        self.settings = SETTINGS.of(run)
+        self.latest_row = LATEST_ROW.of(run)
 
     def incarnation(self, number: int) -> str:
         """The key of one life of one worker."""

@@ -7,9 +7,11 @@ Steps are rows x agents everywhere. The conservation law holds after every call,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from wire.settings import SettingsDesk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +33,8 @@ class Delivery:
     id: str  # the link's own id of this entry
     steps: int  # what `push` counted as produced; 0 for an entry that nobody counted (garbage)
     payload: bytes
+    #: Worker, incarnation and sequence as `push` knew them; None where it was no push.
+    sender: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +76,8 @@ class EncodedWeights:
     spec_hash: str
     sha256: str  # of `payload`, hex
     payload: bytes
+    era: int = 0  # deterministic runs: games were begun anew for this version, and what is older is not trained on
+    era_seed: int = 0  # what those games are seeded by, beside the run's seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,7 +227,38 @@ class ProcessDesk(Protocol):
         ...
 
 
-class ControllerDesk(Protocol):
+class OptimizerLease(Protocol):
+    """One optimizer at a time: a lease with a fencing token, so that one that was paused cannot go on when it wakes up.
+
+    Once a lease was taken in a run, `publish`, `settle`, `reject` and `mark_undone` work only for the link that took
+    the newest one, and raise LeaseLostError for every other. In a run where nobody ever took one they are not fenced.
+    A holder that lets its time pass without renewing keeps its rights until somebody else takes the lease.
+    """
+
+    def take_optimizer_lease(self, owner: str, ttl_s: float) -> int:
+        """Become the run's optimizer for `ttl_s` from now; returns the fencing token, which grows by one each time.
+
+        `owner` is for people (host and process id). The same link may take it again.
+
+        Raises:
+            LeaseHeldError: another link holds it; names its owner and how long ago it was renewed.
+        """
+        ...
+
+    def keep_optimizer_lease(self, ttl_s: float) -> None:
+        """Renew it: `ttl_s` from now.
+
+        Raises:
+            LeaseLostError: it was taken by another link, broken or released since.
+        """
+        ...
+
+    def release_optimizer_lease(self) -> None:
+        """Give it back, so that the next optimizer need not wait; this link can do nothing fenced any more."""
+        ...
+
+
+class ControllerDesk(SettingsDesk, Protocol):
     """The controller's end: opens a run, says what is wanted, sees who lives."""
 
     def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
@@ -244,8 +281,20 @@ class ControllerDesk(Protocol):
         """What `set_wanted_workers` last said (the controller itself reads it: `quintet scale` writes it)."""
         ...
 
+    def set_autoscale(self, bounds: str) -> None:
+        """Have the controller choose the number of workers within `MIN:MAX`; an empty text leaves it as it is."""
+        ...
+
+    def autoscale(self) -> str:
+        """What `set_autoscale` last said, empty where nobody did."""
+        ...
+
     def hold_lease(self, ttl_s: float) -> None:
         """Say that a controller lives; workers leave when nobody has said so for `ttl_s`."""
+        ...
+
+    def break_optimizer_lease(self) -> None:
+        """For whoever knows that its holder is dead: the next optimizer may take it now, the old one can do nothing."""
         ...
 
     def set_stopping(self, stopping: bool) -> None:
@@ -264,6 +313,14 @@ class ControllerDesk(Protocol):
         """Reports after this id ("0" for the first) and the id to go on from; waits up to `timeout_s` for one."""
         ...
 
+    def keep_latest_row(self, row: Mapping[str, float]) -> None:
+        """Keep the latest value of every metric for readers on other machines; names that it lacks stay as they are."""
+        ...
+
+    def latest_row(self) -> dict[str, float]:
+        """What `keep_latest_row` was last told, by name; empty before the first."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
@@ -271,7 +328,7 @@ class Report:
 
     process: str
     kind: str  # "metrics", "episodes", "event"
-    time_s: float  # Unix time of the sender
+    time_s: float  # Unix time: the sender's while it is sent, the link's own once it is read
     data: dict[str, object]
 
 
@@ -287,5 +344,5 @@ class WorkerLink(ChunkSink, WeightSource, WorkerDesk, ReportSink, Protocol):
     """Everything that a rollout worker needs of a link."""
 
 
-class OptimizerLink(ChunkSource, WeightSink, ProcessDesk, ReportSink, Protocol):
+class OptimizerLink(ChunkSource, WeightSink, OptimizerLease, ProcessDesk, ReportSink, SettingsDesk, Protocol):
     """Everything that an optimizer needs of a link."""

@@ -8,13 +8,12 @@ also the plain statement of what the Lua scripts do, and the same tests hold bot
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from wire.keys import REJECTS_KEPT, REPORTS_KEPT, check_run_name
+from wire.keys import REJECTS_KEPT, check_run_name
 from wire.link import (
     ChunkSink,
     ChunkSource,
@@ -27,13 +26,14 @@ from wire.link import (
     Parcel,
     ProcessDesk,
     Registration,
-    Report,
     ReportSink,
     Settlement,
     WeightSink,
     WeightSource,
     WorkerDesk,
 )
+from wire.memory_desk import MemoryDesk
+from wire.memory_lease import MemoryLease
 from wire.refusals import (
     check_parcels,
     closed_incarnation,
@@ -42,7 +42,8 @@ from wire.refusals import (
     unbalanced_settlement,
     used_version,
 )
-from wire.reports import decode_beat, decode_report, encode_beat, encode_report
+from wire.reports import decode_beat, encode_beat
+from wire.settings import MemorySettings
 from wire.weights import verify_weights
 
 
@@ -65,19 +66,30 @@ class _Beat:
     data: dict[str, float | int | str] = field(default_factory=dict)
 
 
-class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
+class MemoryLink(
+    MemoryDesk,
+    MemoryLease,
+    MemorySettings,
+    ChunkSink,
+    ChunkSource,
+    WeightSink,
+    WeightSource,
+    WorkerDesk,
+    ProcessDesk,
+    ControllerDesk,
+    ReportSink,
+):
     """Sink, source, desks and reports of one run, for the threads of one process."""
 
     def __init__(self, run: str) -> None:
+        MemoryDesk.__init__(self)
+        MemoryLease.__init__(self)
+        MemorySettings.__init__(self)
         self.run = check_run_name(run)
-        self._changed = threading.Condition(threading.RLock())
         self._spec_hash: str | None = None
         self._config_text = ""
         self._max_queued_steps = 0
         self._max_queue_bytes = 0
-        self._wanted_workers = 0
-        self._stopping = False
-        self._lease_until_s = 0.0
         self._stream: dict[str, Delivery] = {}  # in order of arrival, until settled
         self._delivered: set[str] = set()
         self._next_entry = 1
@@ -86,9 +98,14 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
         self._current: dict[int, int] = {}  # worker -> its incarnation
         self._beats: dict[str, _Beat] = {}
         self._weights: EncodedWeights | None = None
-        self._reports: deque[tuple[int, Report]] = deque(maxlen=REPORTS_KEPT)
-        self._next_report = 1
         self.rejects: deque[tuple[str, bytes]] = deque(maxlen=REJECTS_KEPT)  # (reason, payload)
+
+    def beside(self) -> MemoryLink:
+        """Another link to the same run, as another process would have: only the fencing token is its own."""
+        other = object.__new__(MemoryLink)
+        other.__dict__ = self.__dict__
+        other._token = 0
+        return other
 
     # ---- ChunkSink ----
 
@@ -122,12 +139,12 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
         self._count(produced=gap + parcel.steps, lost=gap, in_flight=parcel.steps, queued_bytes=len(parcel.payload))
         incarnation.sequence = parcel.sequence
         incarnation.accounted_steps = max(incarnation.accounted_steps, parcel.cumulative_steps)
-        self._add_entry(parcel.steps, parcel.payload)
+        self._add_entry(parcel.steps, parcel.payload, (incarnation.worker, parcel.incarnation, parcel.sequence))
 
-    def _add_entry(self, steps: int, payload: bytes) -> None:
+    def _add_entry(self, steps: int, payload: bytes, sender: tuple[int, int, int] | None = None) -> None:
         entry_id = f"{self._next_entry}-0"
         self._next_entry += 1
-        self._stream[entry_id] = Delivery(id=entry_id, steps=steps, payload=payload)
+        self._stream[entry_id] = Delivery(id=entry_id, steps=steps, payload=payload, sender=sender)
         self._changed.notify_all()
 
     def _lose_late(self, incarnation: _Incarnation | None, parcel: Parcel) -> None:
@@ -164,6 +181,7 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
 
     def settle(self, settlements: Sequence[Settlement]) -> Counters:
         with self._changed:
+            self._check_fence()
             for settlement in settlements:
                 delivery = self._stream.get(settlement.id)
                 found = settlement.trained + settlement.stale + settlement.rejected
@@ -190,6 +208,7 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
 
     def reject(self, delivery: Delivery, reason: str) -> Counters:
         with self._changed:
+            self._check_fence()
             open_delivery = self._stream.get(delivery.id)
             if open_delivery is not None:
                 self._settle_one(Settlement(id=delivery.id, rejected=open_delivery.steps))
@@ -198,6 +217,7 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
 
     def mark_undone(self, steps: int) -> None:
         with self._changed:
+            self._check_fence()
             self._counters = replace(self._counters, undone=steps)
 
     def counters(self) -> Counters:
@@ -213,6 +233,7 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
 
     def publish(self, weights: EncodedWeights) -> None:
         with self._changed:
+            self._check_fence()
             announced = self._weights
             if announced is not None:
                 again = (weights.version, weights.sha256) == (announced.version, announced.sha256)
@@ -284,10 +305,6 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
             self._beats.pop(f"worker/{incarnation.worker}", None)
         return lost
 
-    def stopping(self) -> bool:
-        with self._changed:
-            return self._stopping
-
     def beat(self, process: str, data: dict[str, float | int | str]) -> None:
         with self._changed:
             self._beats[process] = _Beat(0, time.monotonic(), 0, _as_sent(data))
@@ -308,22 +325,6 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
         with self._changed:
             return self._config_text
 
-    def set_wanted_workers(self, n: int) -> None:
-        with self._changed:
-            self._wanted_workers = n
-
-    def wanted_workers(self) -> int:
-        with self._changed:
-            return self._wanted_workers
-
-    def hold_lease(self, ttl_s: float) -> None:
-        with self._changed:
-            self._lease_until_s = time.monotonic() + ttl_s
-
-    def set_stopping(self, stopping: bool) -> None:
-        with self._changed:
-            self._stopping = stopping
-
     def heartbeats(self) -> list[Heartbeat]:
         with self._changed:
             now_s = time.monotonic()
@@ -342,22 +343,6 @@ class MemoryLink(ChunkSink, ChunkSource, WeightSink, WeightSource, WorkerDesk, P
         with self._changed:
             number = self._current.get(worker)
             return 0 if number is None else self._close(number, 0)
-
-    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._next_report - 1 > int(after), timeout=max(0.0, timeout_s))
-            found = [report for number, report in self._reports if number > int(after)]
-            return str(max(int(after), self._next_report - 1)), found
-
-    # ---- ReportSink ----
-
-    def report(self, process: str, kind: str, data: dict[str, object]) -> None:
-        with self._changed:
-            report = Report(process=process, kind=kind, time_s=time.time(), data=data)
-            # Through the encoding, so that what one link refuses or changes the other does too.
-            self._reports.append((self._next_report, decode_report(encode_report(report))))
-            self._next_report += 1
-            self._changed.notify_all()
 
     def _check_open(self) -> None:
         if self._spec_hash is None:

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from wire import redis_scripts as scripts
@@ -15,11 +17,14 @@ from wire.errors import LinkError
 from wire.keys import CONSUMER, GROUP, REJECT_BYTES_KEPT, REJECTS_KEPT, RunKeys
 from wire.link import ChunkSink, ChunkSource, Counters, Delivery, Parcel, Settlement
 from wire.redis_client import RedisFullError, RedisServer, pairs
+from wire.redis_lease import Fence
 from wire.refusals import check_parcels, closed_incarnation, run_not_open, unbalanced_settlement
 
 _MAX_READ_CHUNKS = 64  # entries that one read asks for
 _MAX_READ_BYTES = 8 * 2**20  # about as much as one read should bring
 _MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
+_SIZE = re.compile(rb"(\d{1,15}) \d+ (\d+) \S*?(\d+) (\d+)")  # steps, bytes, worker, incarnation's key, sequence
+_COUNTED = [field.name for field in fields(Counters) if field.name != "queued_chunks"]
 
 
 class RedisChunks(ChunkSink, ChunkSource):
@@ -29,8 +34,9 @@ class RedisChunks(ChunkSink, ChunkSource):
     second. The optimizer knows the ids that it holds and those that it settled.
     """
 
-    def __init__(self, server: RedisServer, run: str) -> None:
+    def __init__(self, server: RedisServer, fence: Fence, run: str) -> None:
         self._server = server
+        self._fence = fence  # what this link may do for the run's optimizer
         self._run = run
         self._keys = RunKeys(run)
         self._popping = threading.Lock()  # guards what follows
@@ -44,14 +50,13 @@ class RedisChunks(ChunkSink, ChunkSource):
     def push(self, parcels: Sequence[Parcel]) -> int:
         check_parcels(parcels)
         keys = self._keys
-        arguments: list[int | bytes] = []
+        arguments: list[int | str | bytes] = [keys.limits]
         for parcel in parcels:
             arguments += (parcel.sequence, parcel.cumulative_steps, parcel.steps, parcel.payload)
         try:
             status, n_safe = self._server.run(
                 scripts.PUSH,
-                [keys.limits, keys.chunks, keys.sizes, keys.counters]
-                + [keys.incarnation(parcel.incarnation) for parcel in parcels],
+                [keys.chunks, keys.sizes, keys.counters] + [keys.incarnation(parcel.incarnation) for parcel in parcels],
                 arguments,
             )
         except RedisFullError:
@@ -64,7 +69,7 @@ class RedisChunks(ChunkSink, ChunkSource):
 
     def has_room(self, steps: int, n_bytes: int) -> bool:
         keys = self._keys
-        answer = self._server.run(scripts.HAS_ROOM, [keys.limits, keys.chunks, keys.counters], [steps, n_bytes])
+        answer = self._server.run(scripts.HAS_ROOM, [], [keys.limits, keys.chunks, keys.counters, steps, n_bytes])
         if answer == -1:
             raise run_not_open(self._run)
         return bool(answer)
@@ -100,10 +105,12 @@ class RedisChunks(ChunkSink, ChunkSource):
 
     def settle(self, settlements: Sequence[Settlement]) -> Counters:
         keys = self._keys
-        arguments: list[int | str] = [GROUP]
+        arguments: list[int | str] = [*self._fence.proof(), GROUP]
         for settlement in settlements:
             arguments += (settlement.id, settlement.trained, settlement.stale, settlement.rejected)
-        answer = self._server.run(scripts.SETTLE, [keys.chunks, keys.sizes, keys.counters], arguments)
+        lease = keys.optimizer_lease
+        answer = self._server.run(scripts.SETTLE, [keys.chunks, keys.sizes, keys.counters, lease], arguments)
+        self._fence.check(answer)
         if answer[0] == b"unbalanced":
             entry_id = answer[1].decode()
             raise unbalanced_settlement(next(s for s in settlements if s.id == entry_id), answer[2])
@@ -111,19 +118,22 @@ class RedisChunks(ChunkSink, ChunkSource):
 
     def reject(self, delivery: Delivery, reason: str) -> Counters:
         keys = self._keys
-        payload = delivery.payload
+        proof, payload = self._fence.proof(), delivery.payload
         answer = self._server.run(
             scripts.REJECT,
-            [keys.chunks, keys.sizes, keys.counters, keys.rejects],
-            [GROUP, delivery.id, REJECTS_KEPT, reason[:1000], len(payload), payload[:REJECT_BYTES_KEPT]],
+            [keys.chunks, keys.sizes, keys.counters, keys.rejects, keys.optimizer_lease],
+            [*proof, GROUP, delivery.id, REJECTS_KEPT, reason[:1000], len(payload), payload[:REJECT_BYTES_KEPT]],
         )
+        self._fence.check(answer)
         return _counters(answer)
 
     def mark_undone(self, steps: int) -> None:
-        self._server.run(scripts.SET_FIELD, [self._keys.counters], ["undone", steps])
+        keys = self._keys
+        proof = self._fence.proof()
+        self._fence.check(self._server.run(scripts.MARK_UNDONE, [keys.counters, keys.optimizer_lease], [*proof, steps]))
 
     def counters(self) -> Counters:
-        return _counters(self._server.run(scripts.COUNTERS, [self._keys.counters, self._keys.chunks], []))
+        return _counters(self._server.run(scripts.COUNTERS, [], [self._keys.counters, self._keys.chunks]))
 
     def _read_new(self, max_steps: int, wait_s: float) -> list[Delivery]:
         """Read undelivered entries, about `max_steps` of them; what is too many waits in `_leftovers`."""
@@ -154,20 +164,31 @@ class RedisChunks(ChunkSink, ChunkSource):
             if "NOGROUP" in str(error):
                 raise run_not_open(self._run) from error
             raise
-        entries = [_delivery(entry_id, flat) for entry_id, flat in (answer[0][1] if answer else [])]
-        for delivery in entries:
+        entries = answer[0][1] if answer else []
+        if not entries:
+            return []
+        sizes = self._server.command("HMGET", self._keys.sizes, *(entry_id for entry_id, _ in entries))
+        found = [_delivery(entry_id, flat, size) for (entry_id, flat), size in zip(entries, sizes, strict=True)]
+        for delivery in found:
             self._last_steps, self._last_bytes = max(1, delivery.steps), max(1, len(delivery.payload))
-        return entries
+        return found
 
 
-def _delivery(entry_id: bytes, flat: Sequence[bytes] | None) -> Delivery:
-    """An entry that somebody else wrote has no steps, or no chunk; it is delivered and rejected like any garbage."""
-    fields = pairs(flat)
-    steps = fields.get(b"steps", b"")
-    return Delivery(id=entry_id.decode(), steps=int(steps) if steps.isdigit() else 0, payload=fields.get(b"chunk", b""))
+def _delivery(entry_id: bytes, flat: Sequence[bytes] | None, size: bytes | None) -> Delivery:
+    """What push counted is believed, not what the entry says: one that was not pushed is delivered as garbage."""
+    payload = pairs(flat).get(b"chunk", b"")
+    known = _SIZE.fullmatch(size or b"")
+    if known is None:
+        return Delivery(id=entry_id.decode(), steps=0, payload=payload)
+    steps, worker, incarnation, sequence = (int(number) for number in known.groups())
+    return Delivery(id=entry_id.decode(), steps=steps, payload=payload, sender=(worker, incarnation, sequence))
 
 
 def _counters(answer: Sequence[Any]) -> Counters:
     _, flat, n_entries = answer
-    values = {name.decode(): int(value) for name, value in pairs(flat).items()}
+    found = pairs(flat)
+    try:
+        values = {name: int(found[name.encode()]) for name in _COUNTED if name.encode() in found}
+    except ValueError as error:
+        raise LinkError(f"the run's counters hold what is no number, and none of ours wrote: {error}") from error
     return Counters(**values, queued_chunks=n_entries)

@@ -6,11 +6,13 @@ redis-py would repeat a failed command by itself, ten times by default. Here it 
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -34,12 +36,16 @@ from wire.errors import LinkAuthError, LinkDownError, LinkError
 from wire.redis_scripts import Script
 
 OLDEST_VERSION = (6, 2)
+CA_FILE = "QUINTET_REDIS_CA"  # environment variable: the certificate of the authority that signed that of Redis
 _T = TypeVar("_T")
-_AUTH_ERRORS = (AuthenticationError, AuthorizationError, NoPermissionError, AuthenticationWrongNumberOfArgsError)
+_AUTH_ERRORS = (AuthenticationError, AuthorizationError, AuthenticationWrongNumberOfArgsError)
 #: Answers of a server that is there but cannot serve now: full disk, a replica after a failover, a script that runs on.
 #: redis-py makes exceptions of some and cuts off the word; inside a script's error, Redis 6.2 leaves it in the text.
 _PASSING_ERRORS = (ReadOnlyError, ClusterDownError, TryAgainError)
 _PASSING_WORDS = re.compile(r"\b(MISCONF|READONLY|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN)\b")
+#: What a script says that meets a command or a key which its caller may not use.
+_NOT_IN_A_SCRIPT = re.compile(r"user executing the script can't")
+_EXPECTED = "expected redis://[[user]:password@]host:port[/db], or rediss:// for TLS"
 _FULL = "command not allowed when used memory > 'maxmemory'"
 
 
@@ -65,9 +71,12 @@ class RedisServer:
                 decode_responses=False,
                 protocol=2,
                 maint_notifications_config=MaintNotificationsConfig(enabled=False),
+                **_tls_options(url),
             )
         except (ValueError, RedisError) as error:
-            raise LinkError(f"Redis URL: {error}; expected redis://[:password@]host:port[/db]") from error
+            raise LinkError(
+                f"Redis URL: {error}; expected redis://[[user]:password@]host:port[/db], rediss:// for TLS"
+            ) from error
         # Their answers are read as they come: redis-py's parsers trip over pending entries that somebody deleted.
         for name in ("XREAD", "XREADGROUP"):
             self._client.response_callbacks.pop(name, None)
@@ -162,19 +171,52 @@ def check_maxmemory(url: str, needed_bytes: int) -> None:
         )
 
 
+def _tls_options(url: str) -> dict[str, Any]:
+    """For `rediss://`: the server must show a certificate of its host name, signed by the system's authorities or ours.
+
+    QUINTET_REDIS_CA names a file with the authority's certificate; the URL's query may say more in redis-py's words:
+    `?ssl_ca_certs=FILE`, and `&ssl_certfile=FILE&ssl_keyfile=FILE` where the server wants a certificate of us.
+    """
+    if not url.startswith("rediss:"):
+        return {}
+    options: dict[str, Any] = {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+    }
+    authority = os.environ.get(CA_FILE, "")
+    if authority:
+        options["ssl_ca_certs"] = authority
+    asked = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        path = asked.get(name, str(options.get(name, "")))
+        if path and not os.path.isfile(path):
+            raise LinkError(f"TLS to Redis: {name} is {path!r}, and there is no such file (see {CA_FILE} and the URL)")
+    return options
+
+
 def _location(url: str) -> str:
     """Host and port, or the socket's path: what may be shown of a URL that holds a password."""
     try:
         parts = urlsplit(url)
         return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
     except ValueError as error:
-        raise LinkError(f"Redis URL: {error}; expected redis://[:password@]host:port[/db]") from error
+        raise LinkError(
+            f"Redis URL: {error}; expected redis://[[user]:password@]host:port[/db], rediss:// for TLS"
+        ) from error
 
 
 def _as_link_error(error: Exception, location: str) -> LinkError:
     text = str(error)
-    if isinstance(error, _AUTH_ERRORS) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+    if isinstance(error, NoPermissionError) or text.startswith("NOPERM") or _NOT_IN_A_SCRIPT.search(text):
+        return LinkAuthError(f"Redis at {location} does not let this URL's user do that: {text}")
+    if isinstance(error, _AUTH_ERRORS) or text.startswith(("NOAUTH", "WRONGPASS")):
         return LinkAuthError(f"Redis at {location} refused the password or user: {text} Check the URL's password.")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return LinkAuthError(
+            f"Redis at {location} shows a certificate that is not trusted here: {text}. Name its authority's file in "
+            f"{CA_FILE} or in the URL (?ssl_ca_certs=FILE)"
+        )
     if isinstance(error, BusyLoadingError):
         return LinkDownError(f"Redis at {location} is still loading its data; it is tried again")
     if isinstance(error, ResponseError):

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 
-from wire import redis_scripts as scripts
+from wire import redis_desk_scripts as scripts
 from wire.errors import DecodeError, LinkError
 from wire.keys import GROUP, REPORTS_KEPT, RunKeys
 from wire.link import (
@@ -45,8 +47,8 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
         keys = self._keys
         status, value = self._server.run(
             scripts.REGISTER,
-            [keys.run, keys.incarnations, keys.workers, keys.heartbeats, keys.counters],
-            [worker, spec_hash, keys.incarnation_prefix, encode_beat({})],
+            [keys.incarnations, keys.workers, keys.heartbeats, keys.counters],
+            [worker, spec_hash, keys.incarnation_prefix, encode_beat({}), keys.run],
         )
         if status == b"not_open":
             raise run_not_open(self._run)
@@ -57,7 +59,7 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
     def directive(self) -> Directive:
         keys = self._keys
         version, wanted, stopping, lease = self._server.run(
-            scripts.DIRECTIVE, [keys.announced, keys.orders, keys.lease], []
+            scripts.DIRECTIVE, [], [keys.announced, keys.orders, keys.lease]
         )
         return Directive(
             version=int(version), wanted_workers=int(wanted), stopping=stopping == b"1", controller_alive=lease == 1
@@ -92,8 +94,8 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
         keys = self._keys
         old = self._server.run(
             scripts.OPEN_RUN,
-            [keys.run, keys.limits, keys.orders, keys.chunks, keys.announced],
-            [GROUP, spec_hash, config_text, max_queued_steps, max_queue_bytes],
+            [keys.run, keys.limits, keys.orders, keys.chunks],
+            [GROUP, spec_hash, config_text, max_queued_steps, max_queue_bytes, keys.announced],
         )
         if old:
             raise other_spec(self._run, found=spec_hash, expected=old.decode())
@@ -108,6 +110,13 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
     def wanted_workers(self) -> int:
         return int(self._server.command("HGET", self._keys.orders, "wanted_workers") or 0)
 
+    def set_autoscale(self, bounds: str) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.orders], ["autoscale", bounds])
+
+    def autoscale(self) -> str:
+        bounds: bytes = self._server.command("HGET", self._keys.orders, "autoscale") or b""
+        return bounds.decode()
+
     def hold_lease(self, ttl_s: float) -> None:
         self._server.run(scripts.HOLD_LEASE, [self._keys.lease], [max(1, int(1000 * ttl_s))])
 
@@ -115,9 +124,10 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
         self._server.run(scripts.SET_FIELD, [self._keys.orders], ["stopping", "1" if stopping else ""])
 
     def heartbeats(self) -> list[Heartbeat]:
-        now_ms, flat = self._server.run(scripts.HEARTBEATS, [self._keys.heartbeats], [])
+        now_ms, flat = self._server.run(scripts.HEARTBEATS, [], [self._keys.heartbeats])
         beats = sorted(pairs(flat).items())
-        return [_heartbeat(process.decode(), value, int(now_ms)) for process, value in beats]
+        found = [_heartbeat(process, value, int(now_ms)) for process, value in beats]
+        return [heartbeat for heartbeat in found if heartbeat is not None]
 
     def close_worker(self, worker: int) -> int:
         keys = self._keys
@@ -138,10 +148,19 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
             )
             entries = answer[0][1] if answer else []
             if entries:
-                reports = [_report(pairs(flat).get(b"report", b"")) for _, flat in entries]
+                reports = [_report(entry_id, pairs(flat).get(b"report", b"")) for entry_id, flat in entries]
                 return entries[-1][0].decode(), reports
             if time.monotonic() >= deadline_s:
                 return after, []
+
+    def keep_latest_row(self, row: Mapping[str, float]) -> None:
+        if row:
+            fields = [word for name, value in row.items() for word in (name, repr(float(value)))]
+            self._server.command("HSET", self._keys.latest_row, *fields)
+
+    def latest_row(self) -> dict[str, float]:
+        fields: dict[bytes, bytes] = self._server.command("HGETALL", self._keys.latest_row)
+        return {name.decode(): float(value) for name, value in fields.items()}
 
     # ---- ReportSink ----
 
@@ -157,22 +176,28 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
             self._silent_until_s = time.monotonic() + _SILENCE_S
 
 
-def _heartbeat(process: str, value: bytes, now_ms: int) -> Heartbeat:
-    time_ms, incarnation, cumulative_steps, data = value.split(b" ", 3)
-    return Heartbeat(
-        process=process,
-        incarnation=int(incarnation),
-        age_s=max(0.0, (now_ms - int(time_ms)) / 1000),
-        cumulative_steps=int(cumulative_steps),
-        data=decode_beat(data),
-    )
-
-
-def _report(payload: bytes) -> Report:
-    """One report that cannot be read must not keep the controller from the others: it becomes an event that says so."""
+def _heartbeat(process: bytes, value: bytes, now_ms: int) -> Heartbeat | None:
+    """None for what none of ours wrote: whoever is not heard in a way that can be read is not heard."""
     try:
-        return decode_report(payload)
-    except DecodeError as error:
-        return Report(
-            process="link", kind="event", time_s=time.time(), data={"event": "bad_report", "text": str(error)}
+        time_ms, incarnation, cumulative_steps, data = value.split(b" ", 3)
+        return Heartbeat(
+            process=process.decode(),
+            incarnation=int(incarnation),
+            age_s=max(0.0, (now_ms - int(time_ms)) / 1000),
+            cumulative_steps=int(cumulative_steps),
+            data=decode_beat(data),
         )
+    except (ValueError, DecodeError):
+        return None
+
+
+def _report(entry_id: bytes, payload: bytes) -> Report:
+    """A report as of when Redis got it, since clocks of hosts jump and differ, and entry ids never go back.
+
+    One that cannot be read must not keep the controller from the others: it becomes an event that says so.
+    """
+    time_s = int(entry_id.partition(b"-")[0]) / 1000
+    try:
+        return replace(decode_report(payload), time_s=time_s)
+    except DecodeError as error:
+        return Report(process="link", kind="event", time_s=time_s, data={"event": "bad_report", "text": str(error)})

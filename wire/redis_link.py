@@ -7,6 +7,8 @@ from types import TracebackType
 from wire.redis_chunks import RedisChunks
 from wire.redis_client import RedisServer
 from wire.redis_desk import RedisDesk
+from wire.redis_lease import Fence, RedisLease
+from wire.redis_settings import RedisSettings
 from wire.redis_weights import RedisWeights
 
 _TIMEOUT_S = 10.0  # of an ordinary command: then the link counts as down
@@ -14,7 +16,7 @@ _BULK_TIMEOUT_S = 60.0  # of sending or fetching weights
 _REPORT_TIMEOUT_S = 0.5  # of a report, which is dropped then
 
 
-class RedisLink(RedisChunks, RedisWeights, RedisDesk):
+class RedisLink(RedisChunks, RedisWeights, RedisLease, RedisSettings, RedisDesk):
     """One process's link to one run. Threads may share it; processes each make their own.
 
     Raises (every method, besides what its protocol says):
@@ -27,9 +29,12 @@ class RedisLink(RedisChunks, RedisWeights, RedisDesk):
         server = RedisServer(url, timeout_s=_TIMEOUT_S)
         bulk = RedisServer(url, timeout_s=_BULK_TIMEOUT_S)
         hasty = RedisServer(url, timeout_s=_REPORT_TIMEOUT_S)
-        RedisChunks.__init__(self, server, run)
-        RedisWeights.__init__(self, server, bulk, run)
+        fence = Fence(run)
+        RedisChunks.__init__(self, server, fence, run)
+        RedisWeights.__init__(self, server, bulk, fence, run)
+        RedisLease.__init__(self, server, fence, run)
         RedisDesk.__init__(self, server, hasty, run)
+        RedisSettings.__init__(self, server, run)
         self.run = run
         self.location = server.location
         self._servers = (server, bulk, hasty)

@@ -4,24 +4,29 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from wire import redis_scripts as scripts
+from wire.errors import DecodeError
 from wire.keys import RunKeys
 from wire.link import EncodedWeights, WeightSink, WeightSource
 from wire.node_cache import NodeCache
 from wire.redis_client import RedisServer
+from wire.redis_lease import Fence
 from wire.refusals import used_version
 from wire.weights import pack_weights, unpack_weights
 
+_SHA256 = re.compile(rb"[0-9a-f]{64}")
 _RUN_ID_POLL_S = 1.0  # the least time between two looks at Redis's run_id
 
 
 class RedisWeights(WeightSink, WeightSource):
     """Publish from the optimizer; fetch from workers, in a thread of their own if they like."""
 
-    def __init__(self, server: RedisServer, bulk: RedisServer, run: str) -> None:
+    def __init__(self, server: RedisServer, bulk: RedisServer, fence: Fence, run: str) -> None:
         self._server = server
+        self._fence = fence
         self._bulk = bulk  # the same server with the patience that hundreds of megabytes need
         self._keys = RunKeys(run)
         self._cache = NodeCache(run)
@@ -34,13 +39,14 @@ class RedisWeights(WeightSink, WeightSource):
     def publish(self, weights: EncodedWeights) -> None:
         # The run_id seen *before*: if Redis is restarted in between, needs_republish says so once too often.
         run_id = self._run_id or self._read_run_id()
-        announced = self._bulk.run(
+        answer = self._bulk.run(
             scripts.PUBLISH,
-            [self._keys.announced, self._keys.weights],
-            [weights.version, weights.sha256, pack_weights(weights)],
+            [self._keys.announced, self._keys.weights, self._keys.optimizer_lease],
+            [*self._fence.proof(), weights.version, weights.sha256, pack_weights(weights)],
         )
-        if announced:
-            raise used_version(weights.version, announced)
+        self._fence.check(answer)
+        if answer[0] == b"used":
+            raise used_version(weights.version, answer[1])
         self._published_run_id = run_id
 
     def announced_version(self) -> int:
@@ -62,7 +68,11 @@ class RedisWeights(WeightSink, WeightSource):
 
     def latest(self, newer_than: int) -> EncodedWeights | None:
         version, sha256 = self._server.command("HMGET", self._keys.announced, "version", "sha256")
-        if version is None or int(version) == newer_than:
+        if version is None:
+            return None
+        if not version.isdigit() or not _SHA256.fullmatch(sha256 or b""):  # it becomes the name of a file
+            raise DecodeError(f"announced weights: found version {version!r}, sha256 {sha256!r}; expected digits")
+        if int(version) == newer_than:
             return None
         weights = self._cache.get(int(version), sha256.decode(), self._fetch)
         # An AOF rewrite keeps the weights of its moment; after a restart they may be older than what was announced.

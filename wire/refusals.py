@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wire.errors import LinkError, SpecMismatchError
+from wire.codec import MAX_CHUNK_BYTES
+from wire.errors import LeaseHeldError, LeaseLostError, LinkError, SpecMismatchError
 from wire.link import Parcel, Settlement
 
 
@@ -12,9 +13,14 @@ def check_parcels(parcels: Sequence[Parcel]) -> None:
     """Parcels that no link could count.
 
     Raises:
-        ValueError: no steps, no sequence number, or more steps than the incarnation closed in all.
+        ValueError: no steps, no sequence number, more steps than the incarnation closed in all, or too many bytes.
     """
     for parcel in parcels:
+        if len(parcel.payload) > MAX_CHUNK_BYTES:
+            raise ValueError(
+                f"parcel of worker {parcel.worker}: found {len(parcel.payload)} bytes, expected at most "
+                f"{MAX_CHUNK_BYTES}: lower chunk_steps"
+            )
         if parcel.steps < 1 or parcel.sequence < 1 or parcel.cumulative_steps < parcel.steps:
             raise ValueError(
                 f"parcel of worker {parcel.worker}: found sequence {parcel.sequence}, {parcel.steps} steps and "
@@ -46,9 +52,26 @@ def used_version(version: int, announced: int) -> LinkError:
     return LinkError(f"version {version} cannot be published: {announced} was announced already; go on from there")
 
 
+def lease_held(run: str, *, owner: str, age_s: float) -> LeaseHeldError:
+    """A second optimizer."""
+    return LeaseHeldError(
+        f"run {run!r} has an optimizer already: {owner}, heard {max(0.0, age_s):.1f} s ago. Stop that one first, or "
+        "choose another --run name; if it is dead, its lease ends by itself"
+    )
+
+
+def lease_lost(run: str, *, token: int, newest: int, owner: str) -> LeaseLostError:
+    """An optimizer that was paused, and woke up after another one had taken over."""
+    found = f"fencing token {token}" if token else "no lease"
+    return LeaseLostError(
+        f"run {run!r}: this process has {found}, but token {newest} was issued since"
+        f"{f' (to {owner})' if owner else ''}: it must not publish or settle any more, and ends"
+    )
+
+
 def other_spec(run: str, *, found: str, expected: str) -> SpecMismatchError:
     """A process that plays another game or has another network size than the run."""
     return SpecMismatchError(
         f"run {run!r} was started with spec {expected}, this process has spec {found}: another game, LSTM size, "
-        "bptt_steps or chunk_steps. Use the run's own configuration, or another --run name."
+        "bptt_steps, chunk_steps or version of Quintet. Use the run's own configuration, or another --run name."
     )

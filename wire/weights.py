@@ -2,7 +2,8 @@ r"""One version of the weights as bytes: a small header and the safetensors byte
 
     b"quintet-weights\n" | header length, u32 little-endian | msgpack header | payload
 
-The header is the list [wire version, version, agent_steps, spec hash, sha256 of the payload, payload length].
+The header is the list [wire version, version, agent_steps, spec hash, sha256 of the payload, payload length, era,
+era seed].
 What the payload means is for `model.weights`; here it is bytes with a hash.
 """
 
@@ -29,6 +30,8 @@ _HEADER: tuple[tuple[str, type], ...] = (
     ("spec_hash", str),
     ("sha256", str),
     ("payload bytes", int),
+    ("era", int),
+    ("era seed", int),
 )
 
 
@@ -46,6 +49,8 @@ def pack_weights(weights: EncodedWeights) -> bytes:
             weights.spec_hash,
             weights.sha256,
             len(weights.payload),
+            weights.era,
+            weights.era_seed,
         ]
     )
     data = b"".join((_MAGIC, struct.pack("<I", len(header)), header, weights.payload))
@@ -67,11 +72,17 @@ def unpack_weights(data: bytes) -> EncodedWeights:
         header = msgpack.unpackb(header_bytes, max_array_len=16, max_map_len=0, max_ext_len=0)
     except (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException) as error:
         raise DecodeError(f"weights header: found bytes that are not msgpack ({error}), expected a list") from error
-    version, agent_steps, spec_hash, sha256, n_bytes = _checked_header(header)
+    version, agent_steps, spec_hash, sha256, n_bytes, era, era_seed = _checked_header(header)
     if len(payload) != n_bytes:
         raise DecodeError(f"weights of version {version}: found {len(payload)} bytes, expected {n_bytes}")
     weights = EncodedWeights(
-        version=version, agent_steps=agent_steps, spec_hash=spec_hash, sha256=sha256, payload=payload
+        version=version,
+        agent_steps=agent_steps,
+        spec_hash=spec_hash,
+        sha256=sha256,
+        payload=payload,
+        era=era,
+        era_seed=era_seed,
     )
     verify_weights(weights)
     return weights
@@ -102,7 +113,7 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
     return data[_PREFIX_BYTES:end], data[end:]
 
 
-def _checked_header(header: Any) -> tuple[int, int, str, str, int]:
+def _checked_header(header: Any) -> tuple[int, int, str, str, int, int, int]:
     if not isinstance(header, list) or not header or header[0] != WIRE_VERSION:
         found = header[:1] if isinstance(header, list) else type(header).__name__
         raise DecodeError(f"weights wire version: found {found!r}, expected [{WIRE_VERSION}]")
@@ -113,5 +124,5 @@ def _checked_header(header: Any) -> tuple[int, int, str, str, int]:
             raise DecodeError(f"weights {name}: found {value!r}, expected {kind.__name__}")
         if type(value) is int and value < 0:
             raise DecodeError(f"weights {name}: found {value}, expected a number from 0")
-    _, version, agent_steps, spec_hash, sha256, n_bytes = header
-    return version, agent_steps, spec_hash, sha256, n_bytes
+    _, version, agent_steps, spec_hash, sha256, n_bytes, era, era_seed = header
+    return version, agent_steps, spec_hash, sha256, n_bytes, era, era_seed
