@@ -6,7 +6,7 @@
     [ppo]
     learning_rate = { value = 3e-4, end = 3e-5, until_steps = 250_000 }    # a Ramp; a plain number is a constant one
 
-Everything here is generic over dataclasses: a field added to a section's `config.py` is known at once.
+A field added to a section's `config.py` is known at once: `control.config_reader` does the reading.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from control.config_reader import SCALAR_FIELD, ConfigReader, apply_override, dotted_keys, plain
+from control.config_reader import ConfigError as ConfigError  # noqa: PLC0414 - whoever reads a configuration meets it
 from control.metrics import parse_until
 from model.config import PolicyConfig
 from optimizer.config import OptimizerConfig, PPOConfig
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
     from games.api import GameSpec
 
 SHIPPED_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-
-SCALAR_FIELD = "value"  # a dataclass with a field of this name may be written as that value alone
-
-
-class ConfigError(Exception):
-    """A configuration that cannot be run; the message is one line that says where it stands and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +48,16 @@ class RunConfig:
     """Seeds the first weights, the games and the sampling of actions."""
     device: str = "auto"
     """Where the optimizer computes: auto (a GPU when there is one), cpu, cuda or cuda:1."""
+    deterministic: bool = False
+    """Train so that it can be repeated to the last bit: one worker, in turns with an optimizer of one thread."""
     agent_steps: int | None = None
     """Budget: stop after this many valid rows x agents of learning teams."""
     minutes: float | None = None
     """Budget: stop after this long."""
     until: str | None = None
     """Budget: stop when a metric is reached, for example charts/episodic_return=475."""
+    track: bool = False
+    """Log to Weights & Biases as well: its own settings (WANDB_PROJECT, WANDB_MODE ...) say where to."""
     model: PolicyConfig = field(default_factory=PolicyConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -92,14 +91,32 @@ def parse_config(text: str, *, overrides: Sequence[str] = (), source: str = "the
         raise ConfigError(f"{source} is not TOML: {error}") from error
     sources: dict[str, str] = {}
     for override in overrides:
-        _apply_override(raw, override, sources)
-    config: RunConfig = _Reader(source, sources).dataclass(RunConfig, raw, RunConfig(), ())
+        apply_override(raw, override, sources)
+    config: RunConfig = ConfigReader(RunConfig, source, sources).dataclass(RunConfig, raw, RunConfig(), ())
     return config
 
 
 def dump_config(config: RunConfig) -> str:
     """The configuration as TOML; `parse_config` of it gives the same configuration."""
-    return tomli_w.dumps(_plain(config))
+    return tomli_w.dumps(plain(config))
+
+
+def flat_config(config: RunConfig) -> dict[str, bool | int | float | str]:
+    """The configuration as one value per dotted key, for those who compare runs; what has no value is left out."""
+    return dict(_flat(plain(config), ""))
+
+
+def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, bool | int | float | str]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def config_keys() -> list[str]:
+    """Every dotted key of a configuration, sections and Ramps gone into."""
+    return dotted_keys(RunConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,12 @@ class _Range:
     low: float
     high: float = math.inf
     low_is_open: bool = False
+
+    @property
+    def words(self) -> str:
+        """`at least 0 and at most 1`."""
+        low = f"greater than {self.low:g}" if self.low_is_open else f"at least {self.low:g}"
+        return low if self.high == math.inf else f"{low} and at most {self.high:.10g}"
 
 
 _RANGES = (
@@ -156,17 +179,44 @@ def check_config(config: RunConfig, spec: GameSpec) -> list[str]:
     Raises:
         ConfigError: a number is out of range, or two do not go together; both stand in the message.
     """
-    for bounds in _RANGES:
-        _check_range(config, bounds)
+    check_ranges(config)
+    if config.track and find_spec("wandb") is None:
+        raise ConfigError("track is true, but Weights & Biases is not installed: pip install 'quintet[track]'")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device):
         raise ConfigError(f"device is {config.device!r}; expected auto, cpu, cuda or cuda:N")
+    if config.deterministic and config.rollout.workers != 1:
+        raise ConfigError(
+            f"deterministic is true, but rollout.workers is {config.rollout.workers}; such a run has one: --workers 1"
+        )
+    if config.deterministic and config.optimizer.keep_checkpoints < 2:
+        raise ConfigError(
+            f"deterministic is true, but optimizer.keep_checkpoints is {config.optimizer.keep_checkpoints}; such a run "
+            "needs 2: when it is stopped, its last checkpoint is not the one that it goes on from"
+        )
+    _check_sizes(config, spec.agents_per_team)
+    return _staleness_note(config, learning_teams=spec.teams, agents=spec.agents_per_team)
+
+
+def check_ranges(config: RunConfig) -> None:
+    """Check every number's range, and that `until` can be reached: all that needs no game.
+
+    Raises:
+        ConfigError: the first that does not fit.
+    """
+    for bounds in _RANGES:
+        _check_range(config, bounds)
     if config.until is not None:
         try:
             parse_until(config.until)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-    _check_sizes(config, spec.agents_per_team)
-    return _staleness_note(config, learning_teams=spec.teams, agents=spec.agents_per_team)
+
+
+def range_of(key: str) -> str:
+    """Where a number may lie, in words; empty where that is not limited. A Ramp's value and end are as their Ramp."""
+    ramp, _, part = key.rpartition(".")
+    keys = {key, ramp} if part in (SCALAR_FIELD, "end") else {key}
+    return next((bounds.words for bounds in _RANGES if bounds.key in keys), "")
 
 
 def _check_range(config: RunConfig, bounds: _Range) -> None:
@@ -180,9 +230,7 @@ def _check_range(config: RunConfig, bounds: _Range) -> None:
         if number is None:
             continue
         if not bounds.low <= number <= bounds.high or (bounds.low_is_open and number == bounds.low):
-            low = f"greater than {bounds.low:g}" if bounds.low_is_open else f"at least {bounds.low:g}"
-            high = "" if bounds.high == math.inf else f" and at most {bounds.high:.10g}"
-            raise ConfigError(f"{key} is {number}; it must be {low}{high}")
+            raise ConfigError(f"{key} is {number}; it must be {bounds.words}")
 
 
 def _check_sizes(config: RunConfig, agents: int) -> None:
@@ -224,148 +272,3 @@ def _find(path: Path) -> Path:
             return candidate
     names = ", ".join(sorted(p.name for p in SHIPPED_CONFIGS.glob("*.toml"))) or "none"
     raise ConfigError(f"there is no configuration file {path}; the ones that ship with Quintet: {names}")
-
-
-def _apply_override(raw: dict[str, Any], override: str, sources: dict[str, str]) -> None:
-    """Write one `a.b=c` into the raw tables. What is no TOML value is a string, so quotes are optional; none unsets."""
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set takes KEY=VALUE, for example --set ppo.learning_rate=1e-4; found {override!r}")
-    table = raw
-    for part in parts[:-1]:
-        inner = table.get(part)
-        if inner is None or not isinstance(inner, dict):
-            # `learning_rate = 3e-4` in the file, `learning_rate.end=1e-5` here: the number becomes the table's value.
-            inner = {} if inner is None else {SCALAR_FIELD: inner}
-            table[part] = inner
-        table = inner
-    sources[".".join(parts)] = f"--set {override}"
-    text = text.strip()
-    if text.lower() == "none":
-        table.pop(parts[-1], None)
-        return
-    table[parts[-1]] = _toml_value(text)
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-class _Reader:
-    """Turns raw tables into dataclasses, naming the place of whatever does not fit."""
-
-    def __init__(self, source: str, override_sources: Mapping[str, str]) -> None:
-        self.source = source
-        self.override_sources = override_sources
-
-    def dataclass(self, kind: type[Any], raw: Mapping[str, Any], default: Any, path: tuple[str, ...]) -> Any:
-        """An instance of `kind` that differs from `default` in what `raw` names."""
-        hints = get_type_hints(kind)
-        known = [entry.name for entry in fields(kind)]
-        for key in raw:
-            if key not in known:
-                raise ConfigError(self._unknown_key((*path, key), known))
-        values = {name: getattr(default, name) for name in known}
-        for key, value in raw.items():
-            values[key] = self._value(hints[key], value, values[key], (*path, key))
-        try:
-            return kind(**values)
-        except ValueError as error:
-            raise ConfigError(f"{error} ({self._where(path)})") from error
-
-    def _value(self, hint: Any, value: Any, default: Any, path: tuple[str, ...]) -> Any:
-        if is_dataclass(hint) and isinstance(hint, type):
-            if isinstance(value, Mapping):
-                return self.dataclass(hint, value, default, path)
-            if any(entry.name == SCALAR_FIELD for entry in fields(hint)):
-                return hint(**{SCALAR_FIELD: self._value(get_type_hints(hint)[SCALAR_FIELD], value, None, path)})
-        elif get_origin(hint) is UnionType:
-            (inner,) = (option for option in get_args(hint) if option is not NoneType)
-            return self._value(inner, value, default, path)
-        elif _fits(hint, value):
-            return float(value) if hint is float else value
-        raise ConfigError(f"{'.'.join(path)} is {_describe(value)}; expected {_expected(hint)} ({self._where(path)})")
-
-    def _where(self, path: tuple[str, ...]) -> str:
-        """The override that set this key or something in it, else the file."""
-        key = ".".join(path)
-        for name, override in reversed(list(self.override_sources.items())):
-            if name == key or name.startswith(f"{key}.") or key.startswith(f"{name}."):
-                return f"in {override}"
-        return f"in {self.source}"
-
-    def _unknown_key(self, path: tuple[str, ...], siblings: list[str]) -> str:
-        key = ".".join(path)
-        near = get_close_matches(path[-1], siblings, n=1)
-        if near:
-            advice = f"did you mean {'.'.join((*path[:-1], near[0]))}?"
-        else:
-            everywhere = config_keys()
-            same_name = [name for name in everywhere if name.rpartition(".")[2] == path[-1]]
-            near = same_name[:1] or get_close_matches(key, everywhere, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"known here: {', '.join(siblings)}"
-        return f"there is no key {key!r} ({self._where(path)}); {advice}"
-
-
-def config_keys(kind: type[Any] = RunConfig, prefix: str = "") -> list[str]:
-    """Every dotted key of a configuration, sections and Ramps gone into."""
-    keys: list[str] = []
-    for name, hint in get_type_hints(kind).items():
-        keys.append(prefix + name)
-        if is_dataclass(hint) and isinstance(hint, type):
-            keys += config_keys(hint, f"{prefix}{name}.")
-    return keys
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) is dict:
-        return isinstance(value, dict)
-    if isinstance(value, bool):
-        return hint is bool
-    if hint is float:
-        return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, hint)
-
-
-def _expected(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if get_origin(hint) is dict:
-        return "a table"
-    if is_dataclass(hint):
-        scalar = any(entry.name == SCALAR_FIELD for entry in fields(hint))
-        return "a number or a table" if scalar else "a table"
-    return {int: "a whole number", float: "a finite number", bool: "true or false", str: "a string"}[hint]
-
-
-def _describe(value: Any) -> str:
-    names = {bool: "a boolean", int: "a whole number", float: "a number", str: "a string", list: "a list"}
-    shown = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
-    return f"{shown} ({names.get(type(value), 'a table' if isinstance(value, dict) else type(value).__name__)})"
-
-
-def _plain(instance: Any) -> dict[str, Any]:
-    """A dataclass as tables: None is left out, and what equals its scalar form is written as that."""
-    table: dict[str, Any] = {}
-    for entry in fields(instance):
-        value = getattr(instance, entry.name)
-        if is_dataclass(value) and not isinstance(value, type):
-            inner = _plain(value)
-            scalar = inner.get(SCALAR_FIELD)
-            is_scalar = scalar is not None and value == type(value)(**{SCALAR_FIELD: scalar})
-            table[entry.name] = scalar if is_scalar else inner
-        elif value is not None:
-            table[entry.name] = value
-        elif _default(entry) is not None:
-            raise TypeError(f"{type(instance).__name__}.{entry.name} is None but its default is not: TOML has no null")
-    return table
-
-
-def _default(entry: Field[Any]) -> Any:
-    return None if entry.default is MISSING else entry.default

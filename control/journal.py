@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 from control.sinks import JsonlFile, read_jsonl
 
 EventKind = Literal[
-    "started", "resumed", "checkpoint", "worker started", "worker died", "optimizer died", "restarted", "scaled",
-    "stopped", "failed", "note",
+    "started", "resumed", "checkpoint", "checkpoint failed", "worker started", "worker died", "optimizer died",
+    "restarted", "scaled", "set", "stopped", "failed", "note",
 ]  # fmt: skip
 
 
@@ -70,5 +70,12 @@ class Journal:
 def read_journal(path: Path) -> Iterator[Event]:
     """The events of a journal, oldest first; lines that are no event (a torn one) are skipped."""
     for record in read_jsonl(path):
-        if record.get("kind") in get_args(EventKind) and record.keys() <= set(Event.__dataclass_fields__):
-            yield Event(**record)
+        if (event := event_of(record)) is not None:
+            yield event
+
+
+def event_of(record: dict[str, Any]) -> Event | None:
+    """The event that one line of a journal holds; None where it holds none."""
+    if record.get("kind") in get_args(EventKind) and record.keys() <= set(Event.__dataclass_fields__):
+        return Event(**record)
+    return None

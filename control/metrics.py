@@ -72,6 +72,16 @@ OPEN_FAMILIES = ("auxiliary/", "game/", "heads/", "league/", "phase/", "recurren
 OTHER_FAMILIES = ("charts/", "losses/", "lag/", "queue/")
 """Families that may get more names, but where one much like a name of NAMES is a slip of the pen."""
 
+EVENTS = "events/"
+"""Followed by an event's name: how often it happened. Stands in the latest row that the controller shares alone."""
+COUNTED_EVENTS = (
+    "worker died", "optimizer died", "restarted", "scaled", "checkpoint", "resumed", "failed",
+    "set", "checkpoint failed", "bad_batch", "bad_report",
+)  # fmt: skip
+"""Events that are counted: kinds of the journal, and what processes report under these names."""
+WALL_S = "wall_s"
+"""Seconds since the command's start; in the latest row alone, too."""
+
 EPISODE_WINDOW = 100
 """Episodes that the running means are taken over."""
 RATE_WINDOW_S = 20.0
@@ -161,10 +171,7 @@ class MetricsAggregator:
             versions, mean, p95 = self._staleness_sums
             self._staleness_sums = (versions + 1, mean + numbers[STALENESS_MEAN], p95 + numbers[STALENESS_P95])
         self._note_progress(report.time_s, numbers.get(AGENT_STEPS))
-        for group, phases in self.phases(report.time_s).items():
-            self.latest |= {f"phase/{group}/{name}_s": seconds for name, seconds in phases.items()}
-            if group == WORKER and WAIT in phases:
-                self.latest[QUEUE_WAIT_S] = phases[WAIT]
+        self.latest |= phase_row(self.phases(report.time_s))
         head = {TIME_S: report.time_s, VERSION: self.latest.get(VERSION, 0.0), AGENT_STEPS: self._agent_steps()}
         return head | {name: value for name, value in self.latest.items() if name not in head}
 
@@ -206,6 +213,12 @@ class MetricsAggregator:
         for name in sorted({name for e in episodes for name in e.components}):
             row[f"game/{name}"] = _mean([e.components[name] for e in episodes if name in e.components])
         return row
+
+
+def phase_row(phases: Mapping[str, Mapping[str, float]]) -> Row:
+    """Seconds by process and phase as metrics."""
+    row = {f"phase/{process}/{name}_s": s for process, seconds in phases.items() for name, s in seconds.items()}
+    return row | {QUEUE_WAIT_S: phases[WORKER].get(WAIT, 0.0)} if WORKER in phases else row
 
 
 def _episode(data: Mapping[str, Any]) -> _Episode:

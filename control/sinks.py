@@ -9,16 +9,22 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
+from control.config import RunConfig, dump_config, flat_config
 from control.metrics import AGENT_STEPS, TIME_S, VERSION
+from control.patient_file import PatientFile
 
 
 class MetricsSink(Protocol):
-    """Something that keeps rows."""
+    """Something that keeps rows, and marks where something happened."""
 
     def write(self, row: Mapping[str, float]) -> None:
         """Keep one row."""
+        ...
+
+    def mark(self, text: str, *, agent_steps: int, time_s: float) -> None:
+        """Note what happened when the run was so far."""
         ...
 
     def close(self) -> None:
@@ -31,13 +37,13 @@ class JsonlFile:
 
     def __init__(self, path: Path) -> None:
         torn = _ends_torn(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = PatientFile(path)
         if torn:
-            self._file.write("\n")  # so that the torn line stays alone and the next one is whole
+            self._file.write(b"\n")  # so that the torn line stays alone and the next one is whole
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one line and hand it to the operating system."""
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -94,6 +100,9 @@ class JsonlSink:
         """Append one row."""
         self._lines.append({name: value if math.isfinite(value) else None for name, value in row.items()})
 
+    def mark(self, text: str, *, agent_steps: int, time_s: float) -> None:
+        """Nothing: journal.jsonl lies beside this file and has all of it."""
+
     def close(self) -> None:
         """Close the file."""
         self._lines.close()
@@ -102,22 +111,32 @@ class JsonlSink:
 class TensorBoardSink:
     """One TensorBoard event file per start; the horizontal axis is agent_steps.
 
+    Rows are scalars. The configuration is a text, and a trial of the HParams page, where runs are compared by what they
+    were set to. Marks are texts at the step where something happened.
+
     Written record by record with TensorBoard's own record writer: it needs neither TensorFlow nor a thread, and a kill
     costs at most the last record.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: RunConfig | None = None) -> None:
         # Imported here: protobuf is slow to load, and readers of metrics do not need it.
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams import summary_v2 as hparams
+        from tensorboard.plugins.text.metadata import create_summary_metadata
         from tensorboard.summary.writer.record_writer import RecordWriter
+        from tensorboard.util.tensor_util import make_tensor_proto
 
         folder.mkdir(parents=True, exist_ok=True)
         self._event, self._summary = Event, Summary
+        self._tensor, self._text_metadata = make_tensor_proto, create_summary_metadata("", "")
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-        self._file: IO[bytes] = (folder / name).open("ab")
+        self._file = PatientFile(folder / name)
         self._records = RecordWriter(self._file)
         self._put(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if config is not None:
+            self._put(Event(wall_time=time.time(), summary=hparams.hparams_pb(flat_config(config))))
+            self._text("config", f"```toml\n{dump_config(config)}```", step=0, time_s=time.time())
 
     def write(self, row: Mapping[str, float]) -> None:
         """Add one row's numbers at its agent_steps."""
@@ -129,9 +148,17 @@ class TensorBoardSink:
         step = int(row.get(AGENT_STEPS, 0))
         self._put(self._event(wall_time=row.get(TIME_S, 0.0), step=step, summary=self._summary(value=values)))
 
+    def mark(self, text: str, *, agent_steps: int, time_s: float) -> None:
+        """Add one text under `journal`."""
+        self._text("journal", text, step=agent_steps, time_s=time_s)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _text(self, tag: str, text: str, *, step: int, time_s: float) -> None:
+        value = self._summary.Value(tag=tag, metadata=self._text_metadata, tensor=self._tensor([text.encode()]))
+        self._put(self._event(wall_time=time_s, step=step, summary=self._summary(value=[value])))
 
     def _put(self, event: Any) -> None:
         self._records.write(event.SerializeToString())

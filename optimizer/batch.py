@@ -32,6 +32,7 @@ class Batch:
     lstm_state: Tensor  # [W, B, A, 2, H] f16
     version: Array  # [W, B] int64, on the host: staleness is judged there
     windows: Array  # [B] int64, real windows of each chunk
+    incarnation: Array  # [B] int64, of the workers that played
 
 
 def collate(deliveries: Sequence[Delivery], chunks: Sequence[TrajectoryChunk], device: torch.device) -> Batch:
@@ -72,6 +73,7 @@ def collate(deliveries: Sequence[Delivery], chunks: Sequence[TrajectoryChunk], d
         lstm_state=tensor([c.lstm_state for c in chunks], windows),
         version=stack([c.version.astype(np.int64) for c in chunks], windows),
         windows=np.array([len(c.version) for c in chunks]),
+        incarnation=np.array([c.incarnation for c in chunks], np.int64),
     )
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: a folder of tensors and JSON per version, written beside and moved into place, so never half there.
 
 checkpoints/000123/policy.safetensors      weights and normalisers, f32
-checkpoints/000123/optimizer.safetensors   Adam's and the clip's moments, the RNG's state
+checkpoints/000123/optimizer.safetensors   Adam's and the clip's moments, the state of every random generator
 checkpoints/000123/checkpoint.json         `CheckpointInfo`, with the sha256 of both files
 checkpoints/latest                         the newest folder's name
 """
@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+
+from wire.settings import BEFORE_ALL
 
 FORMAT = 1
 POLICY, MOMENTS, INFO = "policy.safetensors", "optimizer.safetensors", "checkpoint.json"
@@ -37,15 +39,30 @@ class CheckpointInfo:
     agent_steps: int  # valid steps consumed when it was written
     gradient_steps: int
     trained_net: int  # the run's `trained` minus its `undone` counter when it was written
+    batches: int = 0  # consumed, those of the warm-up and those that were not finite included
+    warmup_left: int | None = None  # steps that will still only feed the normalisers
+    bad_batches: int = 0  # in a row, up to now, that were not finite
+    era_begins: bool = False  # deterministic runs: games begin anew here, so what follows can be repeated
+    settings_through: str = BEFORE_ALL  # the last request for a change that `config` holds
+    journal_bytes: int = 0  # how long the run's journal was
     spec_hash: str
     game: str
-    config: str  # the run's configuration as TOML
+    config: str  # the configuration then in force as TOML: what was changed while the run went on is in it
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> hex digest
     format: int = FORMAT
 
 
-def save_checkpoint(folder: Path, info: CheckpointInfo, snapshot: Mapping[str, Tensor], *, keep: int) -> Path:
+def save_checkpoint(
+    folder: Path,
+    info: CheckpointInfo,
+    snapshot: Mapping[str, Tensor],
+    *,
+    keep: int,
+    confirm: Callable[[], None] = lambda: None,
+) -> Path:
     """Write `folder`/<version>, point `latest` at it, and delete all but the newest `keep`.
+
+    `confirm` is called right before it is moved into place; what it raises leaves everything as it was.
 
     Raises:
         CheckpointError: the disk is full or not writable; what was there before is untouched.
@@ -63,6 +80,7 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, snapshot: Mapping[str, T
             temporary.mkdir(parents=True, exist_ok=True)
             for name, data in {**files, INFO: text.encode()}.items():
                 write_durably(temporary / name, data)
+            _confirm_or_clear(confirm, temporary)
             if final.exists():
                 shutil.rmtree(final)  # of an earlier training in the same folder
             temporary.replace(final)
@@ -75,6 +93,14 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, snapshot: Mapping[str, T
         ) from error
     _thin_out(folder, keep)
     return final
+
+
+def _confirm_or_clear(confirm: Callable[[], None], temporary: Path) -> None:
+    try:
+        confirm()
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -47,6 +47,25 @@ class BatchGatherer:
         self.open_ids: set[str] = set()
         self.settled: OrderedDict[str, Settlement] = OrderedDict()
         self.reclaimed = False
+        self.era = 0
+
+    def begin_era(self, version: int) -> list[Settlement]:
+        """From now on, chunks with a window that an older version played are stale.
+
+        Returns how those at hand are to be settled.
+        """
+        self.era = version
+        late = [self._stale(delivery) for delivery, chunk in self.held if self._is_late(chunk)]
+        self.held = [(delivery, chunk) for delivery, chunk in self.held if not self._is_late(chunk)]
+        self.held_steps = sum(chunk.steps for _, chunk in self.held)
+        return late
+
+    def _is_late(self, chunk: TrajectoryChunk) -> bool:
+        return int(chunk.version.min()) < self.era
+
+    @staticmethod
+    def _stale(delivery: Delivery) -> Settlement:
+        return Settlement(id=delivery.id, stale=delivery.steps)
 
     def gather(self, timeout_s: float) -> Batch | None:
         """A batch, or None if it is not full within `timeout_s`; what came so far is kept for the next call."""
@@ -89,11 +108,14 @@ class BatchGatherer:
             return
         try:
             chunk = decode_chunk(delivery.payload, self.spec, run=self.run)
-            if chunk.steps != delivery.steps:
-                raise DecodeError(f"chunk holds {chunk.steps} steps, its entry was counted as {delivery.steps}")
+            check_sender(chunk, delivery)
         except DecodeError as error:
             self.source.reject(delivery, str(error))
             self.remember([Settlement(id=delivery.id, rejected=delivery.steps)])
+            return
+        if self._is_late(chunk):
+            self.source.settle([self._stale(delivery)])
+            self.remember([self._stale(delivery)])
             return
         self.open_ids.add(delivery.id)
         self.held.append((delivery, chunk))
@@ -106,6 +128,19 @@ class BatchGatherer:
             self.settled[settlement.id] = settlement
         while len(self.settled) > REMEMBERED:
             self.settled.popitem(last=False)
+
+
+def check_sender(chunk: TrajectoryChunk, delivery: Delivery) -> None:
+    """Compare what a chunk says of itself with what the link knew when it was pushed.
+
+    Raises:
+        DecodeError: it was never pushed, is counted otherwise, or carries an id that is not its sender's.
+    """
+    if chunk.steps != delivery.steps:
+        raise DecodeError(f"chunk steps: found {chunk.steps}, expected {delivery.steps} as its entry was counted")
+    found = (chunk.worker, chunk.incarnation, chunk.sequence)
+    if delivery.sender not in (None, found):
+        raise DecodeError(f"chunk id (worker, incarnation, sequence): found {found}, expected {delivery.sender}")
 
 
 class Prefetcher:

@@ -50,10 +50,16 @@ class Learner:
         self.clip = ElementwiseClip(list(self.parameters), beta2=ppo.adam_beta2)
         self.generator = torch.Generator().manual_seed(seed)
 
+    def adjust(self, ppo: PPOConfig, config: OptimizerConfig) -> None:
+        """Go on with other numbers from the next update on; Adam's beta2 stays what it was."""
+        self.ppo, self.config = ppo, config
+        for group in self.adam.param_groups:
+            group["eps"] = ppo.adam_epsilon
+
     @torch.no_grad()
     def warm_up(self, batch: Batch) -> None:
         """Feed the normalisers and take no gradient step."""
-        self._update_statistics(batch, self._targets(batch, agent_steps=0)[1], batch.valid)
+        self._update_statistics(batch, self.targets(batch, agent_steps=0)[1], batch.valid)
 
     def update(self, batch: Batch, *, version: int, agent_steps: int) -> Update:
         """Optimise on one batch; normalisers move once, after the last gradient step.
@@ -65,9 +71,9 @@ class Learner:
         columns = torch.from_numpy(np.flatnonzero(freshness.fresh.reshape(-1)))
         if len(columns) == 0:
             return Update(freshness, {}, 0)
-        advantage, returns = self._targets(batch, agent_steps)
-        counts = self._rows_that_count(batch, freshness)
-        windows = self._windows(batch, counts, advantage, returns)
+        advantage, returns = self.targets(batch, agent_steps)
+        counts = self.rows_that_count(batch, freshness)
+        windows = self.windows(batch, counts, advantage, returns)
         for group in self.adam.param_groups:
             group["lr"] = ramp(self.ppo.learning_rate, agent_steps)
         entropy_coefficient = ramp(self.ppo.entropy_coefficient, agent_steps)
@@ -79,9 +85,11 @@ class Learner:
         stats["losses/explained_variance"] = float(variance)
         stats["losses/learning_rate"] = ramp(self.ppo.learning_rate, agent_steps)
         stats["losses/entropy_coefficient"] = entropy_coefficient
+        stats["losses/team_spirit"] = ramp(self.ppo.team_spirit, agent_steps)
+        stats["losses/discount"] = discount(self.ppo, agent_steps, self.spec.step_s)
         return Update(freshness, stats, len(history))
 
-    def _targets(self, batch: Batch, agent_steps: int) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: Batch, agent_steps: int) -> tuple[Tensor, Tensor]:
         """Advantages and returns [T, B, A], in reward units; GAE runs over whole chunks."""
         advantage = gae(
             reward=team_spirit(batch.reward, ramp(self.ppo.team_spirit, agent_steps)),
@@ -94,12 +102,12 @@ class Learner:
         )
         return advantage, advantage + batch.value[:-1]
 
-    def _rows_that_count(self, batch: Batch, freshness: Freshness) -> Tensor:
+    def rows_that_count(self, batch: Batch, freshness: Freshness) -> Tensor:
         """[T, B, A] bool: valid, and of a fresh window. No other row reaches the loss or the statistics."""
         fresh_rows = torch.from_numpy(np.repeat(freshness.fresh, self.bptt_steps, axis=0))
         return batch.valid & fresh_rows.to(batch.valid.device).unsqueeze(-1)
 
-    def _windows(self, batch: Batch, counts: Tensor, advantage: Tensor, returns: Tensor) -> Windows:
+    def windows(self, batch: Batch, counts: Tensor, advantage: Tensor, returns: Tensor) -> Windows:
         """Windows with their masks; advantages are normalised over the rows of the policy loss."""
         value_mask = counts.to(torch.float32)
         policy_mask = value_mask * batch.acting

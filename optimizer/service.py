@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,23 +16,24 @@ from games.api import GameSpec
 from model.config import PolicyConfig
 from model.policy import Policy
 from model.weights import encode_weights
+from optimizer.bad_batch import keep_bad_batch
 from optimizer.batch import Batch, Freshness
-from optimizer.checkpoint import (
-    CheckpointError,
-    CheckpointInfo,
-    find_checkpoint,
-    read_info,
-    read_snapshot,
-    save_checkpoint,
-)
+from optimizer.checkpoint import CheckpointError, CheckpointInfo, find_checkpoint, save_checkpoint
 from optimizer.config import OptimizerConfig, PPOConfig
+from optimizer.determinism import random_state, restore_random_state
+from optimizer.device import pick_device
+from optimizer.era import Era, EraBrokenError
 from optimizer.gather import BatchGatherer, Prefetcher
 from optimizer.learner import Learner, NonFiniteUpdateError, Update
+from optimizer.lease import Lease
 from optimizer.replay import ReplayCheck
+from optimizer.resume import checkpoint_to_resume, load_fitting
+from optimizer.settings import SettingsInForce, SettingsReader
 from wire.chunk import chunk_spec
-from wire.errors import LinkDownError
+from wire.errors import LeaseLostError, LinkDownError
 from wire.link import Counters, OptimizerLink, Settlement
 from wire.reports import PhaseTimer
+from wire.settings import BEFORE_ALL, Setting
 
 Reason = Literal["stopping", "budget"]
 Result = TypeVar("Result")
@@ -41,27 +42,11 @@ PROCESS = "optimizer"
 BEAT_S = 1.0
 RETRY_S = 0.2
 MAX_BAD_BATCHES = 3
-
-
-class DeviceError(ValueError):
-    """The device that was asked for is not there."""
+DETERMINISTIC_CHECKPOINT_VERSIONS = 50  # where the configuration says none: such a run has none by time
 
 
 class TrainingDivergedError(Exception):
     """Several batches in a row gave a loss or gradient that is not finite."""
-
-
-def pick_device(device: str) -> torch.device:
-    """`auto` is the GPU where there is one.
-
-    Raises:
-        DeviceError: a GPU is asked for, and there is none.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(f"device is {device!r}, but this machine shows no CUDA GPU; use --device auto or cpu")
-    return torch.device(device)
 
 
 class Optimizer:
@@ -86,6 +71,8 @@ class Optimizer:
         start_from: Path | None = None,
         agent_steps: int | None = None,
         prefetch: bool = True,
+        deterministic: bool = False,
+        settings: SettingsInForce | None = None,
     ) -> None:
         self.link, self.run_name, self.config, self.budget = link, run, optimizer_config, agent_steps
         self.folder, self.config_text, self.game_name = run_folder, config_text, game_spec.name
@@ -101,24 +88,25 @@ class Optimizer:
         self.replay = ReplayCheck(game_spec, policy_config, self.device, bptt_steps)
         self.epochs = ppo_config.epochs
         self.version = self.agent_steps = self.gradient_steps = self.trained_net = 0
+        self.batches = self.bad_batches = 0
         self.warmup_left = optimizer_config.normalizer_warmup_steps
-        self.bad_batches = 0
+        self.era = Era() if deterministic else None
+        self.settings = None if settings is None else SettingsReader(settings)
         self.timer, self.prefetch_timer = PhaseTimer(), PhaseTimer()
         self.counters = Counters()
+        self.stop_requested = self.checkpoint_failed = False
+        self.lease = Lease(link)
         self._restore(resume, start_from)
+        self._take_settings()
+        batch_steps, timer = optimizer_config.batch_steps, self.prefetch_timer
         self.gatherer = BatchGatherer(
-            link,
-            self.spec,
-            run=run,
-            batch_steps=optimizer_config.batch_steps,
-            device=self.device,
-            timer=self.prefetch_timer,
+            link, self.spec, run=run, batch_steps=batch_steps, device=self.device, timer=timer
         )
-        self.prefetcher = Prefetcher(self.gatherer) if prefetch else None
+        self.prefetcher = Prefetcher(self.gatherer) if prefetch and not deterministic else None
         self.beaten_s = self.checkpointed_s = time.monotonic()
         self.checkpointed_version = self.version
-        self.checkpoint_failed = False
-        self.stop_requested = False
+        if self.era is not None:
+            self._begin_era(self.era)
         self._publish()
 
     def run(self) -> Reason:
@@ -126,18 +114,31 @@ class Optimizer:
 
         consumes: chunks. waits for: a full batch. unblocked by: workers' pushes.
         produces: versions, checkpoints, metrics, and room in the stream.
+
+        Raises:
+            LeaseLostError: another optimizer trains this run now; nothing more is written.
+            EraBrokenError: a deterministic run must go on from its last checkpoint.
+            TrainingDivergedError: too many batches in a row were not finite.
         """
+        self.lease.keep()
+        save = True
         try:
             while True:
                 self.step(timeout_s=0.2)
+                self.lease.check()
                 if self.budget is not None and self.agent_steps >= self.budget:
                     return "budget"
                 if self.stop_requested or self._beat():
                     return "stopping"
+        except (LeaseLostError, EraBrokenError):
+            save = False  # what is in memory is not the run's any more
+            raise
         finally:
             if self.prefetcher is not None:
                 self.prefetcher.close()
-            self.checkpoint()
+            if save and (self.checkpointed_version != self.version or self.checkpoint_failed):
+                self.checkpoint()
+            self.lease.release()
 
     def step(self, timeout_s: float) -> bool:
         """Train on one batch if one is ready within `timeout_s`; True if it did."""
@@ -147,15 +148,39 @@ class Optimizer:
             if self.version and self._ask(self.link.needs_republish, default=False):
                 self._publish(again=True)
             return False
+        self._take_settings()
+        if self.era is not None:
+            self.era.check(batch)
         update = self._learn(batch)
         self.agent_steps += int(batch.valid.sum())
+        self.batches += 1
         replayed = self._replay_error(batch, update.freshness) if update and update.gradient_steps else {}
+        due = self._checkpoint_due()
+        late = self._begin_era(self.era) if due and self.era is not None else []
         # Publish first: settling makes room, and whoever waited for room should go on with the new version.
         self._publish()
-        self._settle(batch, update)
-        self._checkpoint_when_due()
+        self._settle(batch, update, late)
+        if due:
+            self.checkpoint(era_begins=self.era is not None)
         self._report(batch, update, replayed)
         return True
+
+    def _begin_era(self, era: Era) -> Sequence[Settlement]:
+        """Have games begin anew with the version about to be published; returns how what is older is to be settled."""
+        era.begin(first_version=self.version + 1, seed=self.batches)
+        return self.gatherer.begin_era(era.first_version)
+
+    def _take_settings(self) -> None:
+        """Put into force what was asked for since the last look: it holds from this update on."""
+        reader = self.settings
+        if reader is None:
+            return
+        nothing: list[Setting] = []
+        requests = self._ask(lambda: self.link.settings(reader.through), default=nothing)
+        if reader.take(requests, lambda data: self.link.report(PROCESS, "event", data), self.agent_steps):
+            self.learner.adjust(reader.in_force.ppo, reader.in_force.optimizer)
+            self.config, self.budget = reader.in_force.optimizer, reader.in_force.agent_steps
+            self.epochs, self.config_text = reader.in_force.ppo.epochs, reader.in_force.text
 
     def _learn(self, batch: Batch) -> Update | None:
         """One update; None if the batch was not trained on (warm-up of the normalisers, or not finite)."""
@@ -176,21 +201,19 @@ class Optimizer:
     def _keep_bad_batch(self, batch: Batch, error: NonFiniteUpdateError) -> None:
         """Keep a batch that gave NaN for inspection; three in a row end the run at the last good checkpoint."""
         self.bad_batches += 1
-        path = self.folder / "logs" / f"bad_batch_{self.version:06d}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"reward": batch.reward, "value": batch.value}
-        for group in ("observation", "action", "log_prob"):
-            arrays |= {f"{group}/{name}": tensor for name, tensor in getattr(batch, group).items()}
-        np.savez_compressed(path, **{name: x.cpu().numpy() for name, x in arrays.items()})  # type: ignore[arg-type]
+        path = keep_bad_batch(self.folder, self.version, batch)
         self.link.report(PROCESS, "event", {"event": "bad_batch", "message": f"{error}; kept as {path}"})
         if self.bad_batches >= MAX_BAD_BATCHES:
             self._settle(batch, None)
             raise TrainingDivergedError(f"{self.bad_batches} batches in a row were not finite: {error}; see {path}")
 
-    def _settle(self, batch: Batch, update: Update | None) -> None:
-        """Acknowledge the batch: steps of the warm-up count as stale, of a batch that was not finite as rejected."""
+    def _settle(self, batch: Batch, update: Update | None, late: Sequence[Settlement] = ()) -> None:
+        """Acknowledge the batch, and `late` with it.
+
+        Steps of the warm-up count as stale, of a batch that was not finite as rejected.
+        """
         window_steps = self.spec.bptt_steps * self.spec.agents
-        settlements = []
+        settlements = list(late)
         for k, delivery in enumerate(batch.deliveries):
             if update is not None:
                 trained = int(update.freshness.trained_windows[k]) * window_steps
@@ -214,7 +237,8 @@ class Optimizer:
                 self.policy, version=self.version, agent_steps=self.agent_steps, spec_hash=self.spec.hash
             )
             self.replay.keep(weights)
-            self._until_up(lambda: self.link.publish(weights))
+            marked = weights if self.era is None else self.era.mark(weights)
+            self._until_up(lambda: self.link.publish(marked))
 
     def _until_up(self, call: Callable[[], Result]) -> Result:
         """Repeat an idempotent call until the link is up again."""
@@ -226,7 +250,7 @@ class Optimizer:
                     raise
                 time.sleep(RETRY_S)
 
-    def _ask(self, call: Callable[[], bool], *, default: bool) -> bool:
+    def _ask(self, call: Callable[[], Result], *, default: Result) -> Result:
         try:
             return call()
         except LinkDownError:
@@ -234,7 +258,7 @@ class Optimizer:
 
     def _replay_error(self, batch: Batch, freshness: Freshness) -> dict[str, float]:
         every = self.config.replay_error_versions
-        if every == 0 or self.version % every:
+        if every == 0 or self.batches % every:
             return {}
         with self.timer.phase("replay"):
             return self.replay(batch, freshness)
@@ -269,19 +293,27 @@ class Optimizer:
         except LinkDownError:
             return False
 
-    def _checkpoint_when_due(self) -> None:
+    def _checkpoint_due(self) -> bool:
+        """Whether the version about to be published is to be kept; in a deterministic run time has no say in it."""
+        if self.era is not None:
+            return self.batches % (self.config.checkpoint_versions or DETERMINISTIC_CHECKPOINT_VERSIONS) == 0
         by_time = self.config.checkpoint_s and time.monotonic() - self.checkpointed_s >= self.config.checkpoint_s
         every = self.config.checkpoint_versions
-        if by_time or (every and self.version - self.checkpointed_version >= every):
-            self.checkpoint()
+        return bool(by_time) or (every > 0 and self.version + 1 - self.checkpointed_version >= every)
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, era_begins: bool = False) -> None:
         """Write one now; a full disk is reported and training goes on from memory."""
         info = CheckpointInfo(
             version=self.version,
             agent_steps=self.agent_steps,
             gradient_steps=self.gradient_steps,
             trained_net=self.trained_net,
+            batches=self.batches,
+            warmup_left=self.warmup_left,
+            bad_batches=self.bad_batches,
+            era_begins=era_begins,
+            settings_through=BEFORE_ALL if self.settings is None else self.settings.through,
+            journal_bytes=self._journal_bytes(),
             spec_hash=self.spec.hash,
             game=self.game_name,
             config=self.config_text,
@@ -290,7 +322,11 @@ class Optimizer:
         with self.timer.phase("checkpoint"):
             try:
                 save_checkpoint(
-                    self.folder / "checkpoints", info, self.learner.snapshot(), keep=self.config.keep_checkpoints
+                    self.folder / "checkpoints",
+                    info,
+                    {**self.learner.snapshot(), **random_state()},
+                    keep=self.config.keep_checkpoints,
+                    confirm=self.lease.confirm,
                 )
             except CheckpointError as error:
                 self.link.report(PROCESS, "event", {"event": "checkpoint_failed", "message": str(error)})
@@ -299,39 +335,38 @@ class Optimizer:
         self.checkpoint_failed = False
         self.link.report(PROCESS, "event", {"event": "checkpoint", "version": self.version})
 
+    def _journal_bytes(self) -> int:
+        try:
+            return (self.folder / "journal.jsonl").stat().st_size
+        except OSError:  # nobody keeps one: the optimizer may run without a controller
+            return 0
+
     def _restore(self, resume: bool, start_from: Path | None) -> None:
         """Go on from this run's newest checkpoint, or start a new run from the weights of another."""
         # A version is never used twice: count on from the largest that anybody has ever seen.
         self.version = self._until_up(self.link.announced_version)
-        if resume or start_from is not None:
-            folder = find_checkpoint(self.folder if resume else start_from)  # type: ignore[arg-type]
-            info = read_info(folder)
-            if info.spec_hash != self.spec.hash:
-                raise CheckpointError(
-                    f"checkpoint {folder} is of {info.game!r} with spec {info.spec_hash}, this run is "
-                    f"{self.game_name!r} with spec {self.spec.hash}: game, lstm_units, bptt_steps and chunk_steps must "
-                    "be the same"
-                )
-            snapshot = read_snapshot(folder, info)
-            self._check_fits(folder, snapshot)
+        folder = None
+        if resume:
+            folder = checkpoint_to_resume(self.folder, deterministic=self.era is not None)
+        elif start_from is not None:
+            folder = find_checkpoint(start_from)
+        if folder is not None:
+            info, snapshot = load_fitting(folder, spec_hash=self.spec.hash, game=self.game_name, policy=self.policy)
             self.learner.restore(snapshot)
             self.warmup_left = 0 if info.gradient_steps else self.warmup_left
             if resume:
-                self.trained_net = info.trained_net
-                self.agent_steps, self.gradient_steps = info.agent_steps, info.gradient_steps
-                self.version = max(self.version, info.version)
+                self._go_on_from(info)
+                restore_random_state(snapshot)
         self._count_undone()
 
-    def _check_fits(self, folder: Path, snapshot: Mapping[str, torch.Tensor]) -> None:
-        """The spec's hash says nothing of the network's other widths."""
-        for name, own in self.policy.state_dict().items():
-            found = snapshot.get(f"policy.{name}")
-            if found is None or found.shape != own.shape:
-                shape = "missing" if found is None else str(list(found.shape))
-                raise CheckpointError(
-                    f"checkpoint {folder} is of another network: {name} is {shape}, expected {list(own.shape)}; "
-                    "model.encoder_units and model.encoder must be the same"
-                )
+    def _go_on_from(self, info: CheckpointInfo) -> None:
+        self.trained_net, self.batches, self.bad_batches = info.trained_net, info.batches, info.bad_batches
+        self.agent_steps, self.gradient_steps = info.agent_steps, info.gradient_steps
+        self.version = max(self.version, info.version)
+        if self.settings is not None:
+            self.settings.reported_through = info.settings_through
+        if info.warmup_left is not None:
+            self.warmup_left = info.warmup_left
 
     def _count_undone(self) -> None:
         """Steps trained by a predecessor after what this process starts from was written are in no weights any more."""

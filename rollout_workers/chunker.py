@@ -78,6 +78,11 @@ class Chunker:
         self.registration = registration
         self.sequence = self.cumulative_steps = 0
 
+    def forget(self) -> None:
+        """Drop what is open: its rows were never produced. The books of closed chunks go on."""
+        self.window = -1
+        self.start[:] = 0
+
     def begin_window(self, state: Array, version: int, previous_action: Mapping[str, Array]) -> None:
         """Open the next window: the LSTM state [B, A, 2, H] f16 before it, who plays it, the action before it."""
         self.window += 1

@@ -69,6 +69,13 @@ class SelfPlay:
         row = self.chunker.row(0)
         return self._close(row, self._act(row), everything=True)
 
+    def begin_anew(self, seed: int) -> SelfPlay:
+        """Drop every game and every open chunk, and play others; finished episodes still wait to be reported."""
+        self.chunker.forget()
+        successor = SelfPlay(self.game, self.policy, self.chunker, seed=seed, timer=self.timer)
+        successor.episodes.finished = self.episodes.drain()
+        return successor
+
     def _begin_window(self, version: int) -> None:
         """Round the live state to what the wire carries, and save it."""
         half = self.state.to(torch.float16)

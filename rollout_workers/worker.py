@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
+import numpy as np
 import psutil
 
 from games.api import VectorGame
@@ -25,11 +26,12 @@ from wire.errors import LinkDownError
 from wire.link import Directive, EncodedWeights, Parcel, WorkerLink
 from wire.reports import MAX_REPORT_BYTES, PhaseTimer
 
-Reason = Literal["stopping", "scaled_down", "controller_lost"]
+Reason = Literal["stopping", "scaled_down", "controller_lost", "node_leaves"]
 
 HEARTBEAT_S = 1.0
 ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
+LEASE_GRACE_S = 5.0  # a lease may end for a moment though its controller lives: Redis was away, or its clock jumped
 FETCH_PATIENCE_S = 0.005
 LAST_PUSH_S = 5.0  # how long a worker that leaves tries to get rid of its last chunks
 LAST_PUSH_WHEN_STOPPING_S = 0.3  # the optimizer may have left already, and then nobody makes room
@@ -50,8 +52,10 @@ class Worker:
         link: WorkerLink,
         worker: int,
         seed: int,
+        lockstep_batch_steps: int = 0,
     ) -> None:
-        self.link, self.policy, self.wire = link, policy, wire
+        """With `lockstep_batch_steps`, the run's optimizer.batch_steps, it plays in turns with the optimizer."""
+        self.link, self.policy, self.wire, self.seed = link, policy, wire, seed
         self.name = f"worker/{worker}"
         self.spec = chunk_spec(
             game.spec,
@@ -68,8 +72,14 @@ class Worker:
             game, policy, self.chunker, seed=seed + 7919 * self.registration.incarnation, timer=self.timer
         )
         self.pending: deque[Parcel] = deque()
-        self.version = 0
+        self.version = self.era = 0
+        # The stream, bounded as `open_run` bounds it, has room for so many steps when less than a batch is in flight.
+        chunk_steps = config.chunk_steps * game.spec.agents_per_team
+        bound = wire.max_queued_steps(batch_steps=lockstep_batch_steps, chunk_steps=chunk_steps)
+        self.turn_steps = bound - lockstep_batch_steps + 1 if lockstep_batch_steps else 0
         self.directive = NOT_STARTED
+        self.lease_missed_s: float | None = None  # since when nobody holds the controller's lease
+        self.leave_requested = False  # set by a signal: the machine is about to go
         self.fetching: Future[EncodedWeights | None] | None = None
         self.fetcher = ThreadPoolExecutor(1, thread_name_prefix="weights")
         self.polled_s = self.beaten_s = float("-inf")
@@ -84,12 +94,7 @@ class Worker:
         """
         reason = self._reason_to_leave()
         while reason is None:
-            self._poll()
-            self._take_weights(wait=self.version == 0)
-            if self.version == 0:
-                with self.timer.phase("wait"):
-                    time.sleep(0.02)
-            else:
+            if self._ready():
                 self.play_window()
                 self._send(until_s=None)
             self._beat()
@@ -97,16 +102,53 @@ class Worker:
         self._leave()
         return reason
 
+    def _ready(self) -> bool:
+        """Whether to play now, with the newest weights at hand; in lockstep, whether it is the worker's turn."""
+        if self.turn_steps:
+            with self.timer.phase("wait"):
+                try:
+                    mine = self._is_my_turn()
+                except LinkDownError:
+                    mine = False
+                    time.sleep(RETRY_S)
+                if not mine:
+                    self._poll()
+                    time.sleep(ROOM_POLL_S)
+            return mine
+        self._poll()
+        self._take_weights(wait=self.version == 0)
+        if self.version == 0:
+            with self.timer.phase("wait"):
+                time.sleep(0.02)
+        return self.version > 0
+
+    def _is_my_turn(self) -> bool:
+        """In lockstep: whether the optimizer has used up what it can; then its newest weights are here.
+
+        It publishes before it settles. So once less than a batch is in flight it has nothing to do, and what it has
+        announced is what it made of all that was pushed.
+        """
+        if not self.link.has_room(self.turn_steps, 0):
+            return False
+        self.directive = self.link.directive()
+        if self.directive.version != self.version:
+            self._load(self.link.latest(self.version))
+        return 0 < self.version == self.directive.version
+
     def play_window(self) -> None:
         """One window with the newest weights at hand; its chunks wait in `pending` until they are pushed."""
         self._encode(self.play.play_window(self.version))
 
     def step_in_process(self) -> bool:
         """For a loop that owns both ends: newest weights, one window, one push. False while there is no room."""
-        self._poll()
-        self._take_weights(wait=True)
         if not self._push_once():
             return False
+        if self.turn_steps:
+            if not self._is_my_turn():
+                return False
+        else:
+            self._poll()
+            self._take_weights(wait=True)
         if self.version:
             self.play_window()
             self._push_once()
@@ -123,8 +165,13 @@ class Worker:
             self.directive = self.link.directive()
         except LinkDownError:
             time.sleep(RETRY_S)  # play on with what is known; a lost controller shows in its lease
+            self.lease_missed_s = None  # it may have ended while it could not be renewed
             return
-        if self.directive.version != self.version and self.fetching is None:
+        if self.directive.controller_alive:
+            self.lease_missed_s = None
+        elif self.lease_missed_s is None:
+            self.lease_missed_s = time.monotonic()
+        if self.directive.version != self.version and self.fetching is None and not self.turn_steps:
             self.fetching = self.fetcher.submit(self.link.latest, self.version)
 
     def _take_weights(self, *, wait: bool) -> None:
@@ -141,9 +188,17 @@ class Worker:
         except LinkDownError:
             weights = None
         self.fetching = None
-        if weights is not None:
-            load_weights(self.policy, weights.payload)
-            self.version = weights.version
+        self._load(weights)
+
+    def _load(self, weights: EncodedWeights | None) -> None:
+        """Take these, if there are any; in a new era begin the games anew."""
+        if weights is None:
+            return
+        load_weights(self.policy, weights.payload)
+        self.version = weights.version
+        if weights.era > self.era:
+            self.era = weights.era
+            self.play = self.play.begin_anew(games_seed(self.seed, weights.era_seed))
 
     def _encode(self, chunks: list[TrajectoryChunk]) -> None:
         with self.timer.phase("encode"):
@@ -198,11 +253,14 @@ class Worker:
             return "stopping"
         if self.registration.worker >= self.directive.wanted_workers:
             return "scaled_down"
-        return None if self.directive.controller_alive else "controller_lost"
+        if self.leave_requested:
+            return "node_leaves"
+        missed_s = self.lease_missed_s
+        return "controller_lost" if missed_s is not None and time.monotonic() - missed_s >= LEASE_GRACE_S else None
 
     def _leave(self) -> None:
         """Close the open chunks, push what the stream takes, say farewell: what it did not take is counted as lost."""
-        if self.version:
+        if self.version and not self.turn_steps:  # a run that can be repeated has no chunks cut short by a farewell
             self._encode(self.play.finish())
         patience_s = LAST_PUSH_WHEN_STOPPING_S if self.directive.stopping else LAST_PUSH_S
         self._send(until_s=time.monotonic() + patience_s)
@@ -230,6 +288,11 @@ class Worker:
         for episodes in portions(self.play.episodes.drain()):
             self.link.report(self.name, "episodes", {"episodes": episodes})
         self.link.report(self.name, "phases", dict(self.timer.drain()))
+
+
+def games_seed(seed: int, era_seed: int) -> int:
+    """What seeds the games and the sampling of one era: a hash of both numbers, 31 bits."""
+    return int(np.random.SeedSequence((seed, era_seed)).generate_state(1)[0]) & 0x7FFF_FFFF
 
 
 def portions(episodes: list[Episode]) -> Iterator[list[Episode]]:

@@ -302,3 +302,14 @@ def test_reading_a_configuration_loads_nothing_heavy() -> None:
     root = SHIPPED_CONFIGS.parent
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_deterministic_run_has_one_worker_and_keeps_the_checkpoint_that_it_goes_on_from() -> None:
+    def deterministic(*overrides: str) -> RunConfig:
+        return parse_config("deterministic = true\n", overrides=overrides)
+
+    check_config(deterministic(), spec())
+    with pytest.raises(ConfigError, match=r"rollout\.workers is 2; such a run has one"):
+        check_config(deterministic("rollout.workers=2"), spec())
+    with pytest.raises(ConfigError, match=r"keep_checkpoints is 1; such a run needs 2"):
+        check_config(deterministic("optimizer.keep_checkpoints=1"), spec())

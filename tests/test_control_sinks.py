@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from control.config import RunConfig, flat_config, parse_config
 from control.sinks import JsonlFile, JsonlSink, TensorBoardSink, last_jsonl, read_jsonl
+from optimizer.config import PPOConfig, Ramp
 
 ROOT = Path(__file__).parent.parent
 
@@ -127,3 +129,44 @@ def test_writing_for_tensorboard_loads_neither_torch_nor_tensorflow(tmp_path: Pa
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def texts(folder: Path) -> dict[str, list[tuple[int, str]]]:
+    """By tag: the step and the text of every text that TensorBoard's own reader finds."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    reader = EventAccumulator(str(folder))
+    reader.Reload()
+    return {
+        tag: [(event.step, event.tensor_proto.string_val[0].decode()) for event in reader.Tensors(tag)]
+        for tag in reader.Tags()["tensors"]
+        if reader.SummaryMetadata(tag).plugin_data.plugin_name == "text"
+    }
+
+
+def test_tensorboard_holds_the_configuration_and_what_happened_as_texts(tmp_path: Path) -> None:
+    config = RunConfig(agent_steps=1000)
+    sink = TensorBoardSink(tmp_path, config)
+    sink.mark("worker/3: worker died (signal 9)", agent_steps=500, time_s=5.0)
+    sink.mark("set ppo.learning_rate", agent_steps=700, time_s=6.0)
+    sink.close()
+    found = texts(tmp_path)
+    ((step, text),) = found["config"]
+    assert step == 0
+    assert parse_config(text.removeprefix("```toml\n").removesuffix("```")) == config
+    assert found["journal"] == [(500, "worker/3: worker died (signal 9)"), (700, "set ppo.learning_rate")]
+
+
+def test_tensorboard_compares_runs_by_what_they_were_set_to(tmp_path: Path) -> None:
+    from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG, parse_session_start_info_plugin_data
+
+    config = RunConfig(device="cpu", game_options={"wrappers": ["a:b"]}, ppo=PPOConfig(learning_rate=Ramp(value=0.25)))
+    TensorBoardSink(tmp_path, config).close()
+    (value,) = [v for event in events(tmp_path) for v in event.summary.value if v.tag == SESSION_START_INFO_TAG]
+    hparams = parse_session_start_info_plugin_data(value.metadata.plugin_data.content).hparams
+    assert hparams["ppo.learning_rate"].number_value == 0.25
+    assert hparams["device"].string_value == "cpu"
+    assert hparams["deterministic"].bool_value is False
+    assert hparams["game_options.wrappers"].string_value == "['a:b']"
+    assert set(hparams) == set(flat_config(config))
+    assert "minutes" not in hparams

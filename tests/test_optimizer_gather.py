@@ -103,7 +103,12 @@ def short_chunk() -> bytes:
 
 @pytest.mark.parametrize(
     ("payload", "reason"),
-    [(b"garbage", "chunk message"), (b"", "msgpack"), (other_chunk(), "chunk spec"), (short_chunk(), "holds 8 steps")],
+    [
+        (b"garbage", "chunk message"),
+        (b"", "chunk message"),
+        (other_chunk(), "chunk spec"),
+        (short_chunk(), "found 8, expected 16"),
+    ],
 )
 def test_what_is_no_chunk_of_this_run_is_rejected_with_a_reason_and_the_rest_is_trained_on(
     payload: bytes, reason: str

@@ -60,7 +60,7 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 def loss_stats(learner: Learner, batch: Batch) -> dict[str, float]:
     freshness = judge_freshness(batch, 1, 8)
-    windows = learner._windows(batch, learner._rows_that_count(batch, freshness), *learner._targets(batch, 0))
+    windows = learner.windows(batch, learner.rows_that_count(batch, freshness), *learner.targets(batch, 0))
     columns = torch.from_numpy(np.flatnonzero(freshness.fresh.reshape(-1)))
     with torch.no_grad():
         loss = learner.loss(windows.pick(columns), 0.01)
@@ -259,7 +259,7 @@ def test_the_schedules_are_read_at_the_agent_steps_of_the_batch() -> None:
     stats = learner.update(batch, version=1, agent_steps=750).stats
     assert stats["losses/learning_rate"] == stats["losses/entropy_coefficient"] == 0.25
     assert learner.adam.param_groups[0]["lr"] == 0.25
-    selfish, shared = (learner._targets(batch, agent_steps=n)[0] for n in (1000, 0))
+    selfish, shared = (learner.targets(batch, agent_steps=n)[0] for n in (1000, 0))
     assert not torch.allclose(selfish, shared)
 
 

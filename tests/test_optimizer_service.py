@@ -16,8 +16,9 @@ from optimizer import service as service_module
 from optimizer.batch import Batch
 from optimizer.checkpoint import find_checkpoint, read_info
 from optimizer.config import PPOConfig
+from optimizer.device import pick_device
 from optimizer.learner import NonFiniteUpdateError, Update
-from optimizer.service import TrainingDivergedError, pick_device
+from optimizer.service import TrainingDivergedError
 from tests.chunk_factory import make_parcel
 from tests.in_process_run import InProcessRun, WatchedLink, counting_game, drop
 

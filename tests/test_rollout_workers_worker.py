@@ -130,8 +130,9 @@ def test_the_loop_waits_for_room_with_its_heart_beating_and_goes_on_when_there_i
     ("order", "reason"), [("stop", "stopping"), ("scale", "scaled_down"), ("lease", "controller_lost")]
 )
 def test_a_worker_that_is_told_to_leave_closes_its_chunks_and_its_books(
-    tmp_path: Path, order: str, reason: str
+    tmp_path: Path, order: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker_module, "LEASE_GRACE_S", 0.05)
     run = InProcessRun(folder=tmp_path, queue_batches=100.0)
     run.link.publish(weights(run, 1))
     worker = run.worker(index=1)
@@ -152,6 +153,32 @@ def test_a_worker_that_is_told_to_leave_closes_its_chunks_and_its_books(
     assert counters.lost == 0
     assert counters.produced == worker.chunker.cumulative_steps == worker.chunker.window * run.bptt * run.slots
     assert "worker/1" not in [beat.process for beat in run.link.heartbeats()]
+
+
+def test_a_lease_that_ended_while_the_link_was_down_or_for_a_moment_only_makes_no_worker_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = InProcessRun(folder=tmp_path)
+    worker = run.worker()
+    run.link.hold_lease(0.0)
+    worker._poll()
+    assert worker._reason_to_leave() is None
+    run.link.hold_lease(60.0)
+    worker._poll()
+    assert worker.lease_missed_s is None
+
+    def away() -> None:
+        raise LinkDownError("away")
+
+    run.link.hold_lease(0.0)
+    worker._poll()
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_module, "LEASE_GRACE_S", 0.0)
+        patch.setattr(worker_module, "RETRY_S", 0.0)
+        assert worker._reason_to_leave() == "controller_lost"
+        patch.setattr(run.link, "directive", away)
+        worker._poll()
+        assert worker._reason_to_leave() is None
 
 
 def test_a_worker_that_must_leave_while_the_stream_is_full_counts_what_it_could_not_send_as_lost(

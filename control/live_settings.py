@@ -1,0 +1,247 @@
+"""Settings that change while a run goes on: which ones can, what a change must pass, and what is in force.
+
+For example, by whoever asks for a change:
+
+    config = in_force(parse_config(link.run_config()), link.settings(BEFORE_ALL))
+    changes = check_changes(config, {"ppo.learning_rate": "3e-5", "team_spirit.value": "0.6"})
+    link.request_settings(changes, by=who_asks())
+"""
+
+from __future__ import annotations
+
+import ast
+import getpass
+import inspect
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from control.config import RunConfig, check_ranges, config_keys, dump_config, parse_config, range_of
+from control.config_reader import SCALAR_FIELD, ConfigError
+from optimizer.config import OptimizerConfig, PPOConfig
+from wire.settings import Setting
+
+_LIVE = ("agent_steps", "minutes", "until", "ppo.", "optimizer.")
+_RESUME = (
+    "device", "deterministic", "optimizer.batch_steps", "optimizer.normalizer_warmup_steps",
+    "optimizer.normalize_observations", "optimizer.threads", "ppo.adam_beta2", "ppo.minibatches",
+    "rollout.games_per_worker", "wire.",
+)  # fmt: skip
+
+
+class LiveError(ConfigError, ValueError):
+    """A change that cannot be made while the run goes on; the message says what to do instead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveKey:
+    """One setting that can change while a run goes on."""
+
+    key: str
+    type: str  # "number", "whole number", "true or false", "text", or the choices: "joint | per_head"
+    range: str  # "at least 0 and at most 1"; empty where anything of its type goes
+    doc: str  # what it means, in a sentence
+
+
+@cache
+def live_keys() -> tuple[LiveKey, ...]:
+    """Every setting that can change while a run goes on, in the configuration's order. A Ramp is there by its parts,
+    too: `ppo.clip`, and `ppo.learning_rate` with `ppo.learning_rate.value`, `.end`, `.from_steps`, `.until_steps`.
+    """
+    described = _described(RunConfig, "")
+    return tuple(
+        LiveKey(key=key, type=described[key][0], range=range_of(key), doc=described[key][1])
+        for key in config_keys()
+        if key in described and _is_live(key)
+    )
+
+
+def check_change(config: RunConfig, key: str, text: str) -> Any:
+    """The value that `key = text` would have in this configuration, a Ramp for a whole ramp.
+
+    Raises:
+        LiveError: it cannot change while the run goes on; says what to do instead.
+        ConfigError: no such key, not of its type, out of its range, or at odds with another.
+    """
+    (full,) = (changes := check_changes(config, {key: text}))
+    return _value(changed(config, changes), full)
+
+
+def check_changes(config: RunConfig, changes: Mapping[str, str]) -> dict[str, str]:
+    """The same changes under their full keys, if all of them together can be made. Raises as `check_change` does."""
+    full = {full_key(key): text.strip() for key, text in changes.items()}
+    changed(config, full)
+    return full
+
+
+def changed(config: RunConfig, changes: Mapping[str, str]) -> RunConfig:
+    """The configuration with these changes, all of them or none. Raises as `check_change` does."""
+    for key in changes:
+        _check_live(key)
+    overrides = [f"{key}={text}" for key, text in changes.items()]
+    try:
+        after = parse_config(dump_config(config), overrides=overrides, source="the run's configuration")
+        check_ranges(after)
+    except ConfigError as error:
+        raise LiveError(str(error).replace("--set ", "")) from error
+    return after
+
+
+def in_force(config: RunConfig, requests: Iterable[Setting]) -> RunConfig:
+    """The configuration that a run was opened with, and every request since that could be carried out."""
+    live = LiveConfig(config)
+    for request in requests:
+        try:
+            live.apply(request)
+        except LiveError:  # refused when it came, and the journal says why
+            continue
+    return live.config
+
+
+class LiveConfig:
+    """The configuration in force, as the optimizer and the controller hold it; see `optimizer.settings`."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    @property
+    def ppo(self) -> PPOConfig:
+        """The section `ppo`."""
+        return self.config.ppo
+
+    @property
+    def optimizer(self) -> OptimizerConfig:
+        """The section `optimizer`."""
+        return self.config.optimizer
+
+    @property
+    def agent_steps(self) -> int | None:
+        """The budget."""
+        return self.config.agent_steps
+
+    @property
+    def text(self) -> str:
+        """The whole configuration as TOML."""
+        return dump_config(self.config)
+
+    def apply(self, request: Setting) -> dict[str, tuple[str, str]]:
+        """Put a request into force, all of it or nothing; returns key -> (old, new) value as text.
+
+        Raises:
+            LiveError: it cannot be.
+        """
+        before, self.config = self.config, changed(self.config, request.changes)
+        return {key: (shown(_value(before, key)), shown(_value(self.config, key))) for key in request.changes}
+
+
+def who_asks() -> str:
+    """user@host, for the journal."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
+def full_key(key: str) -> str:
+    """The whole key where only its end was given, as in `team_spirit.value`; unchanged where it is no key's end.
+
+    Raises:
+        LiveError: no such key; names the nearest.
+    """
+    key = key.strip()
+    keys = config_keys()
+    if key in keys:
+        return key
+    found = [known for known in keys if known.endswith(f".{key}")]
+    if len(found) == 1:
+        return found[0]
+    ends = [known.partition(".")[2] for known in keys]
+    near = found or get_close_matches(key, [*keys, *ends], n=1)
+    raise LiveError(f"there is no key {key!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help"))
+
+
+def setting_text(config: RunConfig, key: str) -> str:
+    """The value of a setting for people."""
+    return shown(_value(config, key))
+
+
+def shown(value: Any) -> str:
+    """A value for people: a constant Ramp as its number, another one as its way."""
+    if value is None:
+        return "none"
+    if is_dataclass(value) and not isinstance(value, type):
+        start, end = getattr(value, SCALAR_FIELD), getattr(value, "end", None)
+        if end is None:
+            return f"{start:g}"
+        return f"{start:g} to {end:g} (steps {value.from_steps} to {value.until_steps})"  # type: ignore[attr-defined]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_live(key: str) -> bool:
+    return _within(key, _LIVE) and not _within(key, _RESUME)
+
+
+def _check_live(key: str) -> None:
+    if key not in config_keys():
+        full_key(key)
+    if _is_live(key):
+        return
+    if key == "rollout.workers":
+        raise LiveError("rollout.workers is changed by: quintet scale N")
+    if _within(key, _RESUME):
+        raise LiveError(f"{key} is read when a run starts: stop it, and go on with --resume --set {key}=...")
+    if key in ("ppo", "optimizer", "model", "rollout", "wire"):
+        raise LiveError(f"{key} is a section; set one of its keys, for example ppo.learning_rate=3e-5")
+    raise LiveError(f"{key} is fixed when a run is made: start a new run with --set {key}=...")
+
+
+def _within(key: str, places: Iterable[str]) -> bool:
+    return any(key == place or key.startswith(place if place.endswith(".") else f"{place}.") for place in places)
+
+
+def _value(config: RunConfig, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _described(kind: type[Any], prefix: str, doc: str = "") -> dict[str, tuple[str, str]]:
+    """Key -> (type, meaning), sections and Ramps gone into."""
+    docs, hints = _field_docs(kind), get_type_hints(kind)
+    found: dict[str, tuple[str, str]] = {}
+    for entry in fields(kind):
+        key, hint, meaning = prefix + entry.name, hints[entry.name], docs.get(entry.name, doc)
+        if is_dataclass(hint) and isinstance(hint, type):
+            if any(inner.name == SCALAR_FIELD for inner in fields(hint)):
+                found[key] = ("number", meaning)
+            found |= _described(hint, f"{key}.", meaning)
+        else:
+            found[key] = (_type_name(hint), meaning)
+    return found
+
+
+def _type_name(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " | ".join(map(str, get_args(hint)))
+    options = get_args(hint) or (hint,)
+    names = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+    named = [names[option] for option in options if option in names]
+    return " or ".join([*named, *(["none"] if type(None) in options else [])])
+
+
+def _field_docs(kind: type[Any]) -> dict[str, str]:
+    """What stands under each field of a dataclass, as `quintet train --help` shows it, too."""
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            docs[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
+    return docs

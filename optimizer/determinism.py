@@ -1,0 +1,51 @@
+"""What a repeatable optimizer needs: one thread, algorithms without races, and every random generator's state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_TORCH, _CUDA, _NUMPY_KEYS, _NUMPY_REST = "random.torch", "random.cuda", "random.numpy_keys", "random.numpy_rest"
+_ALGORITHM = "MT19937"
+
+
+def make_deterministic() -> None:
+    """Have torch compute the same from the same, to the last bit; an operator that cannot is refused by torch, by name.
+
+    One thread, because sums are split by threads. cuBLAS wants its workspace fixed before it is first used.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+def random_state() -> dict[str, Tensor]:
+    """The state of the process's own generators, torch's and numpy's, for a checkpoint.
+
+    Nothing here draws from them once a run has begun. A game or an encoder of the user's own may.
+    """
+    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    state = {
+        _TORCH: torch.get_rng_state(),
+        _NUMPY_KEYS: torch.from_numpy(np.asarray(keys).astype(np.int64)),
+        _NUMPY_REST: torch.tensor([position, has_gauss, gauss], dtype=torch.float64),
+    }
+    if torch.cuda.is_available():
+        state[_CUDA] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(snapshot: Mapping[str, Tensor]) -> None:
+    """Go back to it; what a snapshot does not hold stays as it is."""
+    if _TORCH in snapshot:
+        torch.set_rng_state(snapshot[_TORCH].to(torch.uint8))
+    if _NUMPY_KEYS in snapshot:
+        position, has_gauss, gauss = snapshot[_NUMPY_REST].tolist()
+        keys = snapshot[_NUMPY_KEYS].numpy().astype(np.uint32)
+        np.random.set_state((_ALGORITHM, keys, int(position), int(has_gauss), gauss))
+    if _CUDA in snapshot and torch.cuda.is_available():
+        torch.cuda.set_rng_state(snapshot[_CUDA].to(torch.uint8))

@@ -1,0 +1,60 @@
+"""From a folder to what an optimizer goes on from: which checkpoint that is, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from model.policy import Policy
+from optimizer.checkpoint import CheckpointError, CheckpointInfo, find_checkpoint, read_info, read_snapshot
+
+
+def checkpoint_to_resume(run_folder: Path, *, deterministic: bool) -> Path:
+    """The newest checkpoint of a run; of a deterministic one the newest that an era began with, where there is one.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    newest = find_checkpoint(run_folder)
+    if deterministic:
+        for folder in sorted((p for p in newest.parent.iterdir() if p.name.isdigit()), key=_number, reverse=True):
+            if _number(folder) <= _number(newest) and read_info(folder).era_begins:
+                return folder
+    return newest
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name)
+
+
+def load_fitting(
+    folder: Path, *, spec_hash: str, game: str, policy: Policy
+) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    """A checkpoint of this very game and network.
+
+    Raises:
+        CheckpointError: it is damaged, or of another one; the message says what must be the same.
+    """
+    info = read_info(folder)
+    if info.spec_hash != spec_hash:
+        raise CheckpointError(
+            f"checkpoint {folder} is of {info.game!r} with spec {info.spec_hash}, this run is "
+            f"{game!r} with spec {spec_hash}: game, lstm_units, bptt_steps and chunk_steps must be the same"
+        )
+    snapshot = read_snapshot(folder, info)
+    _check_fits(folder, snapshot, policy)
+    return info, snapshot
+
+
+def _check_fits(folder: Path, snapshot: Mapping[str, Tensor], policy: Policy) -> None:
+    """The spec's hash says nothing of the network's other widths."""
+    for name, own in policy.state_dict().items():
+        found = snapshot.get(f"policy.{name}")
+        if found is None or found.shape != own.shape:
+            shape = "missing" if found is None else str(list(found.shape))
+            raise CheckpointError(
+                f"checkpoint {folder} is of another network: {name} is {shape}, expected {list(own.shape)}; "
+                "model.encoder_units and model.encoder must be the same"
+            )
