@@ -1,0 +1,119 @@
+"""Whose weights play in the Arena: the newest that the run has published, a checkpoint's, or none yet."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from control.config import RunConfig, parse_config
+from dashboard.arena_show import NEWEST, ArenaError, Show
+from games.api import GameSpec
+from model.policy import Policy
+from model.weights import load_weights
+from optimizer.checkpoint import CheckpointError, find_checkpoint, read_info, read_policy
+from wire.chunk import ChunkSpec, chunk_spec
+from wire.errors import DecodeError, LinkError
+from wire.redis_link import RedisLink, connect
+
+POLL_S = 1.0  # between two looks for newer weights
+RETRY_S = 15.0  # after Redis did not answer
+CONNECT_S = 1.0
+UNTRAINED = 0  # the version of a network that has learned nothing
+
+
+def run_config(folder: Path) -> RunConfig:
+    """The configuration of a run's folder.
+
+    Raises:
+        ArenaError: there is none.
+    """
+    path = folder / "config.toml"
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ArenaError(f"{path} cannot be read: {error.strerror or error}") from error
+    return parse_config(text, source=str(path))
+
+
+def wire_spec(game: GameSpec, config: RunConfig) -> ChunkSpec:
+    """In which dtypes the policy is shown what it sees."""
+    return chunk_spec(
+        game,
+        lstm_units=config.model.lstm_units,
+        bptt_steps=config.rollout.bptt_steps,
+        chunk_steps=config.rollout.chunk_steps,
+    )
+
+
+def new_policy(game: GameSpec, config: RunConfig) -> Policy:
+    """An untrained policy of a run's network, the same for the same run."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Policy(game, config.model).use_device(torch.device("cpu"))
+
+
+def load_checkpoint(policy: Policy, folder: Path, name: str) -> int:
+    """Put a checkpoint of a run's folder into a policy; returns its version. NEWEST takes the newest one.
+
+    Raises:
+        ArenaError: there is none of that name, or it is of another network.
+        CheckpointError: it is damaged.
+    """
+    where = find_checkpoint(folder if name == NEWEST else folder / "checkpoints" / name)
+    info = read_info(where)
+    try:
+        load_weights(policy, read_policy(where, info))
+    except DecodeError as error:
+        raise ArenaError(
+            f"checkpoint {where.name} is of another network than the run's configuration: {error}"
+        ) from error
+    return info.version
+
+
+class Weights:
+    """Keeps one policy as new as the run, or as its checkpoint is."""
+
+    def __init__(self, policy: Policy, show: Show, spec: ChunkSpec) -> None:
+        self.policy, self.show, self.spec_hash = policy, show, spec.hash
+        self.version = UNTRAINED
+        self.origin = "untrained"  # for people: "live", "checkpoint 000123"
+        self._link: RedisLink | None = None
+        self._next_look = 0.0
+        if show.player == NEWEST:
+            self.refresh()
+        if self.version == UNTRAINED:
+            self._read_checkpoint()
+
+    def refresh(self) -> None:
+        """Take what the run has published since, if it is alive; at most every POLL_S."""
+        now = time.monotonic()
+        if self.show.player != NEWEST or not self.show.redis_url or now < self._next_look:
+            return
+        self._next_look = now + POLL_S
+        try:
+            self._link = self._link or connect(self.show.redis_url, self.show.path.name, wait_s=CONNECT_S)
+            found = self._link.latest(self.version)
+            if found is not None and found.spec_hash == self.spec_hash:
+                load_weights(self.policy, found.payload)
+                self.version, self.origin = found.version, "live"
+        except (LinkError, DecodeError):
+            # The run has ended, or its Redis is down for a while: what plays goes on with the weights that it has.
+            self.close()
+            self._next_look = now + RETRY_S
+
+    def close(self) -> None:
+        """Leave Redis."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _read_checkpoint(self) -> None:
+        try:
+            self.version = load_checkpoint(self.policy, self.show.path, self.show.player)
+        except CheckpointError:
+            if self.show.player != NEWEST:
+                raise
+            return  # a run that has written none yet
+        self.origin = f"checkpoint {self.version:06d}"

@@ -1,0 +1,101 @@
+"""The topics of `quintet explain` that look into a policy at work: a picture, a title and two plain paragraphs each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dashboard.draw_gradients import draw_gradients, gradient_words
+from dashboard.draw_loss import draw_loss, loss_words
+from dashboard.draw_lstm import draw_lstm, lstm_words
+from dashboard.draw_observation import draw_observation, observation_words
+from dashboard.explain_gradients import explain_gradients
+from dashboard.explain_loss import explain_loss
+from dashboard.explain_lstm import explain_lstm
+from dashboard.explain_observation import explain_observation
+from dashboard.explain_subject import Subject
+from model.diagram import explain as sketch
+from model.drawing import Drawing, draw
+
+Paragraphs = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """What a topic has to say."""
+
+    topic: str
+    subject: str  # its name
+    svg: str
+    paragraphs: Paragraphs
+
+
+def _lstm(subject: Subject) -> tuple[str, Paragraphs]:
+    report = explain_lstm(subject)
+    return draw_lstm(report), lstm_words(report)
+
+
+def _gradients(subject: Subject) -> tuple[str, Paragraphs]:
+    report = explain_gradients(subject)
+    return draw_gradients(report), gradient_words(report)
+
+
+def _loss(subject: Subject) -> tuple[str, Paragraphs]:
+    report = explain_loss(subject)
+    return draw_loss(report), loss_words(report)
+
+
+def _observation(subject: Subject) -> tuple[str, Paragraphs]:
+    report = explain_observation(subject)
+    return draw_observation(report), observation_words(report)
+
+
+def _model(subject: Subject) -> tuple[str, Paragraphs]:
+    drawing = sketch(subject.spec, subject.config.model)
+    return draw(drawing), model_words(drawing, subject.config.model.lstm_units)
+
+
+TOPICS: dict[str, Callable[[Subject], tuple[str, Paragraphs]]] = {
+    "model": _model,
+    "lstm": _lstm,
+    "gradients": _gradients,
+    "loss": _loss,
+    "observation": _observation,
+}
+
+
+def explain(topic: str, subject: Subject) -> Explanation:
+    """Play what the topic needs, compute, draw and say it.
+
+    Raises:
+        KeyError: there is no such topic; `TOPICS` has them all.
+        ValueError: this game does not have what the topic needs; the message says what.
+    """
+    svg, paragraphs = TOPICS[topic](subject)
+    return Explanation(topic=topic, subject=subject.name, svg=svg, paragraphs=paragraphs)
+
+
+def model_words(drawing: Drawing, units: int) -> Paragraphs:
+    """What the network's drawing shows."""
+    boxes = {
+        box.key: box for box in [*(b for lane in drawing.lanes for b in lane), *(b for s in drawing.stacks for b in s)]
+    }
+    memory = boxes["lstm"]
+    sets = [lane for lane in drawing.lanes if any(box.title.startswith("one network") for box in lane)]
+    repeated = (
+        f"{len(sets)} entries are sets: a box drawn as a stack of cards is one small network, the same weights for "
+        "every slot, and the maximum over the slots goes on. "
+        if sets
+        else ""
+    )
+    first = (
+        f"{drawing.title}. What is seen enters on the left, entry by entry. {repeated}Everything is put side by side, "
+        "goes through one layer and into the LSTM; all heads read the LSTM's output."
+    )
+    second = (
+        f"The LSTM has {units:,} units: {units:,} cells and {units:,} outputs for every agent, the same number at "
+        f"every step, however long the game is. It holds {memory.count:,} of the parameters ({memory.share:.0%}), "
+        f"because each of its four gates is a matrix from the {units:,} outputs of the step before and from what is "
+        "seen now. Arrows that are dotted in green carry no gradient back, or a small share of it."
+    )
+    return first, second
