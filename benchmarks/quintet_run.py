@@ -45,26 +45,28 @@ def run_quintet(settings: Mapping[str, object], *, seconds: float, warmup_s: flo
         log_path = Path(folder) / "train.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                _command(limited), cwd=folder, env=_environment(), stdout=log, stderr=log, start_new_session=True
+                command(limited), cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True
             )
             try:
                 metrics = Path(folder) / "runs" / RUN / "metrics.jsonl"
                 rows = _steady_rows(process, metrics, seconds, warmup_s, patience_s)
             except QuintetRunError as error:
-                raise QuintetRunError(f"{error}: {_last_lines(log_path)}") from None
+                raise QuintetRunError(f"{error}: {last_lines(log_path)}") from None
             finally:
-                _stop(process)
+                stop(process)
     return _speed(rows)
 
 
-def _command(settings: Mapping[str, object]) -> list[str]:
-    command = [sys.executable, "-m", "cluster", "train", "--config", str(CONFIG), "--run", RUN, "--json"]
+def command(settings: Mapping[str, object], *, resume: bool = False) -> list[str]:
+    """The command that trains with these settings, on top of CONFIG; or the one that goes on with it."""
+    start = ["--resume"] if resume else ["--config", str(CONFIG)]
+    words = [sys.executable, "-m", "cluster", "train", *start, "--run", RUN, "--json"]
     for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    return command
+        words += ["--set", f"{key}={value}"]
+    return words
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours alone decides how many threads each of its processes has."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_", "GOMP_"))}
     search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -101,7 +103,7 @@ def _speed(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """Ctrl-C; after a minute without success everything of its session is killed."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
@@ -112,5 +114,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _last_lines(path: Path) -> str:
+def last_lines(path: Path) -> str:
     return " | ".join(path.read_text(errors="replace").strip().splitlines()[-5:])

@@ -14,6 +14,11 @@ from typing import Any
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
+from cluster.commands_dashboard import dashboard
+from cluster.commands_deploy import controller, node, secrets
+from cluster.commands_exporter import exporter
+from cluster.commands_health import doctor
+from cluster.commands_knobs import set_settings
 from cluster.commands_look import evaluate, explain, watch
 from cluster.commands_run import optimizer, scale, status, train
 from cluster.failure import report
@@ -22,10 +27,17 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "status": status,
     "scale": scale,
+    "set": set_settings,
+    "doctor": doctor,
     "eval": evaluate,
     "watch": watch,
     "explain": explain,
+    "dashboard": dashboard,
     "optimizer": optimizer,
+    "controller": controller,
+    "node": node,
+    "secrets": secrets,
+    "exporter": exporter,
 }
 
 

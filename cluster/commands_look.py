@@ -19,6 +19,7 @@ def evaluate(
     games: int = 1000,
     greedy: bool = False,
     seed: int = 1,
+    save_replay: int = 0,
     json: bool = False,
 ) -> int:
     """Have a checkpoint or a bot play whole games: win rates per seat with 95 % intervals, or mean returns.
@@ -32,6 +33,7 @@ def evaluate(
         games: How many, split evenly over the seats.
         greedy: Take the likeliest action instead of a drawn one.
         seed: Seeds the games and the drawing of actions.
+        save_replay: Keep so many games of skirmish, the first ones, in the run's replays folder.
         json: One JSON object instead of a table.
     """
     from cluster.optimizer_process import PASSIVE_WAIT
@@ -41,34 +43,61 @@ def evaluate(
     from cluster.evaluator import evaluate as carry_out
 
     carry_out(
-        EvalRequest(player=checkpoint, opponent=opponent, game=game, games=games, greedy=greedy, seed=seed, json=json)
+        EvalRequest(
+            player=checkpoint,
+            opponent=opponent,
+            game=game,
+            games=games,
+            greedy=greedy,
+            seed=seed,
+            save_replay=save_replay,
+            json=json,
+        )
     )
     return DONE
 
 
 def explain(
-    topic: Positional[Literal["model"]],
+    topic: Positional[Literal["model", "lstm", "gradients", "loss", "observation", "all"]],
     checkpoint: Positional[Path | None] = None,
     game: str | None = None,
     config: Path | None = None,
     overrides: Overrides = (),
     out: Path | None = None,
+    memory: Path | None = None,
+    page: Path | None = None,
 ) -> int:
-    """Draw the network of a game, a configuration or a checkpoint: every shape, every parameter count.
+    """Explain a network and what goes on in it while it plays: a picture (SVG and PNG) and two paragraphs.
 
     Args:
-        topic: What to explain.
+        topic: The network; its LSTM over a game; how far gradients reach back; a chunk from reward to loss; one
+            observation; or all of them.
         checkpoint: A checkpoint folder, a run folder or a run's name; without one, --game or --config says what.
         game: gymnasium:CartPole-v1, skirmish-5v5, my_module:make ...
         config: A TOML file, or the name of one that ships with Quintet.
         overrides: Any key of the configuration, for example --set model.lstm_units=1024. May be repeated.
-        out: The SVG to write; named after the game and the size if left out.
+        out: The SVG to write, with a PNG beside it; of all topics, the folder.
+        memory: With all topics: a second run, whose LSTM is explained too.
+        page: With all topics: the Markdown page that tells them together.
     """
-    from cluster.explain import ExplainRequest, explain_model
+    from cluster.optimizer_process import PASSIVE_WAIT
 
-    assert topic == "model"
-    request = ExplainRequest(checkpoint=checkpoint, game=game, config=config, overrides=overrides, out=out)
-    explain_model(request)
+    os.environ.update(PASSIVE_WAIT)  # before torch is loaded
+    from cluster.explain import ExplainRequest
+    from cluster.explain import explain as carry_out
+
+    carry_out(
+        ExplainRequest(
+            topic=topic,
+            checkpoint=checkpoint,
+            game=game,
+            config=config,
+            overrides=overrides,
+            out=out,
+            memory=memory,
+            page=page,
+        )
+    )
     return DONE
 
 

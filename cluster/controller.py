@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+from cluster.autoscaler import Autoscaler
 from cluster.crew import Crew
 from cluster.failure import DONE, FAILED, USAGE, RunFailedError, UsageError
 from cluster.recorder import Recorder, ReportDesk
+from cluster.short_lives import ShortLives
+from control.autoscale import parse_bounds
 from wire.errors import LinkDownError
 from wire.link import ControllerDesk
 
@@ -19,9 +23,8 @@ LEASE_S = 60.0
 DRAIN_S = 20.0
 DRAIN_ALONE_S = 1.5  # without an optimizer nobody makes room: long enough for workers that need none
 CHECKPOINT_S = 120.0
-LINK_PATIENCE_S = 60.0
-QUICK_DEATH_S = 30.0
-MAX_QUICK_DEATHS = 3
+LINK_PATIENCE_S = 180.0
+MAX_QUICK_DEATHS = 3  # of an optimizer that trained nothing, in a row
 
 
 class RunDesk(ControllerDesk, ReportDesk, Protocol):
@@ -77,16 +80,22 @@ class Controller:
         redis: RedisHost | None,
         interrupted: threading.Event,
         describe: dict[str, float | int | str],
+        fill: Callable[[int], int] = lambda wanted: wanted,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`describe` goes into the controller's heartbeat, for `quintet status` and `scale`."""
+        """`describe` goes into the controller's heartbeat, for `quintet status` and `scale`.
+
+        `fill` is asked once a second how many workers to want instead of so many, where cores come and go.
+        """
+        self._fill = fill
         self.link, self.crew, self.optimizer, self.recorder, self.redis = link, crew, optimizer, recorder, redis
         self.interrupted, self.describe, self._clock = interrupted, describe, clock
         self._reconciled_s = self._link_up_s = float("-inf")
-        self._optimizer_started_s = clock()
-        self._optimizer_quick_deaths = 0
+        self._optimizer_lives = ShortLives(MAX_QUICK_DEATHS, started_s=clock())
+        self._trained_before = -1  # steps that its predecessors trained; not known yet
         self._optimizer_next_start_s: float | None = None  # set while it is to be started again
-        self._wanted = 0
+        self._wanted = -1  # not known yet
+        self._autoscaler = Autoscaler(clock)
 
     def run(self) -> str:
         """Go on until the run is at its end; returns why.
@@ -121,6 +130,8 @@ class Controller:
                 self._reconcile()
             self.recorder.tick(wanted=self._wanted, live=self.crew.live)
             self._link_up_s = self._clock()
+            if self._trained_before < 0:
+                self._trained_before = self.recorder.counters.trained
         except LinkDownError as error:
             away_s = self._clock() - self._link_up_s
             if away_s > LINK_PATIENCE_S:
@@ -157,20 +168,36 @@ class Controller:
         """Hold the lease, and bring wanted and live workers together."""
         self._reconciled_s = self._clock()
         self.link.hold_lease(LEASE_S)
-        self.link.beat("controller", self.describe)
-        wanted = self.link.wanted_workers()
+        self.link.beat("controller", {**self.describe, "stage": self.recorder.stage})
+        wanted, why = self._autoscaled(self._fill(self.link.wanted_workers()))
         if wanted != self._wanted:
-            if self._wanted:
-                self.recorder.note("scaled", text=f"{self._wanted} -> {wanted} workers")
+            if self._wanted >= 0:
+                self.recorder.note("scaled", text=f"{self._wanted} -> {wanted} workers" + (why and f": {why}"))
             self._wanted = wanted
         self.crew.reconcile(wanted)
+
+    def _autoscaled(self, wanted: int) -> tuple[int, str]:
+        """How many workers are wanted, and why where `quintet scale --auto` has the run say so itself."""
+        self._autoscaler.look(
+            wanted=wanted, playing=self.recorder.playing, phases=self.recorder.phases, counters=self.recorder.counters
+        )
+        bounds = self.link.autoscale()
+        if not bounds:
+            return wanted, ""
+        decision = self._autoscaler.decide(parse_bounds(bounds), wanted)
+        if decision.workers != wanted:
+            self.link.set_wanted_workers(decision.workers)
+        return decision.workers, decision.why
 
     def _watch_optimizer(self) -> str | None:
         """Start it again when it died; "budget" when it had trained as much as was asked."""
         if self._optimizer_next_start_s is not None:
             if self._clock() >= self._optimizer_next_start_s:
                 self._optimizer_next_start_s = None
-                self._optimizer_started_s = self._clock()
+                self._optimizer_lives.started_s = self._clock()
+                self._trained_before = self.recorder.counters.trained
+                with contextlib.suppress(LinkDownError):  # then it waits for the lease to end by itself
+                    self.link.break_optimizer_lease()
                 self.optimizer.start()
                 self.recorder.note("restarted", process="optimizer")
             return None
@@ -187,14 +214,13 @@ class Controller:
         return None
 
     def _optimizer_died(self, status: int) -> None:
-        lived_s = self._clock() - self._optimizer_started_s
-        self._optimizer_quick_deaths = self._optimizer_quick_deaths + 1 if lived_s < QUICK_DEATH_S else 0
+        lives = self._optimizer_lives
+        lives.died(self._clock(), useful=self.recorder.counters.trained > self._trained_before >= 0)
         how = f"signal {-status}" if status < 0 else self.optimizer.last_words()
         self.recorder.note("optimizer died", process="optimizer", text=how)
-        if self._optimizer_quick_deaths >= MAX_QUICK_DEATHS:
-            times = self._optimizer_quick_deaths
-            raise RunFailedError(f"the optimizer died {times} times in a row, last of this: {how}")
-        self._optimizer_next_start_s = self._clock() + 0.5 * self._optimizer_quick_deaths
+        if lives.too_many:
+            raise RunFailedError(f"the optimizer died {lives.in_a_row} times in a row, last of this: {how}")
+        self._optimizer_next_start_s = self._clock() + 0.5 * lives.useless
 
     def _drain_workers(self, patience_s: float) -> None:
         """Wait until the workers have left by themselves; end those that do not."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cluster.failure import USAGE, RunFailedError, UsageError
+from cluster.short_lives import ShortLives
 from control.journal import EventKind
+from wire.link import Heartbeat
 
-QUICK_DEATH_S = 30.0  # a worker that lived no longer than this has died quickly
-MAX_QUICK_DEATHS = 4  # so many in a row and the run is given up
+MAX_QUICK_DEATHS = 4  # of a worker that never came to play, in a row, and the run is given up
 LONGEST_BACKOFF_S = 8.0
 
 
@@ -42,6 +43,10 @@ class Launcher(Protocol):
 class Books(Protocol):
     """What the crew needs of a link."""
 
+    def heartbeats(self) -> list[Heartbeat]:
+        """See `wire.link.ControllerDesk`."""
+        ...
+
     def close_worker(self, worker: int) -> int:
         """See `wire.link.ControllerDesk`."""
         ...
@@ -59,9 +64,8 @@ class Chronicle(Protocol):
 class _Place:
     """What is known about worker i, whoever holds the place now."""
 
-    started_s: float = 0.0
     playing: bool = False
-    quick_deaths: int = 0
+    lives: ShortLives = field(default_factory=lambda: ShortLives(MAX_QUICK_DEATHS))
     next_start_s: float = float("-inf")
 
 
@@ -90,7 +94,8 @@ class Crew:
     def adopt(self, wanted: int) -> None:
         """Count the workers in that play already."""
         for worker in self.launcher.adopt(range(wanted)):
-            self._places[worker] = _Place(started_s=self._clock(), playing=True)
+            place = self._places[worker] = _Place(playing=True)
+            place.lives.started_s = self._clock()
             self.chronicle.note("note", process=f"worker/{worker}", text="was playing already")
 
     def reconcile(self, wanted: int) -> None:
@@ -110,7 +115,7 @@ class Crew:
             place = self._places.setdefault(worker, _Place())
             if not place.playing and self._clock() >= place.next_start_s:
                 self.launcher.start(worker)
-                place.started_s, place.playing = self._clock(), True
+                place.lives.started_s, place.playing = self._clock(), True
 
     def kill_all(self) -> int:
         """End every worker that still plays, and close its books; returns the steps lost."""
@@ -123,13 +128,15 @@ class Crew:
         return lost
 
     def _ended(self, worker: int, place: _Place, end: dict[str, str]) -> None:
-        lost = self.books.close_worker(worker)  # before anything is noted: it may raise, and then this runs again
+        # Before anything is noted: these may raise, and then this runs again.
+        played = any(b.process == f"worker/{worker}" and b.data.get("version") for b in self.books.heartbeats())
+        lost = self.books.close_worker(worker)
         place.playing = False
         if "reason" in end:
-            place.quick_deaths, place.next_start_s = 0, self._clock()
+            place.lives.left()
+            place.next_start_s = self._clock()
             return
-        lived_s = self._clock() - place.started_s
-        place.quick_deaths = place.quick_deaths + 1 if lived_s < QUICK_DEATH_S else 0
+        place.lives.died(self._clock(), useful=played)
         place.next_start_s = self._clock() + self._backoff_s(place)
         if end.get("traceback"):
             self._keep_traceback(worker, end["traceback"])
@@ -137,12 +144,11 @@ class Crew:
         self.chronicle.note("worker died", process=f"worker/{worker}", text=text)
         if end.get("exit_code") == str(USAGE):
             raise UsageError(f"worker {worker}: {end['error']}")
-        if place.quick_deaths >= MAX_QUICK_DEATHS:
-            raise RunFailedError(
-                f"worker {worker} died {place.quick_deaths} times in a row, last of this: {end['error']}"
-            )
+        if place.lives.too_many:
+            times = place.lives.in_a_row
+            raise RunFailedError(f"worker {worker} died {times} times in a row, last of this: {end['error']}")
 
     @staticmethod
     def _backoff_s(place: _Place) -> float:
-        """A worker that played for a while is replaced at once; one that died quickly waits 0.5, 1, 2 ... seconds."""
-        return 0.0 if place.quick_deaths == 0 else min(LONGEST_BACKOFF_S, 0.25 * 2.0**place.quick_deaths)
+        """A worker that played is replaced at once; one that died quickly before that waits 0.5, 1, 2 ... seconds."""
+        return 0.0 if place.lives.useless == 0 else min(LONGEST_BACKOFF_S, 0.25 * 2.0**place.lives.useless)

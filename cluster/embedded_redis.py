@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hmac
 import importlib.util
 import os
 import re
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import IO
 
 from cluster.processes import stop
+from wire.acl import ROLES, user_lines
 from wire.config import WireConfig
 from wire.errors import LinkError
 from wire.redis_client import OLDEST_VERSION, RedisServer
@@ -61,6 +63,17 @@ class _Plan:
     def url(self) -> str:
         return f"redis://:{self.password}@{_HOST}:{self.port}/0"
 
+    @property
+    def role_passwords(self) -> dict[str, str]:
+        """Derived, so that one file with one secret is enough, and none of them tells another."""
+        secret = self.password.encode()
+        return {role.name: hmac.new(secret, role.name.encode(), "sha256").hexdigest() for role in ROLES}
+
+    @property
+    def users(self) -> list[str]:
+        """The lines of redis.conf that make one user per role."""
+        return user_lines(self.role_passwords, reads_apart=_server_version(self.binary) >= (7,))
+
 
 class EmbeddedRedis:
     """A running server. `stop` it, or leave the `with` block; if this process dies, the server ends by itself."""
@@ -84,8 +97,8 @@ class EmbeddedRedis:
         """Start a server on the data in `folder` and wait until it answers.
 
         It listens on 127.0.0.1 alone, on a free port unless one is given, and wants the password that lies in
-        `folder/password` (made at the first start). Call it from the main thread: the server dies with the *thread*
-        that started it.
+        `folder/password` (made at the first start), or a role's own, derived from it (`url_of`). Call it from the main
+        thread: the server dies with the *thread* that started it.
 
         Raises:
             EmbeddedRedisError: no server program, folder in use or not writable, port in use, disk full.
@@ -113,6 +126,10 @@ class EmbeddedRedis:
         except BaseException:
             lock.close()
             raise
+
+    def url_of(self, role: str) -> str:
+        """The URL of a role of `wire.acl`, for a process that may do what its part of the run needs and no more."""
+        return f"redis://{role}:{self._plan.role_passwords[role]}@{_HOST}:{self.port}/0"
 
     def restart(self) -> None:
         """Start the server again after it died: same port, password and data, so that links find it by themselves.
@@ -274,7 +291,8 @@ def _configuration(plan: _Plan) -> str:
         f"bind {_HOST}",
         "protected-mode yes",
         f"port {plan.port}",
-        f"requirepass {plan.password}",
+        f"requirepass {plan.password}",  # of the user `default`, who may do everything
+        *plan.users,
         f"dir {_quoted(str(plan.folder))}",
         "daemonize no",
         "databases 1",

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cluster.failure import UsageError
+from cluster.kept_evaluations import keep_evaluation
 from cluster.match import GameResult, Match, own_streams
 from cluster.players import BotPlayer, Player, PolicyPlayer, RandomPlayer
 from cluster.run_folder import checkpoint_path
@@ -146,6 +147,7 @@ class EvalRequest:
     greedy: bool = False
     seed: int = 1
     json: bool = False
+    save_replay: int = 0  # so many games, the first ones, are kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +158,7 @@ class Played:
     results: Sequence[GameResult]
     player_source: str | None  # hash of a bot's source
     opponent_source: str | None
+    kept: Sequence[Path] = ()  # replays
 
 
 def evaluate(request: EvalRequest) -> None:
@@ -170,12 +173,17 @@ def evaluate(request: EvalRequest) -> None:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"playing {request.games:,} games", total=request.games)
         played = play_match(player, rival, request, progress=lambda n: progress.advance(task, n))
+    if played.kept:
+        console.print(f"{len(played.kept)} replays in {played.kept[0].parent}/", soft_wrap=True, highlight=False)
     spec = played.spec
     seats = spec.team_names or tuple(f"team {team}" for team in range(spec.teams))
     verdicts = judge(played.results, seats if spec.teams > 1 else ("all games",))
     against = None if spec.teams == 1 else str(rival or RANDOM)
+    found = verdict_json(verdicts, _facts(player, against, played, request))
+    if isinstance(player, Contestant):
+        keep_evaluation(player.path, found)
     if request.json:
-        print(json.dumps(verdict_json(verdicts, _facts(player, against, played, request))))
+        print(json.dumps(found))
         return
     title = f"{_with_source(str(player), played.player_source)}, {spec.name}"
     if against is not None:
@@ -215,6 +223,8 @@ def play_match(
     games, seed, greedy = request.games, request.seed, request.greedy
     if games < 1:
         raise UsageError(f"--games is {games}; it must be at least 1")
+    if not 0 <= request.save_replay <= games:
+        raise UsageError(f"--save-replay is {request.save_replay}; it must be from 0 to --games, {games}")
     name, options = game_of(player, rival, request.game)
     probe = make_game(name, 1, seed, options)
     probe.close()
@@ -222,8 +232,10 @@ def play_match(
     if teams == 1 and rival is not None:
         raise UsageError(f"{name} has one team and nobody to play against: leave out --opponent")
     slots = min(MAX_SLOTS // teams * teams or teams, -(-games // teams) * teams)
-    game = make_game(name, slots, seed, options)
+    game, kept = make_game(name, slots, seed, options), list[Path]()
     try:
+        if request.save_replay:
+            game = keep_replays(game, player, rival, request, kept)
         own = own_streams(slots, teams)
         one = seat(player, game, own, seed=seed, greedy=greedy)
         other: Player | None = None
@@ -234,9 +246,40 @@ def play_match(
             results=Match(game, one, other, seed=seed).play(games, progress),
             player_source=bot_source(player, game),
             opponent_source=bot_source(rival, game),
+            kept=kept,
         )
     finally:
         game.close()
+
+
+def keep_replays(
+    game: VectorGame, player: Entrant, rival: Entrant | None, request: EvalRequest, kept: list[Path]
+) -> VectorGame:
+    """The same game, which writes its first games into files and puts their paths into `kept`.
+
+    Raises:
+        UsageError: it is no game of skirmish.
+    """
+    from cluster.kept_replays import KeptReplays, replay_folder, replay_name
+    from games.skirmish.replay import Replay, write_replay
+
+    names = name_of(player), name_of(rival or Scripted(RANDOM))
+    folder = replay_folder(player.path if isinstance(player, Contestant) else None)
+
+    def keep(number: int, replay: Replay) -> None:
+        path = folder / replay_name(names[0], names[1], request.seed, number)
+        write_replay(path, replay)
+        kept.append(path)
+
+    return KeptReplays(game, names, request.save_replay, keep)
+
+
+def name_of(entrant: Entrant) -> str:
+    """A player's name for the scoreboard: of a checkpoint its run and version."""
+    if isinstance(entrant, Scripted):
+        return entrant.name
+    folder = entrant.path
+    return f"{folder.parent.parent.name} {folder.name}" if folder.parent.name == "checkpoints" else folder.name
 
 
 def game_of(player: Entrant, rival: Entrant | None, wanted: str | None) -> tuple[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cluster.evaluator import RANDOM, Contestant, Entrant, Scripted, game_of, read_entrant, seat
+from cluster.evaluator import RANDOM, game_of, name_of, read_entrant, seat
 from cluster.failure import UsageError
 from cluster.match import Match, own_streams
 from games.registry import make_game
@@ -53,12 +53,3 @@ def play_one(
         recorded.close()
     assert recorded.replay is not None
     return recorded.replay
-
-
-def name_of(entrant: Entrant) -> str:
-    """A player's name for the scoreboard: of a checkpoint its run and version."""
-    if isinstance(entrant, Scripted):
-        return entrant.name
-    assert isinstance(entrant, Contestant)
-    folder = entrant.path
-    return f"{folder.parent.parent.name} {folder.name}" if folder.parent.name == "checkpoints" else folder.name

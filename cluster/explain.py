@@ -1,7 +1,8 @@
-"""`quintet explain model`: the network of a game, a configuration or a checkpoint, as an SVG and as a table."""
+"""`quintet explain`: the network of a game or a checkpoint, or what goes on in it, in pictures and in words."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +12,14 @@ from rich.table import Table
 from cluster.failure import UsageError
 from cluster.run_folder import checkpoint_path
 from control.config import RunConfig, load_config, parse_config
+from dashboard.explain import TOPICS, Explanation, model_words
+from dashboard.explain import explain as topic_explained
+from dashboard.explain_subject import Subject, fresh_subject, trained_subject
+from dashboard.how_it_works import page
+from dashboard.rasterize import png
 from games.registry import make_game
-from model.diagram import explain, rows
+from model.diagram import explain as sketch
+from model.diagram import rows
 from model.drawing import Drawing, draw
 from optimizer.checkpoint import read_info
 
@@ -21,32 +28,101 @@ from optimizer.checkpoint import read_info
 class ExplainRequest:
     """What `quintet explain` was told."""
 
+    topic: str = "model"
     checkpoint: Path | None = None
     game: str | None = None
     config: Path | None = None
     overrides: tuple[str, ...] = ()
-    out: Path | None = None
+    out: Path | None = None  # an SVG; of all topics, a folder
+    memory: Path | None = None  # with all topics: a second run, whose memory is explained too
+    page: Path | None = None  # with all topics: the Markdown page to write
 
 
-def explain_model(request: ExplainRequest) -> None:
-    """Write the SVG; the table and the file's name go to stdout.
+def explain(request: ExplainRequest) -> None:
+    """Write the picture as SVG and, beside it, as PNG; a table, two paragraphs and the files' names go to stdout.
 
     Raises:
-        UsageError, ConfigError, CheckpointError, GameError: what cannot be drawn, and why.
+        UsageError, ConfigError, CheckpointError, GameError: what cannot be explained, and why.
     """
+    if request.topic != "all" and (request.page is not None or request.memory is not None):
+        raise UsageError(f"--page and --memory belong to `quintet explain all`, not to {request.topic}")
+    console = Console()
+    if request.topic == "model":
+        explain_model(request, console)
+    elif request.topic == "all":
+        _explain_all(request, console, list(TOPICS))
+    else:
+        out = _svg_name(request.out, Path(f"{request.topic}.svg"))
+        _show(console, _explained(request.topic, _subject(request)), out)
+
+
+def explain_model(request: ExplainRequest, console: Console) -> None:
+    """The network of any game and size; its weights are never made."""
     config = _config(request)
     game = make_game(config.game, 1, config.seed, config.game_options)
     game.close()
-    drawing = explain(game.spec, config.model)
+    drawing = sketch(game.spec, config.model)
     name = "".join(c if c.isalnum() else "-" for c in config.game.rpartition(":")[2].lower())
-    out = request.out or Path(f"model-{name}-{config.model.lstm_units}.svg")
-    if out.suffix.lower() != ".svg":
-        raise UsageError(f"--out is {out}; the drawing is an SVG: name a file that ends in .svg")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(draw(drawing), encoding="utf-8")
-    console = Console()
+    out = _svg_name(request.out, Path(f"model-{name}-{config.model.lstm_units}.svg"))
     console.print(model_table(drawing))
-    console.print(f"drawn in {out}", soft_wrap=True, highlight=False)
+    for paragraph in model_words(drawing, config.model.lstm_units):
+        console.print(f"\n{paragraph}", highlight=False)
+    _write(console, draw(drawing), out)
+
+
+def _explain_all(request: ExplainRequest, console: Console, topics: list[str]) -> None:
+    """Every topic into one folder, and the page that tells them together."""
+    folder = request.out or Path("explained")
+    if folder.suffix:
+        raise UsageError(f"--out is {folder}; all topics go into a folder: name one, for example docs/images/how")
+    subject = _subject(request)
+    said: dict[str, Explanation] = {}
+    for topic in topics:
+        said[topic] = _explained(topic, subject)
+        _show(console, said[topic], folder / f"{topic}.svg")
+    memory = None
+    if request.memory is not None:
+        memory = _explained("lstm", trained_subject(checkpoint_path(request.memory)))
+        _show(console, memory, folder / "memory.svg")
+    if request.page is not None:
+        images = Path(os.path.relpath(folder, request.page.parent)).as_posix()
+        request.page.parent.mkdir(parents=True, exist_ok=True)
+        request.page.write_text(page(said, images, memory), encoding="utf-8")
+        console.print(f"written: {request.page}", soft_wrap=True, highlight=False)
+
+
+def _explained(topic: str, subject: Subject) -> Explanation:
+    try:
+        return topic_explained(topic, subject)
+    except ValueError as error:
+        raise UsageError(f"{topic} cannot be explained by {subject.name}: {error}") from error
+
+
+def _subject(request: ExplainRequest) -> Subject:
+    config = _config(request)
+    if request.checkpoint is None:
+        return fresh_subject(config)
+    return trained_subject(checkpoint_path(request.checkpoint), request.overrides)
+
+
+def _svg_name(out: Path | None, default: Path) -> Path:
+    out = out or default
+    if out.suffix.lower() != ".svg":
+        raise UsageError(f"--out is {out}; the drawing is an SVG, with a PNG beside it: name a file that ends in .svg")
+    return out
+
+
+def _show(console: Console, explanation: Explanation, out: Path) -> None:
+    for paragraph in explanation.paragraphs:
+        console.print(f"{paragraph}\n", highlight=False)
+    _write(console, explanation.svg, out)
+
+
+def _write(console: Console, svg: str, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(svg, encoding="utf-8")
+    out.with_suffix(".png").write_bytes(png(svg))
+    console.print(f"drawn in {out} and {out.with_suffix('.png').name}", soft_wrap=True, highlight=False)
 
 
 def _config(request: ExplainRequest) -> RunConfig:

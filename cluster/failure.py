@@ -35,15 +35,16 @@ def one_line(error: BaseException) -> str:
 # Whose errors a person can act on: (module, class, exit code). By name, because the modules take time to load, torch
 # above all, and whoever raised one of them has loaded its module already. The first that fits counts.
 KNOWN_ERRORS = (
-    ("control.config", "ConfigError", USAGE),
+    ("control.config_reader", "ConfigError", USAGE),
     ("games.api", "GameError", USAGE),
     ("wire.errors", "SpecMismatchError", USAGE),
     ("wire.errors", "LinkAuthError", USAGE),
     ("wire.errors", "WireError", FAILED),
     ("cluster.embedded_redis", "EmbeddedRedisError", FAILED),
     ("optimizer.checkpoint", "CheckpointError", FAILED),
-    ("optimizer.service", "DeviceError", USAGE),
+    ("optimizer.device", "DeviceError", USAGE),
     ("optimizer.service", "TrainingDivergedError", FAILED),
+    ("optimizer.era", "EraBrokenError", CRASHED),  # it goes on from its last checkpoint
 )
 
 

@@ -43,7 +43,7 @@ def train_in_process(
         board.say(f"note: {note}")
     link = MemoryLink(folder.run)
     open_link(link, config, spec)
-    folder.config.write_text(dump_config(config))
+    folder.write_config(dump_config(config))
     recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
     recorder.note("started", text="in one process")
     with ExitStack() as stack, recorder.failing():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,12 +22,13 @@ from typing import Any, Protocol
 
 import psutil
 
-from cluster.failure import RunFailedError, UsageError, exit_code, one_line
+from cluster.failure import REDIS_URL, RunFailedError, UsageError, exit_code, one_line
 from cluster.processes import end_all, family, spawn, usable_cores
 
 NAMESPACE = "quintet"
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's minimum is 75 MiB; no object ever lies in it
-MAX_RESTARTS = 5
+MAX_RESTARTS = 5  # in a row, each of which lived no longer than this:
+QUICK_DEATH_S = 60.0
 LINGER_S = 2.0
 TEMP_PREFIX = "quintet-ray-"
 LONGEST_TEMP = 40  # characters; Ray adds 55 to it, and the path of a Unix socket holds 107
@@ -49,7 +51,8 @@ class RolloutActor:
     """One rollout worker. It is told everything else through Redis."""
 
     def __init__(self, redis_url: str, run: str, worker: int) -> None:
-        self.redis_url, self.run_name, self.worker = redis_url, run, worker
+        """Without a URL it takes that of its node: its own user of Redis, who may do less than the controller's."""
+        self.redis_url, self.run_name, self.worker = redis_url or os.environ.get(REDIS_URL, ""), run, worker
 
     def run(self) -> dict[str, str]:
         """Play until told to leave: `reason`, or `error` in one line, its `traceback` and its `exit_code`."""
@@ -162,6 +165,8 @@ def _why_it_died(error: Exception) -> str:
     if "creation task" in lines[0]:  # most likely Quintet or the game is not installed there
         return f"it could not start on its node: {lines[-1]}"
     text = " ".join(lines)
+    if "because its node has died" in text:
+        return f"its node died: {lines[-1]}"
     if "connection error code" in text:  # Ray saw its socket close; a process that leaves says so before
         return "its process was killed or crashed"
     return text.rpartition("The actor is dead because ")[2][:200]
@@ -185,9 +190,10 @@ class LocalRay:
         """
         if all(process.poll() is None for process in self._roots()):
             return False
-        self._restarts += 1
+        lived_s = time.monotonic() - self._started_s
+        self._restarts = self._restarts + 1 if lived_s < QUICK_DEATH_S else 1
         if self._restarts > MAX_RESTARTS:
-            raise RunFailedError(f"the Ray node died {self._restarts} times")
+            raise RunFailedError(f"the Ray node died {self._restarts} times in a row")
         self._stop()
         self._start()
         return True
@@ -208,6 +214,7 @@ class LocalRay:
         return [member for process in self._roots() for member in family(process.pid)]
 
     def _start(self) -> None:
+        self._started_s = time.monotonic()
         ray = _ray()
         self._folder = _short_folder()
         try:
@@ -259,6 +266,13 @@ class JoinedRay:
     def close(self, *, keep_logs_in: Path) -> None:
         """Disconnect; the cluster keeps its own logs."""
         _ray().shutdown()
+
+    def cores(self) -> float:
+        """Cores that the cluster's nodes offer to workers now; a node that is about to leave offers none."""
+        ray = _ray()
+        leaving = ray._private.state.state.get_draining_nodes()
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+        return float(sum(node["Resources"].get("CPU", 0.0) for node in nodes))
 
 
 def _lean_node(folder: Path, workers: int) -> Any:

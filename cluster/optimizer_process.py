@@ -18,6 +18,7 @@ from cluster.failure import CRASHED, DONE, FAILED, LINK_DOWN, REDIS_URL, exit_co
 from cluster.processes import spawn, stop, usable_cores
 from cluster.run_folder import RunFolder
 from control.config import RunConfig, dump_config, parse_config
+from control.live_settings import LiveConfig
 from wire.errors import LinkDownError
 from wire.link import OptimizerLink
 
@@ -44,11 +45,19 @@ def run_optimizer(folder: RunFolder, redis_url: str, *, start_from: Path | None,
         start_from: a checkpoint whose weights a new run starts with.
         hold: load everything that is slow to load, then wait until stdin ends before touching the run.
     """
+    code, said = train_to_its_end(folder, redis_url, start_from=start_from, hold=hold)
+    if said:
+        print(f"{PREFIX}{said}", file=sys.stderr, flush=True)
+    return code
+
+
+def train_to_its_end(folder: RunFolder, redis_url: str, *, start_from: Path | None, hold: bool) -> tuple[int, str]:
+    """As `run_optimizer`; returns the exit code and the line that says why, empty where all went well."""
     os.environ.update(PASSIVE_WAIT)
     signal.signal(signal.SIGTERM, _leave)
     try:
         if hold:
-            _load()
+            load_libraries()
             sys.stdin.buffer.read()
         return _train(folder, redis_url, start_from)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the process's border: it becomes a line and a code)
@@ -58,8 +67,7 @@ def run_optimizer(folder: RunFolder, redis_url: str, *, start_from: Path | None,
         if code is None:
             code = CRASHED
             traceback.print_exc()
-        print(f"{PREFIX}{one_line(error)}", file=sys.stderr, flush=True)
-        return code
+        return code, one_line(error)
 
 
 def _leave(*_: object) -> None:
@@ -67,13 +75,19 @@ def _leave(*_: object) -> None:
     sys.exit(DONE)
 
 
-def _load() -> None:
-    """Load what is slow to load; torch's compiler belongs to that, which its optimizers ask for when they are made."""
+def load_libraries() -> None:
+    """Load what is slow to load; torch's compiler belongs to that, which its optimizers ask for when they are made.
+
+    The network's kernels belong to it, too: on a first start they are compiled here and loaded by the workers.
+    """
     for module in SLOW_TO_LOAD:
         importlib.import_module(module)
+    from model.warm_up import compile_kernels
+
+    compile_kernels()
 
 
-def _train(folder: RunFolder, redis_url: str, start_from: Path | None) -> int:
+def _train(folder: RunFolder, redis_url: str, start_from: Path | None) -> tuple[int, str]:
     import torch
 
     from wire.redis_link import connect
@@ -89,9 +103,8 @@ def _train(folder: RunFolder, redis_url: str, start_from: Path | None) -> int:
         signal.signal(signal.SIGTERM, ask_to_stop)
         optimizer.run()
     if optimizer.checkpoint_failed:
-        print(f"{PREFIX}{CHECKPOINT_FAILED}", file=sys.stderr)
-        return FAILED
-    return DONE
+        return FAILED, CHECKPOINT_FAILED
+    return DONE, ""
 
 
 def make_optimizer(
@@ -101,6 +114,11 @@ def make_optimizer(
     from games.registry import make_game
     from optimizer.service import Optimizer
 
+    settings = LiveConfig(config)
+    if config.deterministic:
+        from optimizer.determinism import make_deterministic
+
+        make_deterministic()
     game = make_game(config.game, 1, config.seed, config.game_options)
     game.close()
     return Optimizer(
@@ -120,6 +138,8 @@ def make_optimizer(
         start_from=start_from,
         agent_steps=config.agent_steps,
         prefetch=prefetch,
+        deterministic=config.deterministic,
+        settings=settings,
     )
 
 

@@ -33,6 +33,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
     stdin: int = subprocess.DEVNULL,
+    keep: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own that ignores SIGINT and gets SIGKILL the moment this process is gone.
 
@@ -43,6 +44,7 @@ def spawn(
         env: added to this process's environment.
         log: stdout and stderr are appended to this file; without it they are thrown away.
         stdin: as in `subprocess.Popen`.
+        keep: open files that the child gets under the same numbers.
     """
     output: int | IO[bytes] = subprocess.DEVNULL if log is None else log.open("ab")
     try:
@@ -54,6 +56,7 @@ def spawn(
             stdout=output,
             stderr=subprocess.DEVNULL if log is None else subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=keep,
         )
     finally:
         if not isinstance(output, int):

@@ -5,27 +5,38 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from cluster.board import Board, BoardState
+from cluster.checkup import Checkup, in_one_line
 from cluster.failure import one_line
 from cluster.run_folder import RunFolder
+from cluster.settings_watch import SettingsWatch
+from cluster.stages import AT_THE_START, STARTING, TRAINING, stage_at_the_start
 from control import metrics as names
 from control.config import RunConfig
-from control.journal import EventKind, Journal
-from control.metrics import MetricsAggregator, parse_until
+from control.journal import Event, EventKind, Journal
+from control.metrics import MetricsAggregator, Row, parse_until, phase_row
 from control.sinks import JsonlSink, MetricsSink, TensorBoardSink, last_jsonl
+from control.status import RunStatus
 from control.summary import Summary, build_summary, write_summary
 from wire.errors import LinkError
 from wire.link import Counters, Heartbeat, Report
+from wire.settings import Setting
 
 EVENTS_KEPT = 20
+SHARE_S = 1.0
+"""Least seconds between two writings of the latest row for readers on other machines."""
 
 # What the processes call an event -> what the journal calls it. Anything else is a note.
-JOURNAL_KINDS: dict[str, EventKind] = {"checkpoint": "checkpoint", "resumed": "resumed"}
+JOURNAL_KINDS: dict[str, EventKind] = {
+    "checkpoint": "checkpoint",
+    "checkpoint_failed": "checkpoint failed",
+    "resumed": "resumed",
+}
 
 
 class ReportDesk(Protocol):
@@ -43,6 +54,14 @@ class ReportDesk(Protocol):
         """See `wire.link.ChunkSource`."""
         ...
 
+    def keep_latest_row(self, row: Mapping[str, float]) -> None:
+        """See `wire.link.ControllerDesk`."""
+        ...
+
+    def settings(self, after: str) -> list[Setting]:
+        """See `wire.settings.SettingsDesk`."""
+        ...
+
 
 class Recorder:
     """The only writer of metrics.jsonl, tensorboard/, journal.jsonl and summary.json."""
@@ -55,14 +74,21 @@ class Recorder:
         self.metrics = MetricsAggregator()
         self.counters = Counters()
         self.first_agent_steps = int(folder.checkpoint_info().get("agent_steps", 0))
-        self.stage = "starting"
+        self.stage = STARTING
         self.until = parse_until(config.until) if config.until else None
         self.until_reached = False
         self.peak_rss_bytes = 0
+        self.playing = 0  # workers that said so in their last heartbeat
         self.events: deque[str] = deque(maxlen=EVENTS_KEPT)
+        self.happened: Counter[str] = Counter()  # how often, by the event's name
+        self.address = ""  # of the web page, where there is one
+        self._shared_s = self._version_s = float("-inf")
+        self._checkup = Checkup(folder.path)
         self._learning = False
         self._after = "0"
+        self._link_ahead_s = time.time() - time.monotonic()  # the link's clock is the one that reports are dated by
         self._recorded_until_s = float(last_jsonl(folder.metrics).get(names.TIME_S) or 0.0)
+        self._settings = SettingsWatch(folder, config, link)
         self._journal = Journal(folder.journal)
         self._sinks: list[MetricsSink] = [JsonlSink(folder.metrics)]
 
@@ -70,6 +96,11 @@ class Recorder:
     def wall_s(self) -> float:
         """Seconds since the command's start."""
         return time.monotonic() - self.started_s
+
+    @property
+    def phases(self) -> dict[str, dict[str, float]]:
+        """Seconds by process and phase, of those that reported lately; all workers as one."""
+        return self.metrics.phases(time.monotonic() + self._link_ahead_s)
 
     def tick(self, *, wanted: int, live: int, timeout_s: float = 0.0) -> int:
         """Take in what was reported since the last tick, waiting up to `timeout_s` for something, and show it.
@@ -79,18 +110,32 @@ class Recorder:
         Raises:
             LinkDownError: nobody answers; nothing is lost, call again.
         """
+        if self._settings.look():
+            self._go_by(self._settings.config)
         self._after, reports = self.link.read_reports(self._after, timeout_s)
+        if reports:
+            self._link_ahead_s = reports[-1].time_s - time.monotonic()
         # After a restart of this process the stream still holds what the last one wrote down.
         self._take(report for report in reports if report.time_s > self._recorded_until_s)
         self.counters = self.link.counters()
         self.metrics.observe(self.counters, workers_wanted=wanted, workers_live=live)
-        self._note_memory(self.link.heartbeats())
+        heartbeats = self.link.heartbeats()
+        self._note_memory(heartbeats)
+        self.playing = sum(b.process.startswith("worker/") and bool(b.data.get("version")) for b in heartbeats)
+        if time.monotonic() - self._shared_s >= SHARE_S:
+            self._shared_s = time.monotonic()
+            self.link.keep_latest_row(self._latest_row())
+        if self.stage in AT_THE_START:
+            self.stage = stage_at_the_start(heartbeats, self.counters, self.metrics.latest)
+        if self.stage == TRAINING:
+            self._checkup.look(lambda: self._status(wanted, heartbeats))
         self.show()
         return len(reports)
 
     def show(self, stage: str | None = None) -> None:
         """Show the board, with a new stage if one is given."""
         self.stage = stage or self.stage
+        findings = self._checkup.findings if self.stage == TRAINING else None
         self.board.update(
             BoardState(
                 run=self.folder.run,
@@ -102,8 +147,11 @@ class Recorder:
                 until=self.config.until,
                 row=self.metrics.latest,
                 counters=self.counters,
-                phases=self.metrics.phases(time.time()),
+                phases=self.phases,
                 events=tuple(self.events),
+                health=in_one_line(findings) if findings is not None else "",
+                severity=findings[0].severity if findings else "healthy",
+                address=self.address,
             )
         )
 
@@ -111,7 +159,7 @@ class Recorder:
         """Write one event into the journal and onto the board."""
         agent_steps = int(self.metrics.latest.get(names.AGENT_STEPS, self.first_agent_steps))
         event = self._journal.add(kind, agent_steps=agent_steps, process=process, text=text, time_s=time_s)
-        self.events.append(str(event))
+        self._remember(event)
 
     def finished(self) -> str | None:
         """Why the run is at its end by minutes or by `until`; None while it is not. agent_steps ends the optimizer."""
@@ -120,6 +168,13 @@ class Recorder:
         if self.config.minutes is not None and self.wall_s >= 60 * self.config.minutes:
             return f"{self.config.minutes:g} minutes are over"
         return None
+
+    def _go_by(self, config: RunConfig) -> None:
+        """`quintet set` changed something: it may be when the run ends."""
+        if config.until != self.config.until:
+            self.until = parse_until(config.until) if config.until else None
+            self.until_reached = False
+        self.config = config
 
     @contextmanager
     def failing(self) -> Iterator[None]:
@@ -163,6 +218,7 @@ class Recorder:
                 continue
             for row in self.metrics.consume([report]):
                 self._first_update(row)
+                self._version_s = row[names.TIME_S]
                 for sink in self._sinks:
                     sink.write(row)
                 self.until_reached |= self.until is not None and self.until.reached(row)
@@ -172,9 +228,48 @@ class Recorder:
         name = str(data.pop("event", "note"))
         message = str(data.pop("message", "") or data.pop("text", ""))
         details = ", ".join(f"{key} {value}" for key, value in data.items())
+        if name == "set":
+            return self._changed(report.process, message, data)
         kind = JOURNAL_KINDS.get(name, "note")
+        if kind == "note":
+            self._count(name)
         text = message or details or name
         self.note(kind, process=report.process, text=text, time_s=report.time_s)
+
+    def _changed(self, process: str, text: str, data: dict[str, object]) -> None:
+        """A change took effect: when it was asked for, by whom, and from which agent step on it holds."""
+        agent_steps, time_s = int(str(data["agent_steps"])), float(str(data["requested_s"]))
+        details = {"by": data["by"], "changes": data["changes"]}
+        event = self._journal.add("set", agent_steps=agent_steps, process=process, text=text, time_s=time_s, **details)
+        self._remember(event)
+
+    def _remember(self, event: Event) -> None:
+        """For the board, for the doctor, and counted for Prometheus."""
+        self.events.append(str(event))
+        self._checkup.note(event)
+        for sink in self._sinks:
+            sink.mark(str(event), agent_steps=event.agent_steps, time_s=event.time_s)
+        self._count(event.kind)
+
+    def _count(self, event: str) -> None:
+        if event in names.COUNTED_EVENTS:
+            self.happened[event] += 1
+
+    def _latest_row(self) -> Row:
+        """The latest value of every metric, how often each event happened, and when the last version was made."""
+        head = {names.WALL_S: self.wall_s} | ({names.TIME_S: self._version_s} if self._version_s > 0 else {})
+        happened = {names.EVENTS + name: float(times) for name, times in self.happened.items()}
+        return self.metrics.latest | phase_row(self.phases) | head | happened
+
+    def _status(self, wanted: int, heartbeats: Sequence[Heartbeat]) -> RunStatus:
+        return RunStatus(
+            run=self.folder.run,
+            config=self.config,
+            counters=self.counters,
+            wanted_workers=wanted,
+            heartbeats=heartbeats,
+            metrics=self._latest_row(),
+        )
 
     def _first_update(self, row: dict[str, float]) -> None:
         """TensorBoard's library takes half a second to load: not before the run learns."""
@@ -182,8 +277,19 @@ class Recorder:
             return
         self._learning = True
         self.note("note", text=f"first gradient step {self.wall_s:.1f} s after the start")
-        self.stage = "training"
-        self._sinks.append(TensorBoardSink(self.folder.tensorboard))
+        self.stage = TRAINING
+        self._sinks.append(TensorBoardSink(self.folder.tensorboard, self.config))
+        if self.config.track:
+            self._track()
+
+    def _track(self) -> None:
+        """A run goes on without a tracker that cannot be reached."""
+        from control.tracking import TrackingError, WandbSink
+
+        try:
+            self._sinks.append(WandbSink(self.folder.path, self.config))
+        except TrackingError as error:
+            self.note("note", text=f"not tracked: {error}")
 
     def _note_memory(self, heartbeats: Iterable[Heartbeat]) -> None:
         resident = [int(beat.data["rss_bytes"]) for beat in heartbeats if "rss_bytes" in beat.data]

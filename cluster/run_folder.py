@@ -1,6 +1,7 @@
 """A run's folder, `runs/<run>/`: its files by name, who may write to it, and which run is meant where none is named.
 
 runs/<run>/  config.toml  summary.json  metrics.jsonl  journal.jsonl  checkpoints/{000123/, latest}  tensorboard/  logs/
+             league/evaluations.jsonl (what `quintet eval` found)
              redis/ (the embedded server's)  redis_url (0600: it holds a password)  lock (held by the controller)
 """
 
@@ -10,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +38,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.logs = path / "logs"
         self.redis = path / "redis"
+        self.evaluations = path / "league" / "evaluations.jsonl"
         self.redis_url = path / "redis_url"
         self.lock = path / "lock"
 
@@ -57,6 +60,12 @@ class RunFolder:
     def is_bare(self) -> bool:
         """Whether nobody has written anything into it yet."""
         return not any(path.is_file() and path != self.lock for path in self.path.rglob("*"))
+
+    def write_config(self, text: str) -> None:
+        """Write config.toml at once: whoever reads it finds the old or the new text."""
+        aside = self.config.with_suffix(".new")
+        aside.write_text(text)
+        aside.replace(self.config)
 
     def write_redis_url(self, url: str) -> None:
         """Keep the URL for `quintet status` and `scale`; readable by this user alone."""
@@ -119,10 +128,33 @@ def create_run(run: str | None, game: str, runs: Path = RUNS) -> RunFolder:
     folder = RunFolder(path)
     if folder.config.exists():
         raise UsageError(
-            f"run {name} exists already in {runs}/; go on with it: --run {name} --resume, or choose another --run name"
+            f"run {name} exists already in {runs}/; go on with it: --run {name} --resume; or say what else to do with "
+            "--restart-behavior restart (again, under a new name) or overwrite; or choose another --run name"
         )
     folder.logs.mkdir(parents=True, exist_ok=True)  # it may be there already, from a start that came to nothing
     return folder
+
+
+def create_beside(run: str, runs: Path = RUNS) -> RunFolder:
+    """The folder of a new run that is named after another one: `cartpole-2`, `cartpole-3` ..."""
+    stem = re.sub(r"-\d{1,3}$", "", run)
+    names = (f"{stem}-{k}" for k in range(2, 10_000))
+    return create_run(next(name for name in names if not (runs / name).exists()), "", runs)
+
+
+def delete_run(run: str, runs: Path = RUNS) -> None:
+    """Delete a run's folder with all that is in it.
+
+    Raises:
+        UsageError: there is no such run, it is being trained, or the folder is not certainly a run's.
+    """
+    folder = open_run(run, runs)
+    if folder.path.is_symlink() or not folder.lock.is_file():
+        raise UsageError(
+            f"{folder.path} was not made by `quintet train`; delete it yourself, or choose another --run name"
+        )
+    with folder.locked():
+        shutil.rmtree(folder.path)
 
 
 def open_run(run: str | None, runs: Path = RUNS) -> RunFolder:

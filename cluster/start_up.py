@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
-
-import numpy as np
+from typing import Generic, TypeVar, cast
 
 from cluster.board import Board
 from cluster.controller import LEASE_S, Controller, RunDesk
@@ -28,9 +27,13 @@ from cluster.optimizer_process import OptimizerProcess
 from cluster.processes import usable_cores
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder
-from control.config import ConfigError, RunConfig, check_config, dump_config
+from cluster.settings_watch import take_in_requests
+from cluster.web_page import WebPage
+from control.autoscale import Bounds
+from control.config import RunConfig, check_config, dump_config
+from control.config_reader import ConfigError
 from control.summary import Summary
-from games.api import GameSpec
+from games.api import GameSpec, VectorGame
 from wire.chunk import chunk_spec
 from wire.node_cache import clear_node_cache
 from wire.redis_client import check_maxmemory, needed_memory_bytes
@@ -38,7 +41,8 @@ from wire.redis_link import connect
 
 LINK_WAIT_S = 5.0
 GRACE_S = 10.0  # of the optimizer once the run has failed: enough for a checkpoint of a middling network
-MAX_REDIS_RESTARTS = 5
+MAX_REDIS_RESTARTS = 5  # in a row, each of which lived no longer than this:
+QUICK_DEATH_S = 60.0
 
 Result = TypeVar("Result")
 
@@ -51,6 +55,8 @@ class Resources:
     redis_port: int = 0  # of the private Redis; 0 takes any free one
     ray_address: str | None = None
     cores_per_worker: float = 1.0
+    autoscale: Bounds | None = None  # the run chooses its number of workers within these
+    web_page: bool = True  # `quintet dashboard` beside the run
 
     @property
     def capacity(self) -> int | None:
@@ -59,11 +65,12 @@ class Resources:
 
 
 def check_capacity(resources: Resources, workers: int) -> None:
-    """Refuse workers that would never get a core.
+    """Refuse workers that would never get a core, be it at the start or by autoscaling.
 
     Raises:
         UsageError: there are not enough; both numbers stand in the message.
     """
+    workers = max(workers, resources.autoscale.high if resources.autoscale else 0)
     if resources.cores_per_worker <= 0:
         raise UsageError(f"--cores-per-worker is {resources.cores_per_worker:g}; it must be greater than 0")
     if resources.capacity is not None and workers > resources.capacity:
@@ -83,13 +90,23 @@ def check_game(config: RunConfig) -> tuple[GameSpec, list[str]]:
         GameError: no such game, or one that cannot be played.
         ConfigError: numbers that do not go together.
     """
-    from games.contract import random_actions  # gymnasium takes its time
-    from games.registry import make_game
+    game, notes = _open_game(config)
+    _rehearse(game, config.seed)
+    return game.spec, notes
+
+
+def _open_game(config: RunConfig) -> tuple[VectorGame, list[str]]:
+    from games.registry import make_game  # gymnasium takes its time
 
     game = make_game(config.game, 1, config.seed, config.game_options)
-    game.step(random_actions(game.spec, game.reset(config.seed), np.random.default_rng(config.seed)))
+    return game, check_config(config, game.spec)
+
+
+def _rehearse(game: VectorGame, seed: int) -> None:
+    from games.contract import rehearse
+
+    rehearse(game, seed)
     game.close()
-    return game.spec, check_config(config, game.spec)
 
 
 def train_with_processes(
@@ -100,11 +117,14 @@ def train_with_processes(
     *,
     resources: Resources,
     start_from: Path | None,
+    overrides: Sequence[str] = (),
 ) -> tuple[str, Summary]:
     """Train with processes of their own for Redis, the optimizer and every worker; why it ended, and the summary."""
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        controller, recorder = _start(config, folder, board, started_s, resources, start_from, stack, interrupts)
+        controller, recorder = _start(
+            config, overrides, folder, board, started_s, resources, start_from, stack, interrupts
+        )
         interrupts.defer()
         with recorder.failing():
             reason = controller.run()
@@ -115,6 +135,7 @@ def train_with_processes(
 
 def _start(
     config: RunConfig,
+    overrides: Sequence[str],
     folder: RunFolder,
     board: Board,
     started_s: float,
@@ -124,30 +145,40 @@ def _start(
     interrupts: Interrupts,
 ) -> tuple[Controller, Recorder]:
     """Everything up to the first worker; `stack` ends it in reverse."""
-    _let_children_find_our_code()
+    let_children_find_our_code()
     board.say(f"run {folder.run}: {config.game}; its files are in {folder.path}/; Ctrl-C saves and stops it")
     board.say("starting Redis, the optimizer and Ray")
-    checking = _InThread(partial(check_game, config))
+    opening = _InThread(partial(_open_game, config))
     url, redis = _redis(config, folder, resources, stack)
     folder.write_redis_url(url)
     stack.callback(clear_node_cache, folder.run)
-    optimizer = OptimizerProcess(folder, url, start_from)
+    optimizer = OptimizerProcess(folder, _url_of("optimizer", url, redis), start_from)
     optimizer.start(hold=True)
     stack.callback(optimizer.stop, GRACE_S)
-    launcher = _ray(config, folder, url, resources, stack)
+    launcher = _ray(config, folder, _url_of("worker", url, redis), resources, stack)
     interrupts.install()  # Ray brings a handler of its own for SIGTERM
-    spec, notes = checking.result()
+    game, notes = opening.result()
+    rehearsal = _InThread(partial(_rehearse, game, config.seed))  # may compile; torch loads in the others meanwhile
     link = stack.enter_context(connect(url, folder.run, wait_s=LINK_WAIT_S))
-    open_link(link, config, spec)
-    folder.config.write_text(dump_config(config))
+    config, through = take_in_requests(link, config, overrides, resumed=folder.config.exists())
+    open_link(link, config, game.spec)
+    link.drop_settings(through)
+    link.set_autoscale(str(resources.autoscale or ""))
+    if redis is not None:  # ours alone: whoever held the lease died with the `quintet train` before this one
+        link.break_optimizer_lease()
+    folder.write_config(dump_config(config))
     optimizer.release()
     for note in notes:
         board.say(f"note: {note}")
     recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
     recorder.note("resumed" if folder.has_checkpoint else "started", text=f"ready after {recorder.wall_s:.1f} s")
-    recorder.stage = "loading torch"
-    crew = Crew(launcher, link, recorder, keep_traceback=partial(_keep_traceback, folder))
+    crew = Crew(launcher, link, recorder, keep_traceback=partial(keep_traceback, folder))
     crew.adopt(config.rollout.workers)
+    while not rehearsal.has_ended(within_s=1.0):
+        link.hold_lease(LEASE_S)
+    rehearsal.result()
+    if resources.web_page:
+        _web_page(folder, recorder, stack)
     controller = Controller(
         link=link,
         crew=crew,
@@ -164,12 +195,23 @@ def _start(
     return controller, recorder
 
 
+def _web_page(folder: RunFolder, recorder: Recorder, stack: ExitStack) -> None:
+    """The web page, last of all: it must not take time from what the first gradient step waits for."""
+    page = WebPage(folder)
+    page.start()
+    stack.callback(page.stop)
+    recorder.address = page.address
+    recorder.board.say(f"dashboard: {page.address}")
+
+
 def _redis(
     config: RunConfig, folder: RunFolder, resources: Resources, stack: ExitStack
 ) -> tuple[str, KeptRedis | None]:
     """The URL of the run's Redis, and the server if it is ours."""
     needed = needed_memory_bytes(
-        max_queue_bytes=config.wire.max_queue_bytes, workers=config.rollout.workers, weights_bytes=weights_bytes(config)
+        max_queue_bytes=config.wire.max_queue_bytes,
+        workers=max(config.rollout.workers, resources.autoscale.high if resources.autoscale else 0),
+        weights_bytes=weights_bytes(config),
     )
     if resources.redis_url is not None:
         check_maxmemory(resources.redis_url, needed)
@@ -183,6 +225,11 @@ def _redis(
     redis = KeptRedis(folder.redis, maxmemory, resources.redis_port, 4 * config.wire.max_queue_bytes)
     stack.callback(redis.stop)
     return redis.url, redis
+
+
+def _url_of(role: str, url: str, redis: KeptRedis | None) -> str:
+    """The URL for a child: our own Redis has a user for each role; somebody else's has the one that we were given."""
+    return url if redis is None else redis.url_of(role)
 
 
 def weights_bytes(config: RunConfig) -> int:
@@ -201,6 +248,10 @@ class KeptRedis:
         self._server = self._start(port)
         self.url = self._server.url
 
+    def url_of(self, role: str) -> str:
+        """The URL of a role of `wire.acl`; it outlives a restart."""
+        return self._server.url_of(role)
+
     def ensure(self) -> bool:
         """Start it again if it died; True if it had to.
 
@@ -209,9 +260,10 @@ class KeptRedis:
         """
         if self._server.process.poll() is None:
             return False
-        self._restarts += 1
+        lived_s = time.monotonic() - self._started_s
+        self._restarts = self._restarts + 1 if lived_s < QUICK_DEATH_S else 1
         if self._restarts > MAX_REDIS_RESTARTS:
-            raise RunFailedError(f"Redis died {self._restarts} times; see {self._folder / 'redis.log'}")
+            raise RunFailedError(f"Redis died {self._restarts} times in a row; see {self._folder / 'redis.log'}")
         self._server.stop()
         self._server = self._start(self._server.port)
         return True
@@ -221,6 +273,7 @@ class KeptRedis:
         self._server.stop()
 
     def _start(self, port: int) -> EmbeddedRedis:
+        self._started_s = time.monotonic()
         return EmbeddedRedis.start(
             self._folder,
             maxmemory_bytes=self._maxmemory_bytes,
@@ -247,8 +300,8 @@ def _ray(config: RunConfig, folder: RunFolder, url: str, resources: Resources, s
     )
 
 
-def open_link(link: RunDesk, config: RunConfig, game: GameSpec) -> None:
-    """Open the run on its link and say what is wanted.
+def open_link(link: RunDesk, config: RunConfig, game: GameSpec, workers: int | None = None) -> None:
+    """Open the run on its link and say what is wanted: so many workers, else as many as the configuration says.
 
     Raises:
         SpecMismatchError: the link holds this run with another game or network.
@@ -267,18 +320,19 @@ def open_link(link: RunDesk, config: RunConfig, game: GameSpec) -> None:
         ),
         max_queue_bytes=config.wire.max_queue_bytes,
     )
-    link.set_wanted_workers(config.rollout.workers)
+    link.set_wanted_workers(config.rollout.workers if workers is None else workers)
     link.hold_lease(LEASE_S)
 
 
-def _let_children_find_our_code() -> None:
+def let_children_find_our_code() -> None:
     """Children start from other scripts than ours: they get the folder of our code and the one we are in."""
     root = str(Path(__file__).resolve().parent.parent)
     places = [root, os.getcwd(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
 
 
-def _keep_traceback(folder: RunFolder, worker: int, text: str) -> None:
+def keep_traceback(folder: RunFolder, worker: int, text: str) -> None:
+    """Append a dead worker's traceback to its log in the run folder."""
     with (folder.logs / f"worker-{worker}.log").open("a") as file:
         file.write(text.rstrip() + "\n\n")
 
@@ -293,13 +347,17 @@ class _InThread(Generic[Result]):
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    def has_ended(self, within_s: float) -> bool:
+        """Whether it has ended by then."""
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
     def result(self) -> Result:
         """What it returned; raises what it raised."""
         self._thread.join()
         if self._error is not None:
             raise self._error
-        assert self._result is not None
-        return self._result
+        return cast(Result, self._result)
 
     def _run(self) -> None:
         try:

@@ -7,15 +7,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
 from cluster.board import Board, duration
 from cluster.failure import DONE, INTERRUPTED, USAGE, UsageError, report
-from cluster.run_folder import RunFolder, create_run, open_run
+from cluster.run_folder import RunFolder, create_beside, create_run, delete_run, open_run
 from cluster.start_up import Resources, check_capacity, train_with_processes
 from control.config import RunConfig, load_config
 from control.summary import Summary, summary_json
+
+RestartBehavior = Literal["resume", "restart", "overwrite"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,10 +28,11 @@ class TrainRequest:
     config: Path | None = None
     overrides: Sequence[str] = ()
     run: str | None = None
-    resume: bool = False
+    restart_behavior: RestartBehavior | None = None
     start_from: Path | None = None
     in_process: bool = False
     json: bool = False
+    quiet: bool = False
     resources: Resources = field(default_factory=Resources)
 
 
@@ -38,7 +42,7 @@ def train(request: TrainRequest) -> int:
     folder: RunFolder | None = None
     try:
         config, folder = _prepare(request)
-        with folder.locked(), Board() as board:
+        with folder.locked(), Board(quiet=request.quiet) as board:
             reason, summary = _train(request, config, folder, board, started_s)
             board.say(_goodbye(folder, reason, summary))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
@@ -59,7 +63,9 @@ def _command_started_s() -> float:
 
 def _prepare(request: TrainRequest) -> tuple[RunConfig, RunFolder]:
     """The run's configuration and folder."""
-    if request.resume:
+    if request.restart_behavior in ("restart", "overwrite"):
+        return _prepare_again(request)
+    if request.restart_behavior == "resume":
         if request.config is not None or request.start_from is not None:
             raise UsageError(
                 "--resume goes on with the run's own configuration and checkpoint: leave out --config and --from, "
@@ -74,6 +80,32 @@ def _prepare(request: TrainRequest) -> tuple[RunConfig, RunFolder]:
     return config, create_run(request.run, config.game)
 
 
+def _prepare_again(request: TrainRequest) -> tuple[RunConfig, RunFolder]:
+    """A run that begins once more, with its own configuration or another: under a new name, or in the old one's place.
+
+    Raises:
+        UsageError: no such run, or one that must not be deleted.
+    """
+    overwrite = request.restart_behavior == "overwrite"
+    if overwrite and request.run is None:
+        raise UsageError("--restart-behavior overwrite deletes a run: say which, with --run NAME")
+    old = open_run(request.run)
+    config = load_config(request.config or old.config, request.overrides)
+    _check_request(request, config)
+    if not overwrite:
+        return config, create_beside(old.run)
+    if old.is_live:
+        raise UsageError(f"run {old.run} is being trained now and is not deleted; stop it first")
+    if request.start_from is not None and old.path.resolve() in request.start_from.resolve().parents:
+        raise UsageError(f"--from {request.start_from} lies in run {old.run}, which is to be deleted")
+    if request.resources.redis_url is not None:
+        from wire.redis_forget import forget_run
+
+        forget_run(request.resources.redis_url, old.run)
+    delete_run(old.run)
+    return config, create_run(old.run, config.game)
+
+
 def _check_request(request: TrainRequest, config: RunConfig) -> None:
     """Refuse options that do not go together.
 
@@ -84,7 +116,7 @@ def _check_request(request: TrainRequest, config: RunConfig) -> None:
     if request.in_process:
         if resources != Resources():
             raise UsageError("--in-process has neither Redis nor Ray: leave out their options")
-        if request.resume:
+        if request.restart_behavior == "resume":
             raise UsageError("--in-process leaves no stream to --resume; start a new run with --from CHECKPOINT")
         return
     if resources.ray_address and not resources.redis_url:
@@ -101,7 +133,13 @@ def _train(
 
         return train_in_process(config, folder, board, started_s, start_from=request.start_from)
     return train_with_processes(
-        config, folder, board, started_s, resources=request.resources, start_from=request.start_from
+        config,
+        folder,
+        board,
+        started_s,
+        resources=request.resources,
+        start_from=request.start_from,
+        overrides=request.overrides,
     )
 
 

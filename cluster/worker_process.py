@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 from control.config import RunConfig, parse_config
@@ -29,6 +31,12 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
     with connect(redis_url, run, wait_s=CONNECT_S) as link:
         config = parse_config(link.run_config(), source=f"the configuration of run {run}")
         player, game = make_worker(config, run, link, worker)
+
+        def ask_to_leave(*_: object) -> None:
+            player.leave_requested = True
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ask_to_leave)  # from `quintet node`, whose machine is about to go
         try:
             return player.run()
         finally:
@@ -36,14 +44,21 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
 
 
 def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> tuple[Worker, VectorGame]:
-    """A registered worker and the game that it plays, to be closed after it."""
+    """A registered worker and the game that it plays, to be closed after it.
+
+    What is compiled at a first use is compiled before the worker registers: from then on it is expected to be heard of.
+    """
     import torch
 
+    from games.contract import rehearse
     from games.registry import make_game
     from model.policy import Policy
+    from model.warm_up import compile_kernels
     from rollout_workers.worker import Worker
 
     game = make_game(config.game, config.rollout.games_per_worker, config.seed, config.game_options)
+    rehearse(game, config.seed)
+    compile_kernels()
     player = Worker(
         game=game,
         policy=Policy(game.spec, config.model).use_device(torch.device("cpu")),
@@ -53,5 +68,6 @@ def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> t
         link=link,
         worker=worker,
         seed=config.seed,
+        lockstep_batch_steps=config.optimizer.batch_steps if config.deterministic else 0,
     )
     return player, game

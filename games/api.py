@@ -203,3 +203,12 @@ def entry_kind(spec: GameSpec, name: str) -> EntryKind:
         f"{spec.name}: observation entry {name!r} is a {type(space).__name__}; "
         "supported are Box, Discrete, MultiDiscrete and MultiBinary. Flatten it with a wrapper."
     )
+
+
+@runtime_checkable
+class GameWithPictures(Protocol):
+    """What a `VectorGame` offers besides, if it can draw itself."""
+
+    def picture(self) -> Array | None:
+        """Slot 0 as it stands, uint8 [H, W, 3]; None where the game was built without a way to draw."""
+        ...

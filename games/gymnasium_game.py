@@ -172,6 +172,11 @@ class GymnasiumVectorGame:
             outcome=self._no_outcome,
         )
 
+    def picture(self) -> Array | None:
+        """Slot 0, if the environment was made with `kwargs={"render_mode": "rgb_array"}`."""
+        frames = self._env.render() if self._env.render_mode == "rgb_array" else None
+        return None if frames is None else np.asarray(frames[0])
+
     def close(self) -> None:
         """Close the environment."""
         self._env.close()
@@ -243,6 +248,11 @@ class GymnasiumLoopGame:
             truncated=truncated,
             outcome=self._no_outcome,
         )
+
+    def picture(self) -> Array | None:
+        """Slot 0, if the environment was made with `kwargs={"render_mode": "rgb_array"}`."""
+        frame = self._envs[0].render() if self._envs[0].render_mode == "rgb_array" else None
+        return None if frame is None else np.asarray(frame)
 
     def close(self) -> None:
         """Close the environments."""

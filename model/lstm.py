@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,17 @@ def fused_run() -> FusedRun | None:
         logging.getLogger(__name__).warning("the LSTM runs without its compiled kernels and is slower: %s", error)
         return None
     return run
+
+
+class Trace(NamedTuple):
+    """What went on inside an LSTM in T rows, each [T, B, units] f32."""
+
+    input: Tensor  # gates, 0 to 1
+    forget: Tensor
+    output: Tensor
+    candidate: Tensor  # what the input gate lets in, -1 to 1
+    cell: Tensor  # after the row
+    hidden: Tensor  # after the row
 
 
 class LSTM(nn.Module):
@@ -91,6 +102,15 @@ class LSTM(nn.Module):
         else:
             hidden, cell, _ = _run(gates, weight, state[0], state[1], keep, save=False)
         return hidden, (hidden[-1], cell)
+
+    @torch.no_grad()
+    def trace(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> Trace:
+        """Run T rows as `forward` does and keep everything, for people to look at."""
+        keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
+        weight = self.weight_hidden.to(self.input.compute_dtype)
+        hidden, _, (activated, _, cell_before, _) = _run(self.input(x), weight, *state, keep, save=True)
+        i, f, o, g = torch.split(activated, self.units, dim=-1)
+        return Trace(i, f, o, g, f * cell_before + i * g, hidden)
 
 
 def _run(

@@ -111,7 +111,7 @@ class Policy(nn.Module):
             state: [B, A, 2, H], before row 0.
         """
         t, b, a, h = first.shape[0], first.shape[1], state.shape[1], self.config.lstm_units
-        x, keys = self._encode(observation, previous_action, (t, b, a))
+        x, keys = self.encode(observation, previous_action, (t, b, a))
         resets = torch.ones_like(first) if self.config.zero_state else first
         resets = resets.unsqueeze(-1).expand(t, b, a).reshape(t, b * a)
         start = state.reshape(b * a, 2, h)
@@ -155,7 +155,7 @@ class Policy(nn.Module):
             auxiliary=self.auxiliary.probabilities({name: x[0] for name, x in row.auxiliary.items()}),
         )
 
-    def _encode(
+    def encode(
         self, observation: TensorDict, previous_action: TensorDict, shape: tuple[int, int, int]
     ) -> tuple[Tensor, dict[str, SlotKeys]]:
         """What goes into the LSTM [T, B, A, units], and the slot embeddings of every set."""

@@ -17,6 +17,7 @@ from model.policy import Policy
 from optimizer.batch import Batch, collate
 from optimizer.config import OptimizerConfig, PPOConfig
 from optimizer.service import Optimizer
+from optimizer.settings import SettingsInForce
 from rollout_workers.chunker import Chunker
 from rollout_workers.config import RolloutConfig
 from rollout_workers.self_play import SelfPlay
@@ -28,6 +29,7 @@ from wire.config import WireConfig
 from wire.errors import LinkDownError
 from wire.link import Counters, Delivery, EncodedWeights, Registration, Settlement
 from wire.memory_link import MemoryLink
+from wire.redis_link import RedisLink
 from wire.reports import PhaseTimer
 
 CPU = torch.device("cpu")
@@ -125,17 +127,23 @@ class InProcessRun:
     queue_batches: float = 4.0
     policy: PolicyConfig = SMALL
     ppo: PPOConfig = field(default_factory=PPOConfig)
-    link: MemoryLink = field(default_factory=lambda: MemoryLink(RUN))
+    link: MemoryLink | RedisLink = field(default_factory=lambda: MemoryLink(RUN))
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         self.game_spec = self.make(1).spec
         self.spec = chunk_spec(
             self.game_spec, lstm_units=self.policy.lstm_units, bptt_steps=self.bptt, chunk_steps=self.chunk
         )
+        bound = int(self.queue_batches * self.batch_steps)
+        if self.deterministic:  # as the worker takes it to be, which asks for room to see whose turn it is
+            bound = WireConfig().max_queued_steps(
+                batch_steps=self.batch_steps, chunk_steps=self.chunk * self.spec.agents
+            )
         self.link.open_run(
             spec_hash=self.spec.hash,
             config_text="",
-            max_queued_steps=int(self.queue_batches * self.batch_steps),
+            max_queued_steps=bound,
             max_queue_bytes=1 << 28,
         )
         self.link.set_wanted_workers(8)
@@ -152,6 +160,7 @@ class InProcessRun:
             link=self.link,
             worker=index,
             seed=index,
+            lockstep_batch_steps=self.batch_steps if self.deterministic else 0,
         )
 
     def optimizer(
@@ -162,6 +171,7 @@ class InProcessRun:
         start_from: Path | None = None,
         agent_steps: int | None = None,
         seed: int = 0,
+        settings: SettingsInForce | None = None,
         **config: Any,
     ) -> Optimizer:
         """An optimizer with tiny batches, no warm-up of the normalisers and no checkpoints by time."""
@@ -183,6 +193,8 @@ class InProcessRun:
             start_from=start_from,
             agent_steps=agent_steps,
             prefetch=prefetch,
+            deterministic=self.deterministic,
+            settings=settings,
         )
 
     def train(self, optimizer: Optimizer, worker: Worker, batches: int) -> None:

@@ -19,7 +19,7 @@ from cluster.processes import wait_gone
 from control.sinks import read_jsonl
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0  # a busy machine is no failure
 Found = TypeVar("Found")
 
 SMALL = (
@@ -51,9 +51,10 @@ def quintet(*arguments: str, cwd: Path, timeout_s: float = PATIENCE_S) -> subpro
 class LiveRun:
     """One `quintet train --run live` in a folder of the test's own."""
 
-    def __init__(self, cwd: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, cwd: Path, arguments: Sequence[str], *, dashboard: bool = False) -> None:
         self.cwd, self.folder = cwd, cwd / "runs" / "live"
         settings = [word for setting in SMALL for word in ("--set", setting)]
+        settings += ["--no-dashboard"] * (not dashboard)
         self.output = cwd / "output.txt"
         with self.output.open("ab") as file:
             self.process = subprocess.Popen(
@@ -126,9 +127,9 @@ def command_line(process: psutil.Process) -> str:
 
 
 @contextmanager
-def live_run(cwd: Path, *arguments: str) -> Iterator[LiveRun]:
+def live_run(cwd: Path, *arguments: str, dashboard: bool = False) -> Iterator[LiveRun]:
     """A run that is trained until the block ends, at the latest."""
-    run = LiveRun(cwd, arguments)
+    run = LiveRun(cwd, arguments, dashboard=dashboard)
     family: list[psutil.Process] = []
     try:
         yield run

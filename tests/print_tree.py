@@ -9,7 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-FOLDERS = ("games", "wire", "model", "rollout_workers", "optimizer", "control", "dashboard", "cluster", "configs", "benchmarks")
+PACKAGES = ("games", "wire", "model", "rollout_workers", "optimizer", "control", "dashboard", "cluster")
+FOLDERS = (*PACKAGES, "configs", "benchmarks")
 WITHOUT_INIT = {"configs": "Configurations that ship", "benchmarks": "One script per claim about speed"}
 BEGIN, END = "<!-- tree: python -m tests.print_tree --write -->\n```text\n", "```\n<!-- end of tree -->"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -40,9 +41,35 @@ TRAINING = BoardState(
 )
 
 
-def picture(state: BoardState, width: int = 110) -> str:
+LARGE = replace(
+    TRAINING,
+    run="five-against-five-20261121-003512",
+    game="pettingzoo:pettingzoo.classic.connect_four_v3",
+    stage="workers finish their windows",
+    wall_s=360_000.0,
+    agent_steps_budget=10_000_000_000,
+    minutes_budget=60_000.0,
+    until="charts/episodic_return=475",
+    row=TRAINING.row
+    | {"agent_steps": 9_876_543_210.0, "version": 1_234_567.0, "charts/episodic_return": -12_345.67}
+    | {f"game/part_{name}_of_the_reward": 0.123456 for name in "abcdefghijklmnop"},
+    counters=Counters(
+        produced=9_999_999_999, trained=9_876_543_210, stale=12_345_678, rejected=1_234_567, lost=123_456, in_flight=1
+    ),
+    phases={
+        "worker": {"infer": 0.4, "play": 0.3, "wait": 0.2, "encode": 0.05, "push": 0.03, "other": 0.02},
+        "optimizer": {"learn": 0.5, "wait": 0.2, "publish": 0.1, "settle": 0.1, "checkpoint": 0.06, "replay": 0.04},
+        "optimizer/prefetch": {"wait": 0.6, "decode": 0.3, "collate": 0.1},
+    },
+    health="staleness: " + "many words about what is wrong and what to do " * 5,
+    severity="warning",
+    address="http://127.0.0.1:8080/?token=0123456789abcdef",
+)
+
+
+def picture(state: BoardState, width: int = 80, height: int = 24) -> str:
     console = Console(record=True, width=width, force_terminal=True, file=io.StringIO())
-    console.print(render(state))
+    console.print(render(state, width=width, height=height))
     return console.export_text()
 
 
@@ -51,15 +78,16 @@ def test_the_picture_shows_every_number_that_a_person_watches() -> None:
     for part in (
         "my-run · gymnasium:CartPole-v1 · training",
         "155,000 / 250,000 agent steps  62%  ETA 0:00:19  elapsed 0:00:32",
-        "return (last 100) 312.44",
+        "return            312.44",
         "agent steps/s      5,000",
-        "-0.0123",
-        "staleness (mean) 0.61",
-        "queued MiB        3.0",
-        "draw rate 0.31   win rate, team 0 0.4",
-        "workers 1 live of 2 wanted",
-        "160,000 produced = 155,000 trained + 100 stale + 0 rejected + 0 lost + 4,900 in flight",
-        "play 60%  wait 40%",
+        "policy loss      -0.0123",
+        "staleness mean      0.61",
+        "queued MiB           3.0",
+        "workers 1 live of 2 wanted   draw rate 0.31   win rate, team 0 0.4",
+        "steps   160,000 produced = 155,000 trained + 100 stale + 0 rejected + 0 lost",
+        "        + 4,900 in flight",
+        "worker    ██████████░░░░░░  play 60%  wait 40%",
+        "optimizer ██████████████░░  learn 90%  wait 10%",
         "workers wait for room 40% of the time",
     ):
         assert part in text, part
@@ -67,19 +95,47 @@ def test_the_picture_shows_every_number_that_a_person_watches() -> None:
 
 
 def test_what_is_not_known_is_a_dash_and_not_a_zero() -> None:
-    assert "value loss           –" in picture(TRAINING)
+    assert "value loss             –" in picture(TRAINING)
 
 
-def test_only_the_last_events_are_shown() -> None:
-    text = picture(TRAINING)
-    assert "event 2" not in text
-    assert "event 3" in text
-    assert "event 7" in text
+def test_as_many_of_the_last_events_are_shown_as_there_is_room_for() -> None:
+    few, many = picture(TRAINING), picture(TRAINING, height=40)
+    assert "event 7" in few
+    assert "event 2" not in few
+    assert "event 0" in many
 
 
-def test_nothing_is_cut_off_in_eighty_columns() -> None:
-    assert "…" not in picture(TRAINING, width=80)
-    assert max(map(len, picture(TRAINING, width=80).splitlines())) == 80
+@pytest.mark.parametrize("state", [STARTING, TRAINING, LARGE], ids=["starting", "training", "large"])
+def test_it_fills_a_terminal_of_80_by_24_to_the_character(state: BoardState) -> None:
+    lines = picture(state).splitlines()
+    assert [len(line) for line in lines] == [80] * 24
+    assert state.stage in lines[0]
+
+
+def test_whatever_a_run_is_everything_that_matters_fits() -> None:
+    text = picture(LARGE)
+    for part in ("99%", "ETA", "until charts/episodic_return=475", "-12,345.67", "9,999,999,999 produced", "in flight"):
+        assert part in text, part
+    for part in ("worker    █", "optimizer █", "prefetch  █", "warning: staleness:", "page    http://127.0.0.1:8080/"):
+        assert part in text, part
+    assert "win rate, team 0" in text
+
+
+def test_its_size_is_the_same_whatever_it_shows_so_that_nothing_jumps() -> None:
+    for height in (24, 30, 50):
+        assert len({len(picture(state, height=height).splitlines()) for state in (STARTING, TRAINING, LARGE)}) == 1
+
+
+@pytest.mark.parametrize("height", [3, 10, 16])
+def test_a_small_terminal_shows_the_top_of_it(height: int) -> None:
+    assert len(picture(TRAINING, height=height).splitlines()) == height
+
+
+def test_the_doctors_worst_finding_takes_the_place_of_who_waits_for_whom() -> None:
+    text = picture(replace(TRAINING, health="worker/3: last heard of 20 s ago", severity="warning"))
+    assert "health  warning: worker/3: last heard of 20 s ago" in text
+    assert "workers wait for room" not in text
+    assert "health  nothing is wrong" in picture(replace(TRAINING, health="nothing is wrong"))
 
 
 def test_a_broken_conservation_law_is_shown() -> None:
@@ -141,11 +197,11 @@ def test_off_a_terminal_a_line_is_printed_every_ten_seconds_and_for_every_new_st
     assert lines[-1] == "saved a checkpoint"
 
 
-def test_on_a_terminal_it_is_drawn_at_most_four_times_a_second() -> None:
+def test_on_a_terminal_it_is_drawn_at_most_once_a_second() -> None:
     out, clock = io.StringIO(), Clock()
     drawn: list[int] = []
     with Board(Console(file=out, force_terminal=True, width=110, height=40), clock) as board:
-        for tick in range(40):
+        for tick in range(160):
             clock.now_s = tick / 40
             before = len(out.getvalue())
             board.update(TRAINING)
@@ -156,3 +212,34 @@ def test_on_a_terminal_it_is_drawn_at_most_four_times_a_second() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.9, "0:00:00"), (271.0, "0:04:31"), (36_061.0, "10:01:01")])
 def test_durations_read_as_clocks(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_without_colours_the_picture_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, width=80, height=24).print(render(LARGE))
+    colours = re.findall(r"\x1b\[([\d;]*)m", out.getvalue())
+    assert set(";".join(colours).split(";")) <= {"0", "1", "2", ""}  # bold and dim are no colours
+    assert "█" in out.getvalue()
+
+
+def test_a_terminal_that_can_do_nothing_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = io.StringIO()
+    with Board(Console(file=out, force_terminal=True, width=80), Clock()) as board:
+        board.update(TRAINING)
+    assert out.getvalue() == plain_line(TRAINING) + "\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_quiet_board_says_nothing(terminal: bool) -> None:
+    out = io.StringIO()
+    with Board(Console(file=out, force_terminal=terminal), quiet=True) as board:
+        board.update(TRAINING)
+        board.say("anything")
+    assert out.getvalue() == ""
+
+
+def test_a_plain_line_names_what_is_wrong_and_no_hints() -> None:
+    assert plain_line(replace(TRAINING, severity="error", health="no Redis")).endswith("  error: no Redis")
+    assert "hint" not in plain_line(replace(TRAINING, severity="hint", health="more workers"))

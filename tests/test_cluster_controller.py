@@ -12,10 +12,11 @@ from rich.console import Console
 
 from cluster.board import Board
 from cluster.controller import LINK_PATIENCE_S, Controller
-from cluster.crew import MAX_QUICK_DEATHS, QUICK_DEATH_S, Crew
+from cluster.crew import MAX_QUICK_DEATHS, Crew
 from cluster.failure import CRASHED, DONE, FAILED, USAGE, RunFailedError, UsageError
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder
+from cluster.short_lives import MOST_SHORT_LIVES, QUICK_DEATH_S
 from control.config import parse_config
 from control.journal import read_journal
 from wire.errors import LinkDownError
@@ -179,14 +180,20 @@ def test_as_many_workers_play_as_are_wanted_while_the_wish_changes(scene: Scene)
     scene.round()
     assert scene.workers.playing == {0, 1}
     assert scene.workers.starts == [0, 1, 2, 1]
-    assert scene.journal("scaled") == ["2 -> 3 workers", "3 -> 1 workers", "1 -> 2 workers"]
+    scene.link.set_wanted_workers(0)
+    scene.round()
+    scene.link.set_wanted_workers(1)
+    scene.round()
+    assert scene.workers.playing == {0}
+    changes = ["2 -> 3", "3 -> 1", "1 -> 2", "2 -> 0", "0 -> 1"]
+    assert scene.journal("scaled") == [f"{change} workers" for change in changes]
 
 
 def test_the_lease_is_held_and_the_heartbeat_says_what_the_controller_is(scene: Scene) -> None:
     assert not scene.link.directive().controller_alive
     scene.round()
     assert scene.link.directive().controller_alive
-    assert {beat.process: beat.data for beat in scene.link.heartbeats()}["controller"] == {"capacity": 2}
+    assert {beat.process: beat.data for beat in scene.link.heartbeats()}["controller"]["capacity"] == 2
 
 
 def test_a_worker_that_played_for_a_while_is_replaced_at_once_and_its_books_are_closed(scene: Scene) -> None:
@@ -219,6 +226,22 @@ def test_a_worker_that_dies_quickly_again_and_again_is_waited_for_longer_and_the
     assert pauses[-1] > pauses[0]
     scene.workers.ends[0] = {"error": "boom"}
     with pytest.raises(RunFailedError, match=r"worker 0 died 4 times in a row.*boom"):
+        scene.round()
+
+
+def test_a_worker_that_played_in_between_may_die_more_often_and_is_replaced_at_once(scene: Scene) -> None:
+    scene.link.set_wanted_workers(1)
+    scene.round()
+    for _ in range(MOST_SHORT_LIVES - 1):
+        registration = scene.link.register(0, SPEC)
+        scene.link.heartbeat(registration, 0, {"version": 3})
+        scene.workers.ends[0] = {"error": "killed"}
+        scene.round()
+        assert scene.workers.playing == {0}
+    registration = scene.link.register(0, SPEC)
+    scene.link.heartbeat(registration, 0, {"version": 3})
+    scene.workers.ends[0] = {"error": "killed"}
+    with pytest.raises(RunFailedError, match=f"worker 0 died {MOST_SHORT_LIVES} times in a row"):
         scene.round()
 
 

@@ -63,3 +63,74 @@ def test_what_cannot_be_drawn_is_one_line_on_stderr(
     assert len(lines) == 1
     assert message in lines[0]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("topic", ["lstm", "gradients", "loss", "observation"])
+def test_a_topic_writes_a_picture_twice_and_two_paragraphs(
+    topic: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_little(monkeypatch)
+    folder = save_untrained(tmp_path / "checkpoints", SMALL)
+    assert run(["explain", topic, str(folder), "--out", "new/a.svg"]) == 0
+    said = capsys.readouterr().out
+    assert len([part for part in said.split("\n\n") if len(part) > 60]) == 2
+    assert "drawn in new/a.svg and a.png" in said
+    assert "version 3" in Path("new/a.svg").read_text()
+    assert Path("new/a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_topics_fill_a_folder_and_make_a_page(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_little(monkeypatch)
+    folder = save_untrained(tmp_path / "checkpoints", SMALL)
+    arguments = ["--out", "docs/images", "--page", "docs/page.md", "--memory", str(folder)]
+    assert run(["explain", "all", str(folder), *arguments]) == 0
+    page = Path("docs/page.md").read_text()
+    pictures = [line.split("(")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]
+    assert len(pictures) == 6
+    assert all((Path("docs") / picture).is_file() for picture in pictures)
+    assert max(len(line) for line in page.splitlines()) <= 120
+    assert page.count("\n## ") == 5
+    assert "written: docs/page.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["loss", "--page", "a.md"], "--page and --memory belong to `quintet explain all`"),
+        (["all", "--out", "a.svg"], "all topics go into a folder"),
+        (["lstm", "--out", "a.png"], "name a file that ends in .svg"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["explain", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+SMALL = """
+game = "gymnasium:CartPole-v1"
+[model]
+lstm_units = 8
+[rollout]
+bptt_steps = 4
+chunk_steps = 8
+"""
+
+
+def play_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the real thing, with fewer and shorter games."""
+    import dashboard.explain_gradients as gradients
+    import dashboard.explain_loss as loss
+    import dashboard.explain_lstm as lstm
+    import dashboard.explain_observation as observation
+
+    for module, function, small in (
+        (gradients, "explain_gradients", {"games": 4, "rows": 12, "span": 4}),
+        (loss, "explain_loss", {"games": 4, "skip_rows": 4}),
+        (lstm, "explain_lstm", {"games": 8, "rows": 48}),
+        (observation, "explain_observation", {"games": 2, "rows": 8}),
+    ):
+        monkeypatch.setattr(getattr(module, function), "__kwdefaults__", {"seed": 7, **small})

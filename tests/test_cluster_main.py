@@ -196,7 +196,7 @@ def test_the_optimizer_runs_where_ray_cannot_be_imported(tmp_path: Path) -> None
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "import cluster.optimizer_process as process\n"
-        "process._load()\n"
+        "process.load_libraries()\n"
         "from cluster.__main__ import run\n"
         "assert 'ray' not in sys.modules\n"
         "assert set(process.SLOW_TO_LOAD) <= set(sys.modules)\n"

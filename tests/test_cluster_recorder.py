@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cluster.board import Board
+from cluster import stages
+from cluster.board import Board, BoardState
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder
 from control.config import parse_config
@@ -90,7 +91,7 @@ def test_events_of_processes_are_in_the_journal_with_the_first_gradient_step(
     events = [(event.kind, event.process, event.text) for event in read_journal(folder.journal)]
     assert events[:2] == [
         ("resumed", "optimizer", "version 3, steps_undone 7"),
-        ("note", "optimizer", "the disk is full"),
+        ("checkpoint failed", "optimizer", "the disk is full"),
     ]
     assert [text for _, _, text in events if text.startswith("first gradient step")] == [events[2][2]]
 
@@ -106,3 +107,51 @@ def test_what_makes_a_run_fail_is_written_down_with_the_summary(folder: RunFolde
         fail()
     assert [event.text for event in read_journal(folder.journal) if event.kind == "failed"] == ["it broke badly"]
     assert folder.summary.exists()
+
+
+def test_the_latest_row_is_shared_with_readers_elsewhere(folder: RunFolder, link: MemoryLink) -> None:
+    recorder = make_recorder(folder, link)
+    recorder.note("worker died", process="worker/0", text="signal 9")
+    link.report("optimizer", "event", {"event": "bad_batch", "message": "NaN"})
+    link.report("worker/0", "event", {"event": "anything at all"})
+    link.report("worker/0", "phases", {"play": 0.75, "wait": 0.25})
+    report_version(link, 1)
+    recorder.tick(wanted=2, live=1)
+    row = link.latest_row()
+    recorder.close()
+    assert (row["version"], row["agent_steps"], row["losses/policy_loss"]) == (1, 10, 0.5)
+    assert (row["workers/wanted"], row["workers/live"]) == (2, 1)
+    assert (row["phase/worker/play_s"], row["queue/wait_s"]) == (0.75, 0.25)
+    assert {name: n for name, n in row.items() if name.startswith("events/")} == {
+        "events/worker died": 1,
+        "events/bad_batch": 1,
+    }
+    assert abs(row["time_s"] - time.time()) < 60
+    assert row["wall_s"] > 0
+
+
+def test_the_board_follows_the_stages_until_the_run_learns_and_then_what_the_doctor_says(
+    folder: RunFolder, link: MemoryLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = make_recorder(folder, link)
+    states: list[BoardState] = []
+    monkeypatch.setattr(recorder.board, "update", states.append)
+    recorder.address = "http://127.0.0.1:1/"
+    recorder.tick(wanted=1, live=0)
+    link.beat("optimizer", {})
+    recorder.tick(wanted=1, live=0)
+    link.register(0, SPEC)
+    report_version(link, 1)
+    recorder.tick(wanted=1, live=1)
+    recorder.show("saving the last checkpoint")
+    recorder.tick(wanted=1, live=1)
+    recorder.close()
+    assert states[0].stage in (stages.LOADING, stages.COMPILING)
+    assert [state.stage for state in states[1:]] == [
+        stages.LOADING_WORKERS,
+        stages.TRAINING,
+        "saving the last checkpoint",
+        "saving the last checkpoint",
+    ]
+    assert [bool(state.health) for state in states] == [False, False, True, False, False]
+    assert {state.address for state in states} == {"http://127.0.0.1:1/"}
