@@ -19,7 +19,7 @@ def workers_wanted(text: str, status: RunStatus) -> int:
     """The number of workers that a person typed, if the run has room for it.
 
     Raises:
-        OrderError: no whole number, or more than there are cores for.
+        OrderError: no whole number, more than there are cores for, or several of a deterministic run.
     """
     try:
         workers = int(text)
@@ -27,6 +27,8 @@ def workers_wanted(text: str, status: RunStatus) -> int:
         raise OrderError(f"{text!r} is no whole number") from None
     if workers < 0:
         raise OrderError(f"{workers} workers are not possible; 0 pauses the run")
+    if workers > 1 and status.config.deterministic:
+        raise OrderError(f"run {status.run} is deterministic: such a run has one worker")
     told = {beat.process: beat.data for beat in status.heartbeats}.get("controller", {})
     most = int(told.get("capacity", -1))
     if 0 <= most < workers:

@@ -186,6 +186,10 @@ def test_a_wish_for_workers_is_checked_as_the_command_does() -> None:
     with pytest.raises(OrderError, match="no whole number"):
         workers_wanted("many", full)
     assert workers_wanted("3", status(beat("controller", capacity=-1))) == 3
+    alone = replace(status(), config=parse_config("deterministic = true"))
+    assert workers_wanted("1", alone) == 1
+    with pytest.raises(OrderError, match="deterministic"):
+        workers_wanted("2", alone)
 
 
 def test_scaling_tells_the_run_and_ends_autoscaling() -> None:
