@@ -121,9 +121,3 @@ def crossing(cells: Curve, other: Curve) -> int:
     """From how many steps back on the first curve has more left than the other, all the way."""
     behind = np.flatnonzero(cells.norms <= other.norms)
     return int(behind[-1]) + 1 if len(behind) else 0
-
-
-def table(report: GradientReport) -> list[tuple[str, str, str]]:
-    """(curve, left at the end of the window, left at the end of the longer stretch)."""
-    last, far = min(report.bptt_steps, len(report.curves[0].norms)) - 1, len(report.curves[0].norms) - 1
-    return [(curve.name, share(curve, last), share(curve, far)) for curve in report.curves]

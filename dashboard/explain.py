@@ -18,6 +18,15 @@ from model.diagram import explain as sketch
 from model.drawing import Drawing, draw
 
 Paragraphs = tuple[str, str]
+Amount = dict[str, int]
+
+QUICK: dict[str, Amount] = {
+    "lstm": {"games": 8, "rows": 208},
+    "gradients": {"games": 4, "rows": 80},
+    "loss": {"games": 16, "skip_rows": 96},
+    "observation": {"games": 2, "rows": 160},
+}
+"""How much less is played for whoever waits for it, on a machine that is busy with training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,32 +39,32 @@ class Explanation:
     paragraphs: Paragraphs
 
 
-def _lstm(subject: Subject) -> tuple[str, Paragraphs]:
-    report = explain_lstm(subject)
+def _lstm(subject: Subject, amount: Amount) -> tuple[str, Paragraphs]:
+    report = explain_lstm(subject, **amount)
     return draw_lstm(report), lstm_words(report)
 
 
-def _gradients(subject: Subject) -> tuple[str, Paragraphs]:
-    report = explain_gradients(subject)
+def _gradients(subject: Subject, amount: Amount) -> tuple[str, Paragraphs]:
+    report = explain_gradients(subject, **amount)
     return draw_gradients(report), gradient_words(report)
 
 
-def _loss(subject: Subject) -> tuple[str, Paragraphs]:
-    report = explain_loss(subject)
+def _loss(subject: Subject, amount: Amount) -> tuple[str, Paragraphs]:
+    report = explain_loss(subject, **amount)
     return draw_loss(report), loss_words(report)
 
 
-def _observation(subject: Subject) -> tuple[str, Paragraphs]:
-    report = explain_observation(subject)
+def _observation(subject: Subject, amount: Amount) -> tuple[str, Paragraphs]:
+    report = explain_observation(subject, **amount)
     return draw_observation(report), observation_words(report)
 
 
-def _model(subject: Subject) -> tuple[str, Paragraphs]:
+def _model(subject: Subject, amount: Amount) -> tuple[str, Paragraphs]:
     drawing = sketch(subject.spec, subject.config.model)
     return draw(drawing), model_words(drawing, subject.config.model.lstm_units)
 
 
-TOPICS: dict[str, Callable[[Subject], tuple[str, Paragraphs]]] = {
+TOPICS: dict[str, Callable[[Subject, Amount], tuple[str, Paragraphs]]] = {
     "model": _model,
     "lstm": _lstm,
     "gradients": _gradients,
@@ -64,14 +73,14 @@ TOPICS: dict[str, Callable[[Subject], tuple[str, Paragraphs]]] = {
 }
 
 
-def explain(topic: str, subject: Subject) -> Explanation:
-    """Play what the topic needs, compute, draw and say it.
+def explain(topic: str, subject: Subject, *, quick: bool = False) -> Explanation:
+    """Play what the topic needs, compute, draw and say it; with `quick`, from fewer and shorter games.
 
     Raises:
         KeyError: there is no such topic; `TOPICS` has them all.
         ValueError: this game does not have what the topic needs; the message says what.
     """
-    svg, paragraphs = TOPICS[topic](subject)
+    svg, paragraphs = TOPICS[topic](subject, QUICK.get(topic, {}) if quick else {})
     return Explanation(topic=topic, subject=subject.name, svg=svg, paragraphs=paragraphs)
 
 

@@ -21,6 +21,7 @@ from typing import IO, Any
 NICENESS = 19
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 MOST_KEPT = 32
+ROOT = Path(__file__).parent.parent
 Answer = dict[str, Any]  # {"svg", "paragraphs", "subject"} or {"error"}
 
 _one_at_a_time = ThreadPoolExecutor(1, thread_name_prefix="explain")
@@ -83,6 +84,11 @@ def _in_child(question: dict[str, str]) -> Answer:
         return _answered(question, complaints)
 
 
+def _python_path() -> list[str]:
+    """What this process was given, so that the child finds a user's own games too."""
+    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+
+
 def _answered(question: dict[str, str], complaints: IO[str]) -> Answer:
     child = subprocess.Popen(
         [sys.executable, "-m", "dashboard.explain_process"],
@@ -90,8 +96,7 @@ def _answered(question: dict[str, str], complaints: IO[str]) -> Answer:
         stdout=subprocess.PIPE,
         stderr=complaints,
         text=True,
-        cwd=Path(__file__).parent.parent,
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), *_python_path()])},
         start_new_session=True,
     )
     _running.add(child)
@@ -131,7 +136,7 @@ def answer(question: dict[str, str]) -> Answer:
             subject = trained_subject(Path(question["checkpoint"]))
         else:
             subject = fresh_subject(parse_config(question["config"]))
-        found = explain(question["topic"], subject)
+        found = explain(question["topic"], subject, quick=True)
     except (CheckpointError, ConfigError, DecodeError, GameError, ValueError) as error:
         return {"error": str(error)}
     return {"svg": found.svg, "paragraphs": list(found.paragraphs), "subject": found.subject}

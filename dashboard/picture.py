@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
@@ -97,24 +97,6 @@ def diverging(values: Array, limit: float) -> Array:
     end = np.where(share < 0, low, high)
     colors: Array = (white + (end - white) * np.abs(share)).round().astype(np.uint8)
     return colors
-
-
-def rising(values: Array) -> Array:
-    """Numbers in 0..1 as colours, uint8 [..., 3]: white at 0, dark blue at 1."""
-    share = np.clip(values, 0.0, 1.0)[..., None]
-    colors: Array = (255 + (np.array([0.0, 60, 120]) - 255) * share).round().astype(np.uint8)
-    return colors
-
-
-def wrapped(text: str, letters: int) -> Sequence[str]:
-    """A text in lines of at most so many letters."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= letters:
-            lines[-1] += " " + word
-        else:
-            lines.append(word)
-    return lines
 
 
 def _n(number: float) -> str:

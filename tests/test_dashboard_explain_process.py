@@ -27,15 +27,17 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_runs_newest_checkpoint_is_explained_by_a_child_and_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_untrained(tmp_path / "checkpoints", CONFIG)
-    assert known_answer("observation", tmp_path) is None
-    found = ask("observation", tmp_path, CONFIG)
+    monkeypatch.chdir(tmp_path.parent)  # run folders are named from where the dashboard was started
+    folder = Path(tmp_path.name)
+    save_untrained(folder / "checkpoints", CONFIG)
+    assert known_answer("observation", folder) is None
+    found = ask("observation", folder, CONFIG)
     assert found["subject"] == "counting, version 3 (10 agent steps)"
     assert found["svg"].startswith("<svg")
     assert len(found["paragraphs"]) == 2
-    assert known_answer("observation", tmp_path) is found
+    assert known_answer("observation", folder) is found
     monkeypatch.setattr(explain_process, "_in_child", lambda question: pytest.fail("asked twice"))
-    assert ask("observation", tmp_path, CONFIG) is found
+    assert ask("observation", folder, CONFIG) is found
 
 
 def test_a_newer_checkpoint_is_asked_anew_but_a_networks_drawing_is_not(

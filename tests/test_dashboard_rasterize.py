@@ -13,7 +13,7 @@ from PIL import Image
 from control.config import parse_config
 from dashboard.axes import Axes, Scale, bars
 from dashboard.explain_subject import fresh_subject
-from dashboard.picture import Picture, diverging, rising
+from dashboard.picture import Picture, diverging
 from dashboard.rasterize import dashed, font, png
 from model.diagram import policy_svg
 
@@ -119,4 +119,3 @@ def test_colours_of_numbers_run_from_blue_over_white_to_red() -> None:
     assert low[2] > low[0]
     assert zero.tolist() == [255, 255, 255]
     assert high[0] > high[2]
-    assert rising(np.array([0.0]))[0].tolist() == [255, 255, 255]

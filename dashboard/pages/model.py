@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from html import escape
 
 from nicegui import app
@@ -50,14 +51,19 @@ class _Topic:
     def __init__(self, context: PageContext, topic: str, title: str, note: str) -> None:
         self.context, self.topic, self.title = context, topic, title
         self._busy = self._failed = False
+        self._asked_s = 0.0
         with grid(), panel(title, note, wide=True):
             if topic != "model":
-                button(f"Explain: {title[0].lower() + title[1:]}").on("click", self.explain)
+                button(f"Explain: {title[0].lower() + title[1:]}").style("align-self:flex-start").on(
+                    "click", self.explain
+                )
             self.content = Markup(classes="scroll")
         self.content.set(empty(self._nothing_yet()))
 
     def show_what_is_known(self) -> None:
-        """What was computed before, for another visitor perhaps."""
+        """What was computed before, for another visitor perhaps; or how long it has been computed now."""
+        if self._busy and self.topic != "model":
+            self._say_that_it_is_computed()
         found = known_answer(self.topic, self.context.folder)
         if found is not None and not self._busy and not self._failed:
             self.content.set(answer_html(self.title, found))
@@ -73,15 +79,26 @@ class _Topic:
         if self._busy or config is None:
             return
         self._busy = True
+        self._asked_s = time.monotonic()
         if self.topic != "model":
-            who = "the newest checkpoint" if newest_checkpoint(self.context.folder) else "an untrained policy"
-            self.content.set(empty(f"Computing: {who} plays some games first, at the lowest priority."))
+            self._say_that_it_is_computed()
         try:
             found = await answered(self.topic, self.context.folder, dump_config(config))
         finally:
             self._busy = False
         self._failed = "error" in found
         self.content.set(answer_html(self.title, found))
+
+    def _say_that_it_is_computed(self) -> None:
+        who = "the newest checkpoint" if newest_checkpoint(self.context.folder) else "an untrained policy"
+        waited_s = time.monotonic() - self._asked_s
+        self.content.set(
+            empty(
+                f"Computing for {waited_s:.0f} s: {who} plays some games first. It has the lowest priority, so beside "
+                f"a training that takes every core it needs minutes; quintet explain {self.topic} {self.context.run} "
+                "does not."
+            )
+        )
 
     def _nothing_yet(self) -> str:
         if self.topic == "model":
@@ -135,5 +152,7 @@ def answer_html(title: str, answer: Answer) -> str:
         f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(title)}: {escape(str(answer["subject"]))}" '
         'style="max-width:100%;min-width:640px;background:#fff;border-radius:6px">'
     )
-    words = "".join(f"<p style='max-width:90ch'>{escape(str(paragraph))}</p>" for paragraph in answer["paragraphs"])
+    words = "".join(
+        f"<p style='max-width:90ch;margin:0.8em 0 0'>{escape(str(paragraph))}</p>" for paragraph in answer["paragraphs"]
+    )
     return picture + words
