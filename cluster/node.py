@@ -24,7 +24,7 @@ OBJECT_STORE_BYTES = 80 * 2**20  # near Ray's minimum; no object ever lies in it
 LOOK_S = 2.0
 TELL_S = 15.0
 DRAIN_S = 15.0  # for Ray to hear of it
-LEAVE_S = 20.0  # for workers to finish a window and push their chunks
+LEAVE_S = 40.0  # for workers to finish a window and push their chunks, which they try for 30 s
 STOP_S = 5.0
 
 

@@ -194,7 +194,7 @@ class Compose:
         self.wait_for(lambda: self.status()["steps"]["trained"] > trained, "more steps trained")
 
     def scale(self, nodes: int) -> None:
-        self("up", "-d", "--no-build", "--no-recreate", "--scale", f"rollout-node={nodes}")
+        self("up", "-d", "--no-build", "--no-recreate", "-t", "75", "--scale", f"rollout-node={nodes}")
 
     def kill(self, service: str, command: str) -> None:
         """kill -9 of `quintet COMMAND`, inside its container, as a crash would."""

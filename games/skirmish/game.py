@@ -10,6 +10,7 @@ import numpy as np
 from games.api import Actions, Array, GameError, Observation, Transition
 from games.dotted import nearest
 from games.skirmish import bot
+from games.skirmish.ahead import compile_engine_ahead
 from games.skirmish.engine import step_games
 from games.skirmish.kernel import kernel, tell_if_slow
 from games.skirmish.observe import observe_games
@@ -62,7 +63,8 @@ class SkirmishGame:
         self._pages = [Page(preset, n_games, full_state=full_state) for _ in range(2)]
         self._stood = np.zeros((n_games, 2, layout(preset).towers + 1), np.int8)
         self._no_episode = {name: np.zeros((n_games, 2), np.float32) for name in REWARD_NAMES}
-        tell_if_slow()
+        if tell_if_slow():
+            compile_engine_ahead()
 
     def reset(self, seed: int) -> Observation:
         """Start game 0 of that seed in every slot."""

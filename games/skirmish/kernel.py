@@ -7,6 +7,7 @@ be written, kernels are compiled anew by every process.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -31,6 +32,7 @@ _HERE = Path(__file__).resolve().parent
 _NUMBERS = ("rules.py", "state.py", "tables.py")  # compiled in as constants
 _config: Any = numba.config  # its attributes are made at run time, which type checkers do not see
 _njit: Any = numba.njit
+_typeof: Any = numba.typeof
 _types: Any = numba.types
 _level: Any = _OptLevel
 _NOT_AT_ALL = _level(0)  # of optimization
@@ -51,6 +53,7 @@ class Kernel:
         self.inner = _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
         self._compile, self._find = self.inner.compile, self.inner.get_call_template
         self.inner.compile, self.inner.get_call_template = self._compile_inner, self._find_inner
+        self._first = True
         before = _config.CACHE_DIR
         if _FOLDER is None:
             self.entry = _njit(function)
@@ -63,7 +66,18 @@ class Kernel:
 
     def __call__(self, *args: Any) -> Any:
         """Compile for these types if that was not done before, and run."""
+        if self._first:
+            self.prepare(*args)
         return self.entry(*args)
+
+    def prepare(self, *args: Any) -> None:
+        """Compile for the types of these arguments, or load what was compiled, without running.
+
+        Processes take turns at one kernel and compile different ones at the same time.
+        """
+        with _in_turn(self.entry.py_func.__name__):
+            self.entry.compile(tuple(_typeof(arg) for arg in args))
+        self._first = False
 
     def _find_inner(self, args: Any, keywords: Any) -> Any:
         """Whole numbers of any width are passed as int64, or there would be a version for every mix of them."""
@@ -72,6 +86,17 @@ class Kernel:
     def _compile_inner(self, signature: Any) -> Any:
         with _no_machine_code():
             return self._compile(signature)
+
+
+@contextmanager
+def _in_turn(name: str) -> Iterator[None]:
+    """One process at a time compiles what is called so."""
+    if _FOLDER is None:
+        yield
+        return
+    with (_FOLDER / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -120,8 +145,8 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return cast(Callable[P, R], Kernel(function))
 
 
-def tell_if_slow() -> None:
-    """Say once in a process that the next calls compile for a while, if they will."""
+def tell_if_slow() -> bool:
+    """Say once in a process that the next calls compile for a while, if they will; whether they will, for the cache."""
     if _FOLDER is None:
         _tell(
             f"no folder for compiled kernels can be written, so every process compiles them, about {COMPILE_S} s; "
@@ -129,6 +154,8 @@ def tell_if_slow() -> None:
         )
     elif next(_FOLDER.rglob("*.nbc"), None) is None:
         _tell(f"compiling the game's kernels, once; about {COMPILE_S} s")
+        return True
+    return False
 
 
 def source_hash() -> str:

@@ -1,0 +1,51 @@
+"""The engine's kernel is compiled elsewhere for just what the game hands it, and nobody compiles it twice."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from games.contract import rehearse
+from games.registry import make_game
+from games.skirmish import ahead, kernel
+from games.skirmish.engine import step_games
+from games.skirmish.state import Array
+
+pytestmark = pytest.mark.timeout(400)  # the kernels may have to be compiled
+
+
+@kernel.kernel
+def total(numbers: Array) -> float:
+    result = 0.0
+    for k in range(len(numbers)):
+        result += numbers[k]
+    return result
+
+
+def test_a_game_finds_the_engine_compiled() -> None:
+    ahead.main()
+    entry: Any = step_games.entry  # type: ignore[attr-defined]
+    before = list(entry.signatures)
+    assert len(before) == 1
+    rehearse(make_game("skirmish-3v3", 2, 0), 0)
+    assert entry.signatures == before
+
+
+def test_who_wants_a_kernel_waits_for_whoever_compiles_it() -> None:
+    folder: Path | None = kernel._FOLDER
+    if folder is None:
+        pytest.skip("no folder for compiled kernels can be written here")
+    results: list[float] = []
+    wanted = threading.Thread(target=lambda: results.append(total(np.array([1.0, 2.0]))))
+    with (folder / "total.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        wanted.start()
+        wanted.join(0.5)
+        assert not results
+    wanted.join()
+    assert results == [3.0]
