@@ -177,7 +177,7 @@ class Compose:
         return found
 
     def journal(self) -> str:
-        return self("exec", "-T", "optimizer", "sh", "-c", "cat runs/*/journal.jsonl")
+        return self("exec", "-T", "dashboard", "sh", "-c", "cat runs/*/journal.jsonl")
 
     def wait_for(self, look: Callable[[], Found], what: str) -> Found:
         deadline_s = time.monotonic() + PATIENCE_S
