@@ -108,7 +108,7 @@ def _drive(request: ControllerRequest, config: RunConfig, folder: RunFolder, boa
         controller = Controller(
             link=link,
             crew=crew,
-            optimizer=OptimizerService(link.heartbeats, partial(recorder.note, "restarted", process="optimizer")),
+            optimizer=OptimizerService(link.heartbeats),
             recorder=recorder,
             redis=None,
             interrupted=interrupts.requested,

@@ -44,6 +44,7 @@ SETTINGS = {
     "RAY_worker_niceness": "0",  # 15 would starve workers beside an optimizer that computes on the same cores
     "RAY_memory_monitor_refresh_ms": "0",  # other programs' memory is no reason to kill a worker
 }
+_TOKEN = secrets.token_hex(32)  # one for the life of a process: Ray reads it once and keeps it
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
@@ -179,7 +180,7 @@ class LocalRay:
         """`workers` processes are made ready beforehand."""
         self._workers, self._restarts = workers, 0
         remove_stale_folders()
-        os.environ.update(SETTINGS, RAY_AUTH_TOKEN=secrets.token_hex(32))  # before the import
+        os.environ.update(SETTINGS, RAY_AUTH_TOKEN=_TOKEN)  # before the import
         self._start()
 
     def ensure(self) -> bool:

@@ -77,17 +77,10 @@ def wait_until(condition: Callable[[], bool], stopped: threading.Event, what: st
 class OptimizerService:
     """The optimizer that somebody else keeps up, seen through its heartbeats; a `cluster.controller.OptimizerHost`."""
 
-    def __init__(
-        self,
-        heartbeats: Callable[[], list[Heartbeat]],
-        note: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`note` is told when it dies and comes back."""
-        self._heartbeats, self._note, self._clock = heartbeats, note, clock
+    def __init__(self, heartbeats: Callable[[], list[Heartbeat]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._heartbeats, self._clock = heartbeats, clock
         self._started_s = clock()
         self._said = "no sign of life"
-        self._pid: int | None = None
 
     def start(self) -> None:
         """Not ours to start."""
@@ -95,17 +88,11 @@ class OptimizerService:
     def poll(self) -> int | None:
         """Its exit status once it ended for good, None while it runs, is started again, or Redis does not answer."""
         beat = self._beat()
-        if beat is None:
+        if beat is None or ENDED not in beat.data:
             return None
-        if ENDED in beat.data:
-            self._said = str(beat.data.get(SAID, ""))
-            code = int(beat.data[ENDED])
-            return None if code in (CRASHED, LINK_DOWN) else code
-        pid = int(beat.data.get("pid", 0))
-        if self._pid not in (None, pid):
-            self._note(f"started again: process {pid}, before it {self._pid}")
-        self._pid = pid
-        return None
+        self._said = str(beat.data.get(SAID, ""))
+        code = int(beat.data[ENDED])
+        return None if code in (CRASHED, LINK_DOWN) else code
 
     def last_words(self) -> str:
         """Why it ended, in one line."""

@@ -295,7 +295,8 @@ class TestCluster:
 
     def test_an_optimizer_that_is_killed_goes_on_from_its_checkpoint(self, compose: Compose) -> None:
         compose.kill("optimizer", "optimizer")
-        compose.wait_for(lambda: "started again" in compose.journal(), "the optimizer to come back")
+        resumed = '"kind": "resumed", "process": "optimizer"'
+        compose.wait_for(lambda: resumed in compose.journal(), "the optimizer to come back")
         compose.wait_for_training()
         assert_conserved(compose.status()["steps"])
 
