@@ -81,6 +81,7 @@ class Optimizer:
             game_spec, lstm_units=policy_config.lstm_units, bptt_steps=bptt_steps, chunk_steps=chunk_steps
         )
         torch.manual_seed(seed)
+        np.random.seed(seed)
         self.policy = Policy(game_spec, policy_config).use_device(self.device)
         self.learner = Learner(
             self.policy, spec=game_spec, ppo=ppo_config, config=optimizer_config, bptt_steps=bptt_steps, seed=seed
