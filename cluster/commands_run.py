@@ -76,11 +76,9 @@ def train(
 
     if resume and restart_behavior not in (None, "resume"):
         raise UsageError(f"--resume and --restart-behavior {restart_behavior} say different things: take one of them")
-    wanted = {"game": game, "rollout.workers": workers, "seed": seed, "device": device}
+    wanted = {"game": game, "rollout.workers": workers, "seed": seed, "device": device, "track": track or None}
     if deterministic:
         wanted |= {"deterministic": True, "rollout.workers": 1 if workers is None else workers}
-    if track:
-        wanted |= {"track": True}
     budget = {"agent_steps": agent_steps, "minutes": minutes, "until": until}
     return carry_out(
         TrainRequest(
