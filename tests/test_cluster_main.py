@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import socket
@@ -31,9 +32,12 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
 
 
 def left_over() -> list[str]:
-    """Command lines of children of this test process that still run."""
-    children = psutil.Process().children(recursive=True)
-    return [line for child in children if "redis-server" not in (line := " ".join(child.cmdline())) and line]
+    """Command lines of children of this test process that still run; one that ended and waits to be reaped does not."""
+    lines = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile; a zombie counts as such, too
+            lines.append(" ".join(child.cmdline()))
+    return [line for line in lines if line and "redis-server" not in line]
 
 
 @pytest.fixture(scope="module")
