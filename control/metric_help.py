@@ -58,6 +58,10 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     (r"game/(?P<component>.+)", "Mean over the last 100 games of what the game reports under this name."),
     (r"events/(?P<event>.+)", "How often this event has happened since the controller was started."),
     (r"league/.+", "What the league says of the run."),
+    (
+        r"recurrent/gradient_norm_by_step/(?P<rows>\d+)",
+        "Norm of the gradient that reaches the LSTM's state so many rows back, in units of the norm one row back.",
+    ),
     (r"recurrent/.+", "What the recurrent state shows of itself."),
 )
 """Families whose names games, heads and processes bring along: a pattern whose groups are what varies, and a help."""

@@ -1,7 +1,7 @@
-"""`recurrent/replay_error`: replay a window with the very bytes that played it and compare what comes out.
+"""`recurrent/...`: replay a window with the very bytes that played it and compare what comes out.
 
 Whatever goes wrong silently with recurrence (a state saved one row late, a missed reset, a normaliser that moved, a
-cast on one side only) shows up here as a number.
+cast on one side only) shows up in `recurrent/replay_error`. How far gradients reach is measured on the same windows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from model.config import PolicyConfig
 from model.policy import Policy
 from model.weights import load_weights
 from optimizer.batch import Batch, Freshness, cut_windows
+from optimizer.reach import gradient_norm_by_step
 from wire.link import EncodedWeights
 
 KEPT_VERSIONS = 4
@@ -38,8 +39,8 @@ class ReplayCheck:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, freshness: Freshness) -> dict[str, float]:
-        """Largest difference of log-probability, summed over heads, and of value in units of the return's scale; empty
-        if the batch holds no window of a kept version.
+        """Largest difference of log-probability, summed over heads, and of value in units of the return's scale, and
+        `gradient_norm_by_step`; empty if the batch holds no window of a kept version.
         """
         versions = batch.version.reshape(-1)
         for version in reversed(self.kept):
@@ -61,4 +62,5 @@ class ReplayCheck:
         return {
             "recurrent/replay_error": float(log_prob_error.max()),
             "recurrent/replay_value_error": float(value_error.max()),
+            **gradient_norm_by_step(self.policy, windows),
         }
