@@ -42,7 +42,6 @@ from control.config import RunConfig, load_config
 from games.registry import make_game
 from model.policy import Policy
 from model.weights import encode_weights
-from wire.chunk import chunk_spec
 from wire.errors import LinkError
 from wire.link import Settlement
 from wire.node_cache import clear_node_cache
@@ -196,12 +195,7 @@ def measure(args: Args, n: int) -> dict[str, Any]:
         game = make_game(config.game, 1, config.seed, config.game_options)
         stack.callback(game.close)
         policy = Policy(game.spec, config.model)
-        spec = chunk_spec(
-            game.spec,
-            lstm_units=config.model.lstm_units,
-            bptt_steps=config.rollout.bptt_steps,
-            chunk_steps=config.rollout.chunk_steps,
-        )
+        spec = config.chunk_spec(game.spec)
         open_link(link, config, game.spec)
         link.set_wanted_workers(n)
         link.hold_lease(3600.0)

@@ -33,7 +33,7 @@ from cluster.processes import spawn, stop, usable_cores
 from cluster.run_folder import RunFolder
 from cluster.start_up import check_game, let_children_find_our_code, open_link
 from control.config import RunConfig, load_config
-from wire.chunk import ChunkSpec, chunk_spec
+from wire.chunk import ChunkSpec
 from wire.errors import LinkError
 from wire.keys import RunKeys
 from wire.link import Counters, Parcel, Registration
@@ -139,7 +139,7 @@ def measure(args: Args) -> dict[str, Any]:
         folder = RunFolder(Path(name) / RUN)
         folder.logs.mkdir(parents=True)
         config = load_config(_config_path(args.config), ["minutes=none", "agent_steps=none"])
-        spec = _spec(config)
+        spec = config.chunk_spec(check_game(config)[0])
         with EmbeddedRedis.start(folder.redis, maxmemory_bytes=MAXMEMORY_BYTES) as redis:
             let_children_find_our_code()
             with connect(redis.url, RUN, wait_s=5.0) as link:
@@ -289,15 +289,6 @@ def _wait(done: Any, otherwise: str) -> None:
 
 def _config_path(name: str) -> Path:
     return Path(__file__).resolve().parent.parent / "configs" / f"{name}.toml"
-
-
-def _spec(config: RunConfig) -> ChunkSpec:
-    return chunk_spec(
-        check_game(config)[0],
-        lstm_units=config.model.lstm_units,
-        bptt_steps=config.rollout.bptt_steps,
-        chunk_steps=config.rollout.chunk_steps,
-    )
 
 
 def main() -> None:

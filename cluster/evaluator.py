@@ -25,7 +25,6 @@ from games.registry import make_game
 from model.policy import Policy
 from model.weights import load_weights
 from optimizer.checkpoint import CheckpointError, CheckpointInfo, read_info, read_policy
-from wire.chunk import chunk_spec
 
 MAX_SLOTS = 200  # games of one inference batch
 BOT = "bot:"
@@ -120,12 +119,7 @@ def seat_policy(contestant: Contestant, game: GameSpec, streams: int, *, seed: i
         CheckpointError: it was trained on another game, or is damaged.
     """
     config, info = contestant.config, contestant.info
-    spec = chunk_spec(
-        game,
-        lstm_units=config.model.lstm_units,
-        bptt_steps=config.rollout.bptt_steps,
-        chunk_steps=config.rollout.chunk_steps,
-    )
+    spec = config.chunk_spec(game)
     if spec.hash != info.spec_hash:
         raise CheckpointError(
             f"checkpoint {contestant.path} is of {info.game!r} with spec {info.spec_hash}; {game.name!r} as it is now "

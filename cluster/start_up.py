@@ -34,7 +34,6 @@ from control.config import RunConfig, check_config, dump_config
 from control.config_reader import ConfigError
 from control.summary import Summary
 from games.api import GameSpec, VectorGame
-from wire.chunk import chunk_spec
 from wire.node_cache import clear_node_cache
 from wire.redis_client import check_maxmemory, needed_memory_bytes
 from wire.redis_link import connect
@@ -306,12 +305,7 @@ def open_link(link: RunDesk, config: RunConfig, game: GameSpec, workers: int | N
     Raises:
         SpecMismatchError: the link holds this run with another game or network.
     """
-    spec = chunk_spec(
-        game,
-        lstm_units=config.model.lstm_units,
-        bptt_steps=config.rollout.bptt_steps,
-        chunk_steps=config.rollout.chunk_steps,
-    )
+    spec = config.chunk_spec(game)
     link.open_run(
         spec_hash=spec.hash,
         config_text=dump_config(config),

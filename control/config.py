@@ -32,6 +32,7 @@ from wire.config import WireConfig
 
 if TYPE_CHECKING:
     from games.api import GameSpec
+    from wire.chunk import ChunkSpec
 
 SHIPPED_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -63,6 +64,17 @@ class RunConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     wire: WireConfig = field(default_factory=WireConfig)
+
+    def chunk_spec(self, game: GameSpec) -> ChunkSpec:
+        """What every chunk of this run looks like, where the game is this one."""
+        from wire.chunk import chunk_spec  # loads gymnasium, which reading a configuration must not wait for
+
+        return chunk_spec(
+            game,
+            lstm_units=self.model.lstm_units,
+            bptt_steps=self.rollout.bptt_steps,
+            chunk_steps=self.rollout.chunk_steps,
+        )
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:

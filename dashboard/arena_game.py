@@ -13,7 +13,7 @@ from dashboard.arena_mind import Mind, Thought, random_actions
 from dashboard.arena_scene import Eyes, choice_labels, choice_names, scene
 from dashboard.arena_scene import setting as scene_setting
 from dashboard.arena_show import BOT, ITSELF, RANDOM, ArenaError, Show, list_checkpoints, list_replays
-from dashboard.arena_weights import Weights, load_checkpoint, new_policy, run_config, wire_spec
+from dashboard.arena_weights import Weights, load_checkpoint, new_policy, run_config
 from games.api import ACTING, Actions, Array, GameError, GameWithBots, GameWithPictures, Observation, VectorGame
 from games.registry import make_game
 from games.skirmish.frame import snapshot
@@ -37,7 +37,7 @@ class Game:
             raise ArenaError(f"{spec.name} has one team and nobody to play against: the opponent must be {ITSELF!r}")
         self.skirmish = self.game if isinstance(self.game, SkirmishGame) else None
         self.eyes = Eyes(self.skirmish.preset, full_state=False) if self.skirmish else None
-        wire = wire_spec(spec, self.config)
+        wire = self.config.chunk_spec(spec)
         policy = new_policy(spec, self.config)
         self.weights = Weights(policy, show, wire)
         alone = show.opponent == ITSELF
@@ -118,7 +118,7 @@ class Game:
             return None
         policy = new_policy(spec, self.config)
         load_checkpoint(policy, self.show.path, opponent)
-        return Mind(policy, wire_spec(spec, self.config), streams, seed=self.show.seed + 1, greedy=self.show.greedy)
+        return Mind(policy, self.config.chunk_spec(spec), streams, seed=self.show.seed + 1, greedy=self.show.greedy)
 
     @property
     def _seats(self) -> Array:

@@ -11,7 +11,7 @@ from dashboard.arena_mind import Mind, Thought
 from dashboard.arena_scene import Eyes, choice_labels, choice_names, scene
 from dashboard.arena_scene import setting as scene_setting
 from dashboard.arena_show import NEWEST, ArenaError, Show, list_checkpoints, list_replays
-from dashboard.arena_weights import load_checkpoint, new_policy, run_config, wire_spec
+from dashboard.arena_weights import load_checkpoint, new_policy, run_config
 from games.api import ACTING, Actions, Array, GameSpec
 from games.masks import is_read
 from games.registry import make_game
@@ -100,7 +100,7 @@ class Recording:
             if self.show.player != NEWEST:
                 raise
             return None
-        return Mind(policy, wire_spec(self.spec, self.config), 2, seed=0, greedy=False)
+        return Mind(policy, self.config.chunk_spec(self.spec), 2, seed=0, greedy=False)
 
     def _setting(self) -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ from games.api import GameSpec
 from model.policy import Policy
 from model.weights import load_weights
 from optimizer.checkpoint import CheckpointError, find_checkpoint, read_info, read_policy
-from wire.chunk import ChunkSpec, chunk_spec
+from wire.chunk import ChunkSpec
 from wire.errors import DecodeError, LinkError
 from wire.redis_link import RedisLink, connect
 
@@ -35,16 +35,6 @@ def run_config(folder: Path) -> RunConfig:
     except OSError as error:
         raise ArenaError(f"{path} cannot be read: {error.strerror or error}") from error
     return parse_config(text, source=str(path))
-
-
-def wire_spec(game: GameSpec, config: RunConfig) -> ChunkSpec:
-    """In which dtypes the policy is shown what it sees."""
-    return chunk_spec(
-        game,
-        lstm_units=config.model.lstm_units,
-        bptt_steps=config.rollout.bptt_steps,
-        chunk_steps=config.rollout.chunk_steps,
-    )
 
 
 def new_policy(game: GameSpec, config: RunConfig) -> Policy:

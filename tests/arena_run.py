@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from control.config import dump_config, parse_config
-from dashboard.arena_weights import wire_spec
 from games.registry import make_game
 from model.policy import Policy
 from optimizer.checkpoint import CheckpointInfo, save_checkpoint
@@ -32,7 +31,7 @@ def arena_run(folder: Path, text: str, *versions: int) -> Path:
             agent_steps=0,
             gradient_steps=0,
             trained_net=0,
-            spec_hash=wire_spec(game.spec, config).hash,
+            spec_hash=config.chunk_spec(game.spec).hash,
             game=game.spec.name,
             config=dump_config(config),
         )

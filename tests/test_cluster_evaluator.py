@@ -25,13 +25,12 @@ from cluster.failure import UsageError
 from cluster.match import GameResult, Match, own_streams
 from cluster.players import BotPlayer, PolicyPlayer, RandomPlayer
 from cluster.verdict import judge, mean_interval, wilson
-from control.config import dump_config, parse_config
 from games.api import ACTING, Actions, Array, Observation
 from games.counting import GAME, SLOT, CountingGame, CountingOptions
-from model.policy import Policy
-from optimizer.checkpoint import CheckpointError, CheckpointInfo, save_checkpoint
+from optimizer.checkpoint import CheckpointError
 from tests.outpost import Outpost
 from tests.policy_factory import make_policy, random_rows
+from tests.untrained import save_untrained
 from wire.chunk import chunk_spec
 
 
@@ -162,22 +161,6 @@ def test_wins_draws_and_losses_add_up_per_seat_and_over_all() -> None:
     assert (second.wins, second.draws, second.losses) == (1, 1, 1)
     assert (both.games, both.wins, both.draws, both.losses) == (6, 3, 2, 1)
     assert both.win_rate == wilson(3, 6)
-
-
-def save_untrained(folder: Path, config_text: str) -> Path:
-    """A checkpoint of a policy that learned nothing."""
-    config = parse_config(config_text)
-    options = CountingOptions(**config.game_options)
-    game = CountingGame(1, options).spec
-    torch.manual_seed(0)
-    policy = Policy(game, config.model)
-    spec = chunk_spec(game, lstm_units=config.model.lstm_units, bptt_steps=16, chunk_steps=64)
-    info = CheckpointInfo(
-        version=3, agent_steps=10, gradient_steps=1, trained_net=0, spec_hash=spec.hash, game=game.name,
-        config=dump_config(config),
-    )  # fmt: skip
-    snapshot = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
-    return save_checkpoint(folder, info, snapshot, keep=1)
 
 
 TWO_TEAMS = 'game = "counting"\n[model]\nlstm_units = 8\n[game_options]\nteams = 2\nepisode_steps = 4\n'

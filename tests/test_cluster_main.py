@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import socket
@@ -15,7 +14,7 @@ import pytest
 
 from cluster.__main__ import COMMANDS, run
 from cluster.failure import exit_code, one_line, report
-from tests.live_run import ROOT, SMALL, assert_conserved, environment, quintet
+from tests.live_run import ROOT, SMALL, assert_conserved, command_line, environment, quintet
 
 TRAIN = ("train", "--run", "bad", "--agent-steps", "1")
 
@@ -33,10 +32,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
 
 def left_over() -> list[str]:
     """Command lines of children of this test process that still run; one that ended and waits to be reaped does not."""
-    lines = []
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile; a zombie counts as such, too
-            lines.append(" ".join(child.cmdline()))
+    lines = [command_line(child) for child in psutil.Process().children(recursive=True)]
     return [line for line in lines if line and "redis-server" not in line]
 
 

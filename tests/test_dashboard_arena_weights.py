@@ -10,7 +10,6 @@ import torch
 from dashboard import arena_weights
 from dashboard.arena_game import Game
 from dashboard.arena_show import Show
-from dashboard.arena_weights import wire_spec
 from model.policy import Policy
 from model.weights import encode_weights
 from tests.arena_run import OUTPOST, arena_run
@@ -47,7 +46,7 @@ def link(monkeypatch: pytest.MonkeyPatch) -> Published:
 def weights(game: Game, version: int, *, spec_hash: str | None = None) -> EncodedWeights:
     torch.manual_seed(100 + version)
     policy = Policy(game.game.spec, game.config.model).use_device(torch.device("cpu"))
-    fits = wire_spec(game.game.spec, game.config).hash
+    fits = game.config.chunk_spec(game.game.spec).hash
     return encode_weights(policy, version=version, agent_steps=0, spec_hash=spec_hash or fits)
 
 

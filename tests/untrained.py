@@ -10,7 +10,6 @@ from control.config import dump_config, parse_config
 from games.registry import make_game
 from model.policy import Policy
 from optimizer.checkpoint import CheckpointInfo, save_checkpoint
-from wire.chunk import chunk_spec
 
 
 def save_untrained(folder: Path, config_text: str) -> Path:
@@ -20,12 +19,7 @@ def save_untrained(folder: Path, config_text: str) -> Path:
     game.close()
     torch.manual_seed(0)
     policy = Policy(game.spec, config.model)
-    spec = chunk_spec(
-        game.spec,
-        lstm_units=config.model.lstm_units,
-        bptt_steps=config.rollout.bptt_steps,
-        chunk_steps=config.rollout.chunk_steps,
-    )
+    spec = config.chunk_spec(game.spec)
     info = CheckpointInfo(
         version=3,
         agent_steps=10,
