@@ -1,7 +1,7 @@
 """`recurrent/gradient_norm_by_step`: how much of the gradient of a window's last row reaches the rows before it.
 
-Truncated back-propagation can teach memory only as far as gradients reach (Hochreiter 1991; Pascanu et al. 2013, section
-2). What is differentiated is what the loss reads of the last row: the log-probability of its action and its value.
+Truncated back-propagation can teach memory only as far as gradients reach (Pascanu et al. 2013, section 2). What is
+differentiated is what the loss reads of the last row: the log-probability of its action and its value.
 """
 
 from __future__ import annotations
@@ -49,4 +49,4 @@ def _norms_back(policy: Policy, windows: Windows, acting: Tensor) -> list[float]
     read = ((joint(evaluated.log_prob) + unrolled.value)[0] * acting).sum()
     gradients = torch.autograd.grad(read, states[:-1])
     per_agent = [torch.linalg.vector_norm(gradient.flatten(2), dim=-1)[acting] for gradient in reversed(gradients)]
-    return torch.stack(per_agent).mean(dim=1).tolist()  # type: ignore[no-any-return]
+    return [float(norm.mean()) for norm in per_agent]

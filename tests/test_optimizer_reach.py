@@ -44,7 +44,8 @@ def norm_of_tail(policy: Policy, windows: Windows, k: int) -> Tensor:
         state = rows(slice(0, ROWS - k), windows.state)[1] if k < ROWS else windows.state.clone()
     state.requires_grad_()
     read, _ = rows(slice(ROWS - k, ROWS), state)
-    return torch.autograd.grad(read.sum(), state)[0].flatten(2).norm(dim=-1)
+    (gradient,) = torch.autograd.grad(read.sum(), state)
+    return torch.linalg.vector_norm(gradient.flatten(2), dim=-1)
 
 
 def test_norms_are_those_of_the_last_rows_unrolled_at_once() -> None:
