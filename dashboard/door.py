@@ -54,7 +54,23 @@ class Door:
             await self._refuse(scope, receive, send)
             return
         scope[MAY_CHANGE] = trusted
-        await self._app(scope, receive, _with_headers(send))
+        await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on to the pages. A browser that left before it had its answer is no error."""
+        left = False
+
+        async def heard() -> MutableMapping[str, Any]:
+            nonlocal left
+            message = await receive()
+            left = left or message["type"] == "http.disconnect"
+            return message
+
+        try:
+            await self._app(scope, heard, _with_headers(send))
+        except RuntimeError:  # Starlette's "No response returned."
+            if not left:
+                raise
 
     def _is_trusted(self, scope: Scope) -> bool:
         headers = _headers(scope)

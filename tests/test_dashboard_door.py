@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -163,3 +164,21 @@ def test_a_public_door_without_a_token_or_with_a_short_one_is_not_built() -> Non
         make_door(public=True, token=None)
     with pytest.raises(ValueError, match="at least 16"):
         make_door(token="short")
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_browser_that_leaves_before_the_answer_is_no_error_but_a_missing_answer_is(leaves: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise RuntimeError("No response returned.")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"} if leaves else {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    gate = Door(app, token=TOKEN, hosts=LOCAL, public=False, cookie="quintet_1")
+    scope = {"type": "http", "path": "/", "query_string": b"", "method": "GET", "headers": [(b"host", b"localhost:1")]}
+    with contextlib.nullcontext() if leaves else pytest.raises(RuntimeError, match="No response"):
+        asyncio.run(gate(scope, receive, send))

@@ -2,6 +2,7 @@
 
 import { MapView } from "./arena_map.js";
 import { MindView, element, signed } from "./arena_mind.js";
+import { sentence, slotName } from "./arena_words.js";
 
 const SPEEDS = [0.25, 0.5, 1, 2, 4, 8, 16];
 const PLAIN_STEPS_PER_S = 15; // of games that have no clock of their own
@@ -345,6 +346,8 @@ class Arena {
     });
   }
 
+  slotName(now, slot) { return slotName(this.setting, this.map, now, this.agent, slot); }
+
   agentName(k) {
     const team = Math.floor(k / this.setting.agents), name = this.setting.team_names[team] ?? `team ${team}`;
     return this.setting.agents > 1 ? `${name} ${k % this.setting.agents}` : name;
@@ -365,32 +368,7 @@ class Arena {
         element("small", {}, `${hero ? `level ${hero.level} · ` : ""}${now.players[team] ?? ""}`)),
       ...(hero ? [element("div", { class: "arena-meters" }, meter("health", hero.health, "health"), meter("mana", hero.mana, "mana")),
         element("p", { class: "arena-note" }, `${hero.gold} gold · ${hero.last_hits} last hits${items.length ? ` · carries ${items.join(", ")}` : ""}`)] : []),
-      element("p", { class: "arena-does" }, this.sentence(now, agent, hero)));
-  }
-
-  // What it does, in words.
-  sentence(now, agent, hero) {
-    if (hero?.back_s > 0) return `waits to come back, ${hero.back_s.toFixed(0)} s`;
-    if (now.last) return "the game is over";
-    if (!agent.acting) return hero ? "cannot act now" : "waits for its turn";
-    const primary = this.setting.heads.find((head) => head.primary) ?? this.setting.heads[0];
-    const name = primary.names?.[agent.action[primary.name]];
-    if (!name) return primary.choices ? `takes choice ${agent.action[primary.name]}` : `chooses ${[agent.action[primary.name]].flat().map((x) => signed(x)).join(", ")}`;
-    const read = (head) => agent.mind?.heads[head]?.read ?? false;
-    const aim = read("target") ? ` → ${this.slotName(now, agent.action.target)}` : read("item") ? ` → ${this.setting.heads.find((head) => head.name === "item")?.names?.[agent.action.item]}` : "";
-    return `${name}${aim}`;
-  }
-
-  slotName(now, slot) {
-    const team = Math.floor(this.agent / this.setting.agents), number = now.slots?.[team]?.[slot];
-    if (number === undefined || number < 0 || !this.map) return `slot ${slot}`;
-    const hero = this.map.heroOf(number);
-    if (hero >= 0) {
-      const name = this.setting.scene.archetypes[now.scene.heroes[hero].archetype];
-      return hero === this.agent ? "itself" : Math.floor(hero / this.setting.agents) === team ? `own ${name}` : `enemy ${name}`;
-    }
-    const unit = now.scene.units.find((one) => one[0] === number);
-    return unit ? `${unit[2] === team ? "own " : unit[2] === 1 - team ? "enemy " : ""}${this.setting.scene.kinds[unit[1]]}` : `unit ${number}`;
+      element("p", { class: "arena-does" }, sentence(this.setting, now, this.agent, (slot) => this.slotName(now, slot))));
   }
 }
 
