@@ -31,7 +31,7 @@ HELP: dict[str, str] = {
     names.SAMPLE_REUSE: "Steps trained (times epochs) over steps produced.",
     names.QUEUE_BYTES: "Bytes of the chunks in the stream.",
     names.QUEUE_CHUNKS: "Chunks in the stream.",
-    names.QUEUE_WAIT_S: "Seconds that a worker waited for room in its last report, about one second long.",
+    names.QUEUE_WAIT_S: "Seconds per second that workers wait for room in the stream, over their last 15 s.",
     names.STEPS_PRODUCED: "Steps (rows x agents) that workers produced.",
     names.STEPS_TRAINED: "Steps in batches of finished updates.",
     names.STEPS_STALE: "Steps that were too old to be trained on, those of the normalisers' warm-up included.",
@@ -49,7 +49,10 @@ HELP: dict[str, str] = {
 }
 
 FAMILIES: tuple[tuple[str, str], ...] = (
-    (r"phase/(?P<process>.+)/(?P<phase>[^/]+)_s", "Seconds of its last report, about one second long, in this phase."),
+    (
+        r"phase/(?P<process>.+)/(?P<phase>[^/]+)_s",
+        "Seconds per second in this phase, over what the newest reports of the process cover: 15 s or an update.",
+    ),
     (r"heads/(?P<head>.+)/entropy", "Mean entropy of this action head where it was read, in nats."),
     (r"heads/(?P<head>.+)/kl", "KL divergence of this head from the policy that played, in nats."),
     (r"heads/(?P<head>.+)/clipfrac", "Share of this head's own ratios that leave the clip range."),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, cast
 
+from control.phases import RecentPhases
 from wire.link import Counters, Report
 
 Row = dict[str, float]
@@ -87,7 +88,7 @@ EPISODE_WINDOW = 100
 RATE_WINDOW_S = 20.0
 """Seconds that agent_steps_per_s looks back."""
 PHASE_AGE_S = 15.0
-"""A process whose last phases are older no longer counts."""
+"""A worker that reported last so long ago no longer counts; an optimizer may be in one update for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class MetricsAggregator:
         self._staleness_sums = (0, 0.0, 0.0)  # how many, of the means, of the 95th percentiles
         self._episodes: deque[_Episode] = deque(maxlen=EPISODE_WINDOW)
         self._progress: deque[tuple[float, float]] = deque()
-        self._phases: dict[str, tuple[float, dict[str, float]]] = {}
+        self._phases = RecentPhases()
 
     def consume(self, reports: Iterable[Report]) -> list[Row]:
         """Take in reports in order; returns one row for every "metrics" report of the optimizer: one per version.
@@ -125,7 +126,7 @@ class MetricsAggregator:
             elif report.kind == "episodes":
                 self._finished_episodes(report)
             elif report.kind == "phases":
-                self._phases[report.process] = (report.time_s, _numbers(report.data))
+                self._phases.add(report.process, _numbers(report.data), report.time_s)
         return rows
 
     def observe(self, counters: Counters, *, workers_wanted: int, workers_live: int) -> None:
@@ -145,12 +146,12 @@ class MetricsAggregator:
         }
 
     def phases(self, now_s: float) -> dict[str, dict[str, float]]:
-        """Seconds by process and phase, all workers as one: a mean over those that reported lately."""
+        """Seconds per second by process and phase, all workers as one: a mean over those that reported lately."""
         groups: dict[str, list[dict[str, float]]] = {}
-        for process, (time_s, phases) in self._phases.items():
-            if now_s - time_s <= PHASE_AGE_S:
-                group = WORKER if process.startswith(f"{WORKER}/") else process
-                groups.setdefault(group, []).append(phases)
+        for process, phases in self._phases.shares().items():
+            is_worker = process.startswith(f"{WORKER}/")
+            if not is_worker or self._phases.silent_s(process, now_s) <= PHASE_AGE_S:
+                groups.setdefault(WORKER if is_worker else process, []).append(phases)
         return {
             group: {
                 name: sum(p.get(name, 0.0) for p in members) / len(members) for name in sorted(set().union(*members))
@@ -216,7 +217,7 @@ class MetricsAggregator:
 
 
 def phase_row(phases: Mapping[str, Mapping[str, float]]) -> Row:
-    """Seconds by process and phase as metrics."""
+    """Seconds per second by process and phase as metrics."""
     row = {f"phase/{process}/{name}_s": s for process, seconds in phases.items() for name, s in seconds.items()}
     return row | {QUEUE_WAIT_S: phases[WORKER].get(WAIT, 0.0)} if WORKER in phases else row
 

@@ -89,7 +89,7 @@ class PageContext:
         return self._seen().findings
 
     def phases(self) -> Mapping[str, Mapping[str, float]]:
-        """Seconds by process ("worker/3", "optimizer", "optimizer/prefetch") and phase, of the last seconds."""
+        """Seconds per second by process ("worker/3", "optimizer", "optimizer/prefetch") and phase."""
         return self._seen().phases
 
     def link(self) -> RedisLink | None:

@@ -14,6 +14,7 @@ from control.config import ConfigError, RunConfig, load_config, parse_config
 from control.doctor import Finding, diagnose
 from control.journal import Event, event_of
 from control.live_settings import in_force
+from control.phases import RecentPhases
 from control.status import SILENT_S, RunStatus
 from control.vitals import read_vitals
 from dashboard.series import LineTail, MetricsTable
@@ -28,8 +29,6 @@ FORGET_S = 20.0
 """A run that no page asked for is no longer looked at."""
 DIAGNOSE_S = 4.0
 """Between two diagnoses: they read logs and the disk."""
-FADE = 0.7
-"""What an older second counts in a process's phases, relative to the next: about three seconds count."""
 STALE_S = 5.0
 """What Redis said is old news after this long."""
 
@@ -62,12 +61,16 @@ class RunWatch:
         self._journal = LineTail(place.folder / "journal.jsonl")
         self._evaluations = LineTail(place.folder / "league" / "evaluations.jsonl")
         self._restarts = (0, 0)
-        self.phases: dict[str, dict[str, float]] = {}
-        """Process -> seconds by phase, of the last seconds above all."""
+        self._phases = RecentPhases()
         self._after = "0"
         self._status: tuple[float, RunStatus] | None = None
         self._files_seen = False
         self._diagnosed_s = float("-inf")
+
+    @property
+    def phases(self) -> dict[str, dict[str, float]]:
+        """Seconds per second by process and phase."""
+        return self._phases.shares()
 
     @property
     def status(self) -> RunStatus | None:
@@ -153,10 +156,8 @@ class RunWatch:
                 return
             for report in reports:
                 if report.kind == "phases":
-                    old = self.phases.get(report.process, {})
-                    new = {name: float(v) for name, v in report.data.items() if isinstance(v, int | float)}
-                    names = dict.fromkeys((*old, *new))
-                    self.phases[report.process] = {n: FADE * old.get(n, 0.0) + new.get(n, 0.0) for n in names}
+                    seconds = {name: float(v) for name, v in report.data.items() if isinstance(v, int | float)}
+                    self._phases.add(report.process, seconds, report.time_s)
             if not reports:
                 return
 

@@ -96,6 +96,20 @@ def test_a_resume_that_goes_back_does_not_make_a_negative_rate() -> None:
     assert aggregator.latest[names.AGENT_STEPS_PER_S] == pytest.approx(200.0)
 
 
+def test_an_update_of_seconds_is_seen_though_the_last_report_is_one_of_waiting() -> None:
+    aggregator = MetricsAggregator()
+    for cycle_s in (0.0, 10.0, 20.0):
+        aggregator.consume(
+            [
+                report("phases", {"learn": 7.0}, process="optimizer", time_s=cycle_s + 7),
+                *(report("phases", {"wait": 1.0}, process="optimizer", time_s=cycle_s + 7 + k) for k in (1, 2, 3)),
+            ]
+        )
+    (row,) = aggregator.consume([report("metrics", {"version": 1, "agent_steps": 1}, time_s=37.0)])
+    assert row["phase/optimizer/learn_s"] == pytest.approx(0.7)
+    assert row["phase/optimizer/wait_s"] == pytest.approx(0.3)
+
+
 def test_phases_are_averaged_over_workers_and_silent_ones_leave_the_mean() -> None:
     aggregator = MetricsAggregator()
     aggregator.consume(

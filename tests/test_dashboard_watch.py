@@ -93,7 +93,7 @@ def test_redis_says_how_a_live_run_is_and_whether_somebody_drives_it(
     assert [*standing, watch.connection] == ["unattended", "live"]
     assert watch.status is not None
     assert (watch.status.wanted_workers, watch.status.config.ppo.clip) == (2, 0.15)
-    assert watch.phases == {"worker/0": {"play": 1.0, "wait": 3.0}}
+    assert watch.phases == {"worker/0": {"play": 0.25, "wait": 0.75}}
     watch.close()
 
 

@@ -45,7 +45,8 @@ def norm_of_tail(policy: Policy, windows: Windows, k: int) -> Tensor:
     state.requires_grad_()
     read, _ = rows(slice(ROWS - k, ROWS), state)
     (gradient,) = torch.autograd.grad(read.sum(), state)
-    return torch.linalg.vector_norm(gradient.flatten(2), dim=-1)
+    norms: Tensor = torch.linalg.vector_norm(gradient.flatten(2), dim=-1)
+    return norms
 
 
 def test_norms_are_those_of_the_last_rows_unrolled_at_once() -> None:
