@@ -1,7 +1,7 @@
 """What every process spends its time on, from its newest reports that together cover some seconds.
 
-One report alone would mislead: an optimizer reports once a second while it waits, and once after an update, however long
-that took. The last report before a new version is nearly always one of waiting.
+One report alone would mislead: an optimizer reports once a second while it waits, and once after an update, however
+long that took. The last report before a new version is nearly always one of waiting.
 """
 
 from __future__ import annotations
