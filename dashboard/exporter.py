@@ -24,6 +24,7 @@ from control.config import ConfigError, RunConfig, parse_config
 from control.metric_help import family_labels, help_text
 from wire.errors import WireError
 from wire.link import Counters, Heartbeat
+from wire.redis_health import ServerHealth
 
 CONTENT_TYPE: str = CONTENT_TYPE_LATEST
 SLOWEST = 10
@@ -51,6 +52,8 @@ OWN_HELP: dict[str, str] = {
     "workers_rss_max_bytes": "Resident memory of the largest worker.",
     "workers_versions_behind_max": "Versions by which the worker furthest behind lags.",
     "workers_steps_per_s": "Steps per second of all workers together, over at least 10 s.",
+    "redis_used_bytes": "Memory that Redis uses, whatever for.",
+    "redis_maxmemory_bytes": "Bound of Redis's memory; not there where it has none.",
     "exporter_seconds": "Seconds that it took to gather all this.",
 }
 """Metrics that the exporter makes itself, without the prefix."""
@@ -79,6 +82,10 @@ class MetricsSource(Protocol):
 
     def counters(self) -> Counters:
         """See `wire.link.ChunkSource`."""
+        ...
+
+    def server_health(self) -> ServerHealth | None:
+        """See `wire.redis_link.RedisLink`; None where there is no server."""
         ...
 
 
@@ -121,6 +128,11 @@ class Exporter:
             page.metric(name, value)
         page.own("steps_unaccounted", counters.unaccounted)
         self._processes(page, beats, row)
+        server = source.server_health()
+        if server is not None:
+            page.own("redis_used_bytes", server.used_bytes)
+            if server.maxmemory_bytes:
+                page.own("redis_maxmemory_bytes", server.maxmemory_bytes)
 
     def _limits(self, page: _Page, text: str) -> None:
         if text != self._config[0]:

@@ -326,6 +326,13 @@ MACHINES = Board(
                     (own("workers_rss_max_bytes"), "the largest, {{run}}"),
                 ),
                 lines(
+                    "Redis",
+                    "bytes",
+                    "Chunks, weights and everything else; at its bound it takes no more chunks, and workers wait.",
+                    (own("redis_used_bytes"), "used, {{run}}"),
+                    (own("redis_maxmemory_bytes"), "bound, {{run}}"),
+                ),
+                lines(
                     "The stream's share of its bound",
                     "percentunit",
                     "Near 1, workers wait so that Redis does not fill up.",

@@ -20,6 +20,7 @@ from wire.errors import LinkDownError
 from wire.link import Counters, Heartbeat, Parcel
 from wire.memory_link import MemoryLink
 from wire.redis_link import RedisLink
+from wire.redis_link import RedisLink
 
 SPEC = "0123456789abcdef"
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -80,6 +81,9 @@ class FakeSource:
     def counters(self) -> Counters:
         return self.told
 
+    def server_health(self) -> None:
+        return None
+
 
 def test_every_metric_name_is_there_with_its_help() -> None:
     source = FakeSource()
@@ -120,6 +124,11 @@ def test_the_numbers_are_those_of_the_link(link: AnyLink) -> None:
     assert found["quintet_process_rss_bytes", (("process", "worker/0"),)] == 2**20
     assert found["quintet_events_total", (("event", "worker died"),)] == 2
     assert found["quintet_events_total", (("event", "bad_batch"),)] == 0
+    if isinstance(link, RedisLink):
+        assert bare["quintet_redis_used_bytes"] > 0
+        assert bare["quintet_redis_maxmemory_bytes"] == 256 * 2**20  # of this test session's server
+    else:
+        assert "quintet_redis_used_bytes" not in bare
 
 
 def test_the_counters_of_redis_count_and_not_those_of_the_last_row() -> None:

@@ -344,6 +344,9 @@ class MemoryLink(
             number = self._current.get(worker)
             return 0 if number is None else self._close(number, 0)
 
+    def server_health(self) -> None:
+        """There is no server."""
+
     def _check_open(self) -> None:
         if self._spec_hash is None:
             raise run_not_open(self.run)

@@ -31,10 +31,14 @@ def server_health(url: str, *, timeout_s: float = _TIMEOUT_S) -> ServerHealth:
     """
     server = RedisServer(url, timeout_s=timeout_s)
     try:
-        memory, persistence = server.info("memory"), server.info("persistence")
-        uptime_s = int(server.info("server")["uptime_in_seconds"])
+        return health_of(server)
     finally:
         server.close()
+
+
+def health_of(server: RedisServer) -> ServerHealth:
+    """`server_health` of a server that one has a connection to."""
+    memory, persistence = server.info("memory"), server.info("persistence")
     return ServerHealth(
         used_bytes=int(memory["used_memory"]),
         maxmemory_bytes=int(memory["maxmemory"]),
@@ -42,5 +46,5 @@ def server_health(url: str, *, timeout_s: float = _TIMEOUT_S) -> ServerHealth:
         aof_enabled=bool(int(persistence["aof_enabled"])),
         aof_write_ok=persistence["aof_last_write_status"] == "ok",
         aof_rewrite_ok=persistence["aof_last_bgrewrite_status"] == "ok",
-        uptime_s=uptime_s,
+        uptime_s=int(server.info("server")["uptime_in_seconds"]),
     )

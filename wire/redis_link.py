@@ -7,6 +7,7 @@ from types import TracebackType
 from wire.redis_chunks import RedisChunks
 from wire.redis_client import RedisServer
 from wire.redis_desk import RedisDesk
+from wire.redis_health import ServerHealth, health_of
 from wire.redis_lease import Fence, RedisLease
 from wire.redis_settings import RedisSettings
 from wire.redis_weights import RedisWeights
@@ -42,6 +43,10 @@ class RedisLink(RedisChunks, RedisWeights, RedisLease, RedisSettings, RedisDesk)
     def wait_until_ready(self, wait_s: float) -> None:
         """Wait until Redis answers, at most `wait_s`, and check its version."""
         self._server.wait_until_ready(wait_s)
+
+    def server_health(self) -> ServerHealth:
+        """How the server feels: its memory, its bound, its append-only file."""
+        return health_of(self._server)
 
     def close(self) -> None:
         """Close all connections; a later call would open new ones."""
