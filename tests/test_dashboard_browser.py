@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cluster.processes import wait_gone
-from tests.live_run import LiveRun, live_run
+from tests.live_run import LiveRun, command_line, live_run
 from wire.redis_link import RedisLink
 
 if TYPE_CHECKING:
@@ -183,6 +183,27 @@ def test_a_setting_made_on_the_page_reaches_the_optimizer(visit: Visit) -> None:
     )
 
 
+def test_the_network_is_drawn_unasked_and_a_chunk_explained_on_request(visit: Visit) -> None:
+    visit.go("/model")
+    await_explanations(visit, 1)
+    visit.page.click("button:has-text('Explain: from reward to loss')")
+    await_explanations(visit, 2)
+    assert visit.page.locator("text=It cannot be explained").count() == 0
+
+
+def await_explanations(visit: Visit, n: int) -> None:
+    """Wait for so many pictures; those who compute them are given their share of the machine."""
+
+    def are_there() -> bool:
+        for process in visit.run.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "dashboard.explain_process" in command_line(process) and process.nice() == 19:
+                    hurry(process)
+        return visit.page.locator("img[src^='data:image/svg+xml']").count() == n
+
+    visit.run.wait_for(are_there, f"waiting for {n} explanations")
+
+
 def last_row(visit: Visit) -> dict[str, float]:
     from control.sinks import last_jsonl
 
@@ -202,7 +223,7 @@ def test_a_visitor_without_the_token_may_look_and_finds_no_controls(visit: Visit
 def test_dark_and_narrow_nothing_is_wider_than_the_screen(visit: Visit) -> None:
     visit.page.set_viewport_size({"width": 390, "height": 844})
     try:
-        for path in ("/", "/cluster", "/league", "/runs"):
+        for path in ("/", "/cluster", "/arena", "/league", "/model", "/runs"):
             visit.go(path)
             visit.page.wait_for_timeout(1500)
             wide = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
