@@ -7,6 +7,7 @@ optimizer replays a window from the very same numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,13 @@ class SelfPlay:
         self.previous = {name: no_action(s.dtype, (b, a, *s.shape)) for name, s in self.spec.heads.items()}
         self.episodes = EpisodeBooks(game.spec, n)
 
-    def play_window(self, version: int) -> list[TrajectoryChunk]:
+    def play_window(self, version: int, between_rows: Callable[[], None] | None = None) -> list[TrajectoryChunk]:
         """Play bptt_steps rows with the policy as it is; returns the chunks that closed at the border before them."""
         self._begin_window(version)
         chunks: list[TrajectoryChunk] = []
         for t in range(self.spec.bptt_steps):
+            if between_rows is not None:
+                between_rows()
             row = self.chunker.row(t)
             acted = self._act(row)
             if t == 0:

@@ -32,7 +32,8 @@ HEARTBEAT_S = 1.0
 ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
 LEASE_GRACE_S = 5.0  # a lease may end for a moment though its controller lives: Redis was away, or its clock jumped
-FETCH_PATIENCE_S = 0.005
+LOOK_S = 0.05  # the least time between two looks within a window
+FETCH_PATIENCE_S = 0.25  # once per fetch: over a slow network a worker had better play on
 LAST_PUSH_S = 30.0  # how long a worker that leaves waits for room for its last chunks: an update may take so long
 LAST_PUSH_WHEN_STOPPING_S = 0.3  # the optimizer may have left already, and then nobody makes room
 NOT_STARTED = Directive(version=0, wanted_workers=1 << 30, stopping=False, controller_alive=True)
@@ -81,6 +82,7 @@ class Worker:
         self.lease_missed_s: float | None = None  # since when nobody holds the controller's lease
         self.leave_requested = False  # set by a signal: the machine is about to go
         self.fetching: Future[EncodedWeights | None] | None = None
+        self.fetch_patience_s = 0.0
         self.fetcher = ThreadPoolExecutor(1, thread_name_prefix="weights")
         self.polled_s = self.beaten_s = float("-inf")
 
@@ -137,7 +139,7 @@ class Worker:
 
     def play_window(self) -> None:
         """One window with the newest weights at hand; its chunks wait in `pending` until they are pushed."""
-        self._encode(self.play.play_window(self.version))
+        self._encode(self.play.play_window(self.version, None if self.turn_steps else self._look))
 
     def step_in_process(self) -> bool:
         """For a loop that owns both ends: newest weights, one window, one push. False while there is no room."""
@@ -155,16 +157,20 @@ class Worker:
         self._beat()
         return True
 
-    def _poll(self) -> None:
-        """Look at orders and the announced version, at most every `poll_s`."""
+    def _look(self) -> None:
+        """Within a window: what is announced now is fetched beside the play and here by the border."""
+        self._poll(least_s=LOOK_S)
+
+    def _poll(self, least_s: float = 0.0) -> None:
+        """Look at orders and the announced version, at most every `poll_s` and every `least_s`."""
         now = time.monotonic()
-        if now - self.polled_s < self.wire.poll_s:
+        if now - self.polled_s < max(self.wire.poll_s, least_s):
             return
         self.polled_s = now
         try:
             self.directive = self.link.directive()
-        except LinkDownError:
-            time.sleep(RETRY_S)  # play on with what is known; a lost controller shows in its lease
+        except LinkDownError:  # play on with what is known; a lost controller shows in its lease
+            self.polled_s += RETRY_S
             self.lease_missed_s = None  # it may have ended while it could not be renewed
             return
         if self.directive.controller_alive:
@@ -173,6 +179,7 @@ class Worker:
             self.lease_missed_s = time.monotonic()
         if self.directive.version != self.version and self.fetching is None and not self.turn_steps:
             self.fetching = self.fetcher.submit(self.link.latest, self.version)
+            self.fetch_patience_s = FETCH_PATIENCE_S
 
     def _take_weights(self, *, wait: bool) -> None:
         """Swap in fetched weights. Only ever called at a window border.
@@ -182,8 +189,9 @@ class Worker:
         if self.fetching is None:
             return
         try:
-            weights = self.fetching.result(timeout=None if wait else FETCH_PATIENCE_S)
+            weights = self.fetching.result(timeout=None if wait else self.fetch_patience_s)
         except TimeoutError:
+            self.fetch_patience_s = 0.0
             return
         except LinkDownError:
             weights = None

@@ -242,6 +242,21 @@ def test_weights_change_at_window_borders_only_and_every_window_names_who_played
         torch.testing.assert_close(unrolled.value, windows.rows["value"], rtol=0, atol=1e-5)
 
 
+def test_a_version_announced_within_a_window_is_fetched_before_its_border(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "LOOK_S", 0.0)
+    run = InProcessRun(folder=tmp_path, queue_batches=100.0)
+    run.link.publish(weights(run, 1))
+    worker = run.worker(game=PublishingGame(run))
+    worker.step_in_process()
+    assert worker.version == 1
+    assert worker.fetching is not None
+    fetched = worker.fetching.result(30.0)
+    assert fetched is not None
+    assert fetched.version == 2
+
+
 def test_a_slow_fetch_of_weights_does_not_hold_up_the_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = InProcessRun(folder=tmp_path, queue_batches=1000.0)
     run.link.publish(weights(run, 1))
@@ -253,6 +268,7 @@ def test_a_slow_fetch_of_weights_does_not_hold_up_the_play(tmp_path: Path, monke
     thread, _ = started(worker)
     wait_until(lambda: worker.chunker.window > 20)
     assert worker.version == 1
+    assert worker.fetch_patience_s == 0.0, "it was waited for once"
     may_go_on.set()
     wait_until(lambda: worker.version == 2)
     run.link.set_stopping(True)
