@@ -20,7 +20,6 @@ from wire.errors import LinkDownError
 from wire.link import Counters, Heartbeat, Parcel
 from wire.memory_link import MemoryLink
 from wire.redis_link import RedisLink
-from wire.redis_link import RedisLink
 
 SPEC = "0123456789abcdef"
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
