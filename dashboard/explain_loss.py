@@ -186,7 +186,8 @@ def _report(
 def row_losses(learner: Learner, windows: Windows, entropy_coefficient: float) -> dict[str, Tensor]:
     """What each row of the first agent adds to the loss of these windows, with everything on the way; each [rows].
 
-    Only the joint ratio is taken apart: with a ratio per head, a row has several.
+    With a ratio per head a row's gain is the sum of its heads' gains, each weighed so that the rows' mean is the loss;
+    `ratio` is the joint one all the same.
     """
     policy, ppo, rows = learner.policy, learner.ppo, windows.rows
     unrolled = policy.unroll(windows.observation, windows.first, windows.previous_action, windows.state)
@@ -194,23 +195,31 @@ def row_losses(learner: Learner, windows: Windows, entropy_coefficient: float) -
     counts, acts = rows["value_mask"], rows["policy_mask"]
     zeros = torch.zeros_like(counts)
     reads = {name: evaluated.read[name] & (acts > 0) for name in evaluated.log_prob}
-    new = joint({name: torch.where(reads[name], x, zeros) for name, x in evaluated.log_prob.items()})
-    old = joint({name: torch.where(reads[name], windows.log_prob[name], zeros) for name in evaluated.log_prob})
+    new_heads = {name: torch.where(reads[name], x, zeros) for name, x in evaluated.log_prob.items()}
+    old_heads = {name: torch.where(reads[name], windows.log_prob[name], zeros) for name in evaluated.log_prob}
+    new, old = joint(new_heads), joint(old_heads)
     entropy = joint({name: torch.where(reads[name], x, zeros) for name, x in evaluated.entropy.items()})
     ratio, advantage = (new - old).exp(), rows["advantage"] * acts
-    gain = surrogate(ratio, advantage, clip=ppo.clip, dual_clip=ppo.dual_clip)
+    acted, counted = acts.sum().clamp(min=1.0), counts.sum().clamp(min=1.0)
+    if ppo.ratio == "joint":
+        gain = surrogate(ratio, advantage, clip=ppo.clip, dual_clip=ppo.dual_clip) * acts
+    else:
+        gain = zeros
+        for name, read in reads.items():
+            own = (new_heads[name] - old_heads[name]).exp()
+            part = surrogate(own, advantage, clip=ppo.clip, dual_clip=ppo.dual_clip) * read
+            gain = gain + part * acted / read.sum().clamp(min=1.0)
     error = 0.5 * (unrolled.value - rows["target"]).square() * counts
     if ppo.value_clip > 0:
         moved = (unrolled.value - rows["old_value"]).clamp(-ppo.value_clip, ppo.value_clip)
         error = torch.maximum(error, 0.5 * (rows["old_value"] + moved - rows["target"]).square() * counts)
-    acted, counted = acts.sum().clamp(min=1.0), counts.sum().clamp(min=1.0)
-    loss = (-gain - entropy_coefficient * entropy) * acts / acted + ppo.value_coefficient * error / counted
+    loss = (-gain - entropy_coefficient * entropy * acts) / acted + ppo.value_coefficient * error / counted
     found = {
         "normalized": advantage,
         "log_prob_old": old,
         "log_prob_new": new,
         "ratio": ratio,
-        "gain": gain * acts,
+        "gain": gain,
         "value_new": policy.returns.denormalize(unrolled.value),
         "value_error": error,
         "entropy": entropy,

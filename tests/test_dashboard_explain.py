@@ -244,6 +244,15 @@ def test_the_rows_of_the_loss_add_up_to_what_the_optimizer_minimises() -> None:
     assert any(abs(row.ratio - 1) > 1e-6 for row in report.rows), "the policy has moved"
 
 
+@pytest.mark.parametrize("ratio", ["joint", "per_head"])
+def test_rows_add_up_with_a_primary_head_and_others_that_it_reads(ratio: str) -> None:
+    report = explain_loss(
+        subject(OUTPOST + f'[ppo]\nepochs = 2\nminibatches = 1\nratio = "{ratio}"'), games=4, skip_rows=4
+    )
+    assert report.summed == pytest.approx(report.total, abs=1e-5)
+    assert any(abs(row.gain) > 1e-6 for row in report.rows)
+
+
 def test_every_number_of_a_loss_row_follows_from_those_before_it() -> None:
     report = explain_loss(subject(), games=4, skip_rows=4)
     values = [row.value for row in report.rows] + [report.bootstrap]
