@@ -33,7 +33,7 @@ ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
 LEASE_GRACE_S = 5.0  # a lease may end for a moment though its controller lives: Redis was away, or its clock jumped
 LOOK_S = 0.05  # the least time between two looks within a window
-FETCH_PATIENCE_S = 0.25  # once per fetch: over a slow network a worker had better play on
+FETCH_PATIENCE_S = 0.5  # once per fetch: over a slow network a worker had better play on
 LAST_PUSH_S = 30.0  # how long a worker that leaves waits for room for its last chunks: an update may take so long
 LAST_PUSH_WHEN_STOPPING_S = 0.3  # the optimizer may have left already, and then nobody makes room
 NOT_STARTED = Directive(version=0, wanted_workers=1 << 30, stopping=False, controller_alive=True)

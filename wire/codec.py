@@ -245,7 +245,8 @@ def _check_finite(blob: bytes, layout: _Layout) -> None:
     for field in layout.numbers:
         if field.dtype.kind == "f":
             array = np.ndarray(field.shape, field.dtype, blob, field.offset)
-            n_bad = field.size - int(np.count_nonzero(np.abs(array.astype(np.float64)) <= LARGEST_NUMBER))
+            with np.errstate(invalid="ignore"):  # a NaN that signals does so when it is cast
+                n_bad = field.size - int(np.count_nonzero(np.abs(array.astype(np.float64)) <= LARGEST_NUMBER))
             if n_bad:
                 raise DecodeError(
                     f"chunk {field.label}: found {n_bad} of {field.size} numbers NaN, infinite or beyond "

@@ -45,13 +45,13 @@ class NodeCache:
             return cached
         try:
             with self._lock():
-                cached = self._read(version, sha256)  # another process may have fetched it while we waited
-                if cached is not None:
-                    return cached
-                fetched = fetch()
-                if fetched is not None:
-                    self._write(fetched)
-                return fetched
+                if not self._path(version, sha256).exists():  # else another process has fetched it while we waited
+                    fetched = fetch()
+                    if fetched is not None:
+                        self._write(fetched)
+                    return fetched
+            # Without the lock: all who waited read it at once. It may be gone already, or no good.
+            return self._read(version, sha256) or fetch()
         except OSError as error:
             if not self._warned:
                 self._warned = True
@@ -67,6 +67,7 @@ class NodeCache:
             return None
         except DecodeError as error:
             _log.warning("%s is of no use (%s); fetching the weights again", path, error)
+            path.unlink(missing_ok=True)
             return None
         return weights if (weights.version, weights.sha256) == (version, sha256) else None
 

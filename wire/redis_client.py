@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import redis
+from redis._parsers.encoders import Encoder
 from redis.backoff import NoBackoff
+from redis.connection import PythonRespSerializer
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
@@ -37,6 +39,8 @@ from wire.redis_scripts import Script
 
 OLDEST_VERSION = (6, 2)
 CA_FILE = "QUINTET_REDIS_CA"  # environment variable: the certificate of the authority that signed that of Redis
+_LARGE_BYTES = 6000  # what is larger is sent by itself, not copied into one buffer with its neighbours
+_READ_BYTES = 2**20
 _T = TypeVar("_T")
 _AUTH_ERRORS = (AuthenticationError, AuthorizationError, AuthenticationWrongNumberOfArgsError)
 #: Answers of a server that is there but cannot serve now: full disk, a replica after a failover, a script that runs on.
@@ -56,7 +60,8 @@ class RedisFullError(LinkDownError):
 class RedisServer:
     """A pool of connections to one server; may be shared by threads. No connection is made before the first command."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float, bulk: bool = False) -> None:
+        """With `bulk` it is made for values of many megabytes, and slower with small ones."""
         self.location = _location(url)
         self.timeout_s = timeout_s
         try:
@@ -71,6 +76,7 @@ class RedisServer:
                 decode_responses=False,
                 protocol=2,
                 maint_notifications_config=MaintNotificationsConfig(enabled=False),
+                **(_bulk_options() if bulk else {}),
                 **_tls_options(url),
             )
         except (ValueError, RedisError) as error:
@@ -169,6 +175,12 @@ def check_maxmemory(url: str, needed_bytes: int) -> None:
         raise LinkError(
             f"Redis at {server.location} has maxmemory-policy {policy}, expected noeviction: it would throw chunks away"
         )
+
+
+def _bulk_options() -> dict[str, Any]:
+    """Large values go out as they are, where hiredis would copy them byte by byte, and come in in few pieces."""
+    encode = Encoder("utf-8", "strict", decode_responses=False).encode  # type: ignore[no-untyped-call]
+    return {"command_packer": PythonRespSerializer(_LARGE_BYTES, encode), "socket_read_size": _READ_BYTES}
 
 
 def _tls_options(url: str) -> dict[str, Any]:

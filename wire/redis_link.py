@@ -28,7 +28,7 @@ class RedisLink(RedisChunks, RedisWeights, RedisLease, RedisSettings, RedisDesk)
 
     def __init__(self, url: str, run: str) -> None:
         server = RedisServer(url, timeout_s=_TIMEOUT_S)
-        bulk = RedisServer(url, timeout_s=_BULK_TIMEOUT_S)
+        bulk = RedisServer(url, timeout_s=_BULK_TIMEOUT_S, bulk=True)
         hasty = RedisServer(url, timeout_s=_REPORT_TIMEOUT_S)
         fence = Fence(run)
         RedisChunks.__init__(self, server, fence, run)
