@@ -22,6 +22,7 @@ UPDATE_S = 1.0
 CHARTS_S = 2.0
 SPANS = (("all", 1.0), ("last half", 0.5), ("last tenth", 0.1))
 MOST_COMPONENTS = 8
+ROUNDING = 1e-5  # between two equal sides the mean return is 0 but for rounding, and its curve says nothing
 
 # (section, title, remark, unit, low, high, lines)
 Spec = tuple[str, str, str, Unit, float | None, float | None, tuple[Line, ...]]
@@ -201,7 +202,9 @@ class _Curves:
             with self._learning, panel("Who wins", "share of the last 100 games of self-play") as box:
                 self._winners = Chart("Who wins", lines[:8], unit="%", low=0.0, high=1.0)
             box.move(target_index=0)
-            self._return.set_visibility(bool(np.nanmax(np.abs(table.column(names.EPISODIC_RETURN)), initial=0.0) > 0))
+            self._return.set_visibility(
+                bool(np.nanmax(np.abs(table.column(names.EPISODIC_RETURN)), initial=0.0) > ROUNDING)
+            )
             self.charts.append(self._winners)
         if parts and self._game is None:
             largest = sorted(parts, key=lambda name: -abs(table.latest.get(name, 0.0)))[:MOST_COMPONENTS]
