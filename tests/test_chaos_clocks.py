@@ -59,13 +59,13 @@ def test_phases_of_a_worker_whose_clock_is_wrong_count_like_all_others(
 ) -> None:
     true_time = time.time
     monkeypatch.setattr(time, "time", lambda: true_time() - DAY_S)
-    run.link.report("worker/1", "phases", {"play": 1.0})
+    run.link.report("worker/1", "phases", {"play": 1.0, "wait": 3.0})
     monkeypatch.undo()
-    run.link.report("worker/0", "phases", {"play": 3.0})
+    run.link.report("worker/0", "phases", {"play": 3.0, "wait": 1.0})
     run.link.report("optimizer", "metrics", {"version": 1, "agent_steps": 10})
     metrics = MetricsAggregator()
     (row,) = metrics.consume(run.link.read_reports("0", 0.0)[1])
-    assert row["phase/worker/play_s"] == 2.0
+    assert row["phase/worker/play_s"] == 0.5
 
 
 def test_a_worker_of_another_version_of_the_wire_is_refused_by_name(

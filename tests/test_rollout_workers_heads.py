@@ -138,7 +138,7 @@ def test_a_replay_of_all_heads_finds_what_was_played(played: Played) -> None:
     check = ReplayCheck(SPEC, SMALL, CPU, bptt_steps=4)
     check.keep(weights)
     errors = check(played.batch, judge_freshness(played.batch, 6, 8))
-    assert max(errors.values()) <= 1e-5
+    assert max(errors["recurrent/replay_error"], errors["recurrent/replay_value_error"]) <= 1e-5
     for head in ("target", "dx", "word"):
         log_prob = played.batch.log_prob[head]
         kept = log_prob.clone()
