@@ -16,11 +16,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dashboard.explain_subject import Subject
 
 NICENESS = 19
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 MOST_KEPT = 32
+MOST_TRIES = 5
 ROOT = Path(__file__).parent.parent
 Answer = dict[str, Any]  # {"svg", "paragraphs", "subject"} or {"error"}
 
@@ -126,20 +130,36 @@ def answer(question: dict[str, str]) -> Answer:
     """What the child says; what cannot be explained is an answer too: its reason, in one line."""
     from control.config import ConfigError, parse_config
     from dashboard.explain import explain
-    from dashboard.explain_subject import fresh_subject, trained_subject
+    from dashboard.explain_subject import fresh_subject
     from games.api import GameError
     from optimizer.checkpoint import CheckpointError
     from wire.errors import DecodeError
 
     try:
         if question["checkpoint"]:
-            subject = trained_subject(Path(question["checkpoint"]))
+            subject = _newest_subject(Path(question["checkpoint"]))
         else:
             subject = fresh_subject(parse_config(question["config"]))
         found = explain(question["topic"], subject, quick=True)
     except (CheckpointError, ConfigError, DecodeError, GameError, ValueError) as error:
         return {"error": str(error)}
     return {"svg": found.svg, "paragraphs": list(found.paragraphs), "subject": found.subject}
+
+
+def _newest_subject(path: Path) -> Subject:
+    """The policy of a checkpoint, or of the newest where that one is gone: a run that goes on keeps the last few alone."""
+    from dashboard.explain_subject import trained_subject
+    from optimizer.checkpoint import CheckpointError
+
+    for _ in range(MOST_TRIES):
+        newest = path.parent / newest_checkpoint(path.parent.parent)
+        try:
+            return trained_subject(path)
+        except CheckpointError:
+            if newest in (path, path.parent):
+                raise
+            path = newest
+    return trained_subject(path)
 
 
 def _leave_with_stdin() -> None:

@@ -101,7 +101,7 @@ def test_a_change_holds_from_the_next_update_on_and_outlives_the_optimizer(tmp_p
         run.wait_for(lambda: len(rates()) > known + 2, "training again")
         assert set(rates()[known:]) == {2e-4}
         assert load_config(run.folder / "config.toml").ppo.learning_rate.value == 2e-4
-        assert run.interrupt() == 130
+        assert run.interrupt() == 130, run.output.read_text()
     assert parse_config(run.checkpoint()["config"]).ppo.learning_rate.value == 2e-4
 
 

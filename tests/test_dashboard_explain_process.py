@@ -73,6 +73,13 @@ def test_a_run_without_a_checkpoint_is_explained_by_its_configuration(tmp_path: 
 def test_what_cannot_be_explained_is_one_line(tmp_path: Path) -> None:
     found = explain_process.answer({"topic": "model", "checkpoint": str(tmp_path), "config": ""})
     assert "checkpoint.json is missing" in found["error"]
+
+
+def test_a_checkpoint_that_was_deleted_meanwhile_gives_way_to_the_newest(tmp_path: Path) -> None:
+    save_untrained(tmp_path / "checkpoints", CONFIG)
+    gone = tmp_path / "checkpoints" / "000001"
+    found = explain_process.answer({"topic": "model", "checkpoint": str(gone), "config": ""})
+    assert "svg" in found, found
     assert "It cannot be explained" in answer_html("x", {"error": "a < b"})
     assert "a &lt; b" in answer_html("x", {"error": "a < b"})
 
