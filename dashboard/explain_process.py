@@ -147,7 +147,7 @@ def answer(question: dict[str, str]) -> Answer:
 
 
 def _newest_subject(path: Path) -> Subject:
-    """The policy of a checkpoint, or of the newest where that one is gone: a run that goes on keeps the last few alone."""
+    """The policy of a checkpoint, or of the newest where that one is gone: a live run keeps the last few alone."""
     from dashboard.explain_subject import trained_subject
     from optimizer.checkpoint import CheckpointError
 
