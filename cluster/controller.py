@@ -142,11 +142,14 @@ class Controller:
     def wind_down(self, reason: str) -> None:
         """End the run's processes: workers finish their windows while the optimizer takes them, then it checkpoints.
 
-        When the optimizer has left already, nobody makes room any more and the workers are told that the run stops.
+        When the optimizer has left already, nobody makes room any more and the workers are told that the run stops. If it
+        died and would have been started again, that is no failure of the run.
         """
+        left = self.optimizer.poll()
+        had_died = self._optimizer_next_start_s is not None or left not in (None, DONE, USAGE, FAILED)
         try:
             self.recorder.show("workers finish their windows")
-            if self.optimizer.poll() is None:
+            if left is None:
                 self.link.set_wanted_workers(0)
                 self._drain_workers(DRAIN_S)
             else:
@@ -158,7 +161,7 @@ class Controller:
             self.recorder.note("note", text="Redis is away: leaving without it")
         status = self.optimizer.stop(CHECKPOINT_S)
         self.recorder.last_look()
-        if self._optimizer_next_start_s is not None:
+        if had_died:
             self.recorder.note("note", process="optimizer", text="it had just died: the checkpoint before that stays")
         elif status != DONE:
             raise RunFailedError(f"the optimizer: {self.optimizer.last_words()}")

@@ -341,6 +341,26 @@ def test_winding_down_lets_workers_leave_before_the_optimizer_and_kills_those_th
     assert live_at_stop == [0]
 
 
+@pytest.mark.parametrize("status", [-9, CRASHED])
+def test_an_optimizer_whose_death_nobody_had_seen_when_the_run_was_ended_makes_no_failure_of_it(
+    status: int, scene: Scene
+) -> None:
+    scene.round()
+    scene.optimizer.status = status
+    scene.controller.wind_down("interrupted")
+    assert scene.journal("stopped") == ["interrupted"]
+
+
+@pytest.mark.parametrize("status", [FAILED, CRASHED])
+def test_an_optimizer_that_breaks_while_it_ends_fails_the_run(
+    status: int, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.round()
+    monkeypatch.setattr(scene.optimizer, "stop", lambda grace_s: status)
+    with pytest.raises(RunFailedError, match="it broke"):
+        scene.controller.wind_down("interrupted")
+
+
 def test_a_ctrl_c_ends_the_loop(scene: Scene) -> None:
     scene.interrupted.set()
     assert scene.controller.run() == "interrupted"
