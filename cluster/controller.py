@@ -142,8 +142,8 @@ class Controller:
     def wind_down(self, reason: str) -> None:
         """End the run's processes: workers finish their windows while the optimizer takes them, then it checkpoints.
 
-        When the optimizer has left already, nobody makes room any more and the workers are told that the run stops. If it
-        died and would have been started again, that is no failure of the run.
+        When the optimizer has left already, nobody makes room any more and the workers are told that the run stops. If
+        it died and would have been started again, that is no failure of the run.
         """
         left = self.optimizer.poll()
         had_died = self._optimizer_next_start_s is not None or left not in (None, DONE, USAGE, FAILED)
