@@ -33,7 +33,7 @@ ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
 LEASE_GRACE_S = 5.0  # a lease may end for a moment though its controller lives: Redis was away, or its clock jumped
 LOOK_S = 0.05  # the least time between two looks within a window
-FETCH_PATIENCE_S = 0.5  # once per fetch: over a slow network a worker had better play on
+FETCH_PATIENCE_S = 0.5  # or a window's time; once per fetch: over a slow network a worker had better play on
 LAST_PUSH_S = 30.0  # how long a worker that leaves waits for room for its last chunks: an update may take so long
 LAST_PUSH_WHEN_STOPPING_S = 0.3  # the optimizer may have left already, and then nobody makes room
 NOT_STARTED = Directive(version=0, wanted_workers=1 << 30, stopping=False, controller_alive=True)
@@ -82,7 +82,7 @@ class Worker:
         self.lease_missed_s: float | None = None  # since when nobody holds the controller's lease
         self.leave_requested = False  # set by a signal: the machine is about to go
         self.fetching: Future[EncodedWeights | None] | None = None
-        self.fetch_patience_s = 0.0
+        self.fetch_patience_s = self.window_s = 0.0  # how long the last window took
         self.fetcher = ThreadPoolExecutor(1, thread_name_prefix="weights")
         self.polled_s = self.beaten_s = float("-inf")
 
@@ -139,7 +139,9 @@ class Worker:
 
     def play_window(self) -> None:
         """One window with the newest weights at hand; its chunks wait in `pending` until they are pushed."""
+        began_s = time.monotonic()
         self._encode(self.play.play_window(self.version, None if self.turn_steps else self._look))
+        self.window_s = time.monotonic() - began_s
 
     def step_in_process(self) -> bool:
         """For a loop that owns both ends: newest weights, one window, one push. False while there is no room."""
@@ -179,7 +181,7 @@ class Worker:
             self.lease_missed_s = time.monotonic()
         if self.directive.version != self.version and self.fetching is None and not self.turn_steps:
             self.fetching = self.fetcher.submit(self.link.latest, self.version)
-            self.fetch_patience_s = FETCH_PATIENCE_S
+            self.fetch_patience_s = max(FETCH_PATIENCE_S, self.window_s)
 
     def _take_weights(self, *, wait: bool) -> None:
         """Swap in fetched weights. Only ever called at a window border.

@@ -68,6 +68,10 @@ def _show(page: Page, address: str, name: str) -> None:
         page.get_by_label("Step of the game").fill(str(int(GAME_S / STEP_S)))
         page.wait_for_timeout(2_000)
         page.wait_for_function("!document.querySelector('.arena-clock').textContent.includes('working')")
+    if name == "runs":
+        page.wait_for_timeout(2_000)
+        for box in page.locator("input[type=checkbox]").all()[1:3]:
+            box.check()
     if name == "model":
         page.wait_for_selector("svg")
     page.wait_for_timeout(5_000)
