@@ -51,6 +51,7 @@ REAL_CHUNKS = 32
 HUGE_BYTES = 100 * 2**20
 MAXMEMORY_BYTES = 2**30
 PATIENCE_S = 900.0
+TELL_S = 15.0
 WORKER_CODE = """
 import os
 from cluster.worker_process import run_worker
@@ -175,8 +176,11 @@ def _attack(
     before, version_before, started_s = link.counters(), link.announced_version(), time.monotonic()
     attackers = [Attacker(url, FIRST_ATTACKER + k, spec, forger) for k in range(ATTACKERS)]
     raw: Counter[str] = Counter()
-    sent = 0
+    sent, told_s = 0, time.monotonic()
     while sent < args.messages:
+        if time.monotonic() - told_s >= TELL_S:
+            told_s = time.monotonic()
+            print(f"{sent:,} of {args.messages:,} messages", file=sys.stderr, flush=True)
         attacker = attackers[(sent // GROUP) % ATTACKERS]
         if forger.rng.random() < RAW_SHARE:
             sent += _write_raw(server, stream, forger, raw)
