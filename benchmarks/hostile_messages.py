@@ -88,9 +88,9 @@ class Forger:
         return bytes(data)
 
     def _header_flipped(self, identity: Identity) -> bytes:
-        """Anything in the first bytes, with a wrong id to begin with, so that no flip can make it right."""
+        """Anything in the first bytes, with an incarnation that is wrong in more bits than are flipped."""
         items = self._items(identity)
-        items[SEQUENCE_AT] += 1
+        items[INCARNATION_AT] = 2**31 - 1
         data = bytearray(msgpack.packb(items))
         for _n in range(self.rng.randint(1, 8)):
             data[self.rng.randrange(min(110, len(data)))] ^= 1 << self.rng.randrange(8)
