@@ -16,7 +16,6 @@ from dashboard.explain_names import action_words, agents_row
 from dashboard.explain_subject import Subject, part_of, play_chunks
 from model.policy import joint
 from optimizer.batch import Batch, Windows
-from optimizer.checkpoint import read_snapshot
 from optimizer.learner import Learner
 from optimizer.ppo import Loss, surrogate
 from optimizer.schedules import discount, ramp
@@ -99,10 +98,8 @@ def _learner(subject: Subject) -> Learner:
         bptt_steps=config.rollout.bptt_steps,
         seed=config.seed,
     )
-    if subject.folder is not None and subject.info is not None:
-        snapshot = read_snapshot(subject.folder, subject.info)
-        if any(name.startswith("adam.") for name in snapshot):
-            learner.restore(snapshot)
+    if any(name.startswith("adam.") for name in subject.snapshot):
+        learner.restore(dict(subject.snapshot))
     return learner
 
 

@@ -152,10 +152,10 @@ def _newest_subject(path: Path) -> Subject:
     from optimizer.checkpoint import CheckpointError
 
     for _ in range(MOST_TRIES):
-        newest = path.parent / newest_checkpoint(path.parent.parent)
         try:
             return trained_subject(path)
         except CheckpointError:
+            newest = path.parent / newest_checkpoint(path.parent.parent)
             if newest in (path, path.parent):
                 raise
             path = newest

@@ -5,7 +5,7 @@ Everything is played by the rollout workers' own `SelfPlay` and cut by their `Ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from games.registry import make_game
 from model.policy import Policy
 from model.weights import load_weights
 from optimizer.batch import Batch, collate
-from optimizer.checkpoint import CheckpointInfo, read_info, read_policy
+from optimizer.checkpoint import CheckpointInfo, read_info, read_policy, read_snapshot
 from rollout_workers.chunker import Chunker
 from rollout_workers.self_play import SelfPlay
 from wire.chunk import chunk_spec
@@ -36,8 +36,8 @@ class Subject:
     config: RunConfig
     spec: GameSpec
     policy: Policy
-    folder: Path | None = None  # of its checkpoint; None: it has not learned anything
-    info: CheckpointInfo | None = None
+    info: CheckpointInfo | None = None  # None: it has not learned anything
+    snapshot: Mapping[str, Tensor] = field(default_factory=dict)  # all that its checkpoint holds, the moments too
 
     @property
     def version(self) -> int:
@@ -66,10 +66,12 @@ def trained_subject(folder: Path, overrides: Sequence[str] = ()) -> Subject:
         CheckpointError, ConfigError, GameError, DecodeError: it cannot be read, or does not fit its configuration.
     """
     info = read_info(folder)
+    # Everything at once and first: a run that goes on deletes its checkpoints after a while.
+    weights, snapshot = read_policy(folder, info), read_snapshot(folder, info)
     config = parse_config(info.config, overrides=overrides, source=f"the configuration in {folder}")
     subject = fresh_subject(config)
-    load_weights(subject.policy, read_policy(folder, info))
-    return replace(subject, folder=folder, info=info)
+    load_weights(subject.policy, weights)
+    return replace(subject, info=info, snapshot=snapshot)
 
 
 def fresh_subject(config: RunConfig) -> Subject:
