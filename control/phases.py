@@ -19,6 +19,7 @@ class RecentPhases:
 
     def __init__(self) -> None:
         self._reports: dict[str, deque[Mapping[str, float]]] = {}
+        self._shares: dict[str, dict[str, float]] = {}  # worked out once per report: rows and pages ask more often
         self._heard_s: dict[str, float] = {}
 
     def add(self, process: str, seconds: Mapping[str, float], time_s: float) -> None:
@@ -29,10 +30,11 @@ class RecentPhases:
         covered_s = sum(sum(report.values()) for report in kept)
         while covered_s - sum(kept[0].values()) >= COVERED_S:
             covered_s -= sum(kept.popleft().values())
+        self._shares[process] = _shares(kept)
 
     def shares(self) -> dict[str, dict[str, float]]:
         """By process and phase: seconds per second, of what the newest reports cover."""
-        return {process: _shares(reports) for process, reports in self._reports.items()}
+        return dict(self._shares)
 
     def silent_s(self, process: str, now_s: float) -> float:
         """How long ago a process reported last; infinite if it never did."""
