@@ -66,7 +66,7 @@ def load_weights(policy: Policy, payload: bytes) -> None:
         accepted = {torch.float32, dtypes.get(name, torch.float32)}
         if tensor.dtype not in accepted:
             raise DecodeError(f"weights: {name} is {tensor.dtype}, expected {' or '.join(sorted(map(str, accepted)))}")
-        # A sum that is finite has no NaN and no infinity in it, and costs a tenth of a look at every number.
+        # A sum that is finite has no NaN and no infinity in it, and costs far less than a look at every number.
         if not bool(torch.isfinite(tensor.sum())) and not bool(torch.isfinite(tensor).all()):
             raise DecodeError(f"weights: {name} holds NaN or infinity")
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
     python -m tests.take_pictures "http://127.0.0.1:8230/?token=..." docs/images
 
-The address is the one that `quintet train` prints. Needs Chromium, and a run of skirmish with a replay or two is best.
+The address is the one that `quintet train` prints. Needs Chromium, and a run of skirmish.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GAME_S = 240.0  # into the Arena's game: heroes have met by then
 
 
 def take_pictures(address: str, folder: Path) -> None:
-    """Every page, light and wide; the overview also dark and on a phone. The Arena shows a replay if there is one."""
+    """Every page, light and wide; the overview also dark and on a phone."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -61,10 +61,6 @@ def _show(page: Page, address: str, name: str) -> None:
     page.wait_for_selector(".state.live")
     if name == "arena":
         page.wait_for_selector(".arena-curtain", state="hidden")
-        replays = page.get_by_label("Show", exact=True).locator("option").all()[1:]
-        if replays:
-            page.get_by_label("Show", exact=True).select_option(replays[0].get_attribute("value"))
-            page.wait_for_selector(".arena-curtain", state="hidden")
         page.get_by_label("Step of the game").fill(str(int(GAME_S / STEP_S)))
         page.wait_for_timeout(2_000)
         page.wait_for_function("!document.querySelector('.arena-clock').textContent.includes('working')")
