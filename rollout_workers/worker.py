@@ -23,7 +23,7 @@ from wire.chunk import TrajectoryChunk, chunk_spec
 from wire.codec import encode_chunk
 from wire.config import WireConfig
 from wire.errors import LinkDownError
-from wire.link import Directive, EncodedWeights, Parcel, WorkerLink
+from wire.link import Directive, EncodedWeights, Parcel, Registration, WorkerLink
 from wire.reports import MAX_REPORT_BYTES, PhaseTimer
 
 Reason = Literal["stopping", "scaled_down", "controller_lost", "node_leaves"]
@@ -31,6 +31,7 @@ Reason = Literal["stopping", "scaled_down", "controller_lost", "node_leaves"]
 HEARTBEAT_S = 1.0
 ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
+REGISTER_S = 30.0  # how long a worker that starts waits for a link that is down
 LEASE_GRACE_S = 5.0  # a lease may end for a moment though its controller lives: Redis was away, or its clock jumped
 LOOK_S = 0.05  # the least time between two looks within a window
 FETCH_PATIENCE_S = 0.5  # or a window's time; once per fetch: over a slow network a worker had better play on
@@ -66,7 +67,7 @@ class Worker:
         )
         self.timer = PhaseTimer()
         self.chunker = Chunker(self.spec, run=run, slots=game.n_games)
-        self.registration = link.register(worker, self.spec.hash)
+        self.registration = self._register(worker)
         self.chunker.register(self.registration)
         # Each incarnation plays other games: a replaced worker must not repeat its predecessor's.
         self.play = SelfPlay(
@@ -85,6 +86,17 @@ class Worker:
         self.fetch_patience_s = self.window_s = 0.0  # how long the last window took
         self.fetcher = ThreadPoolExecutor(1, thread_name_prefix="weights")
         self.polled_s = self.beaten_s = float("-inf")
+
+    def _register(self, worker: int) -> Registration:
+        """Take worker i's place. A registration whose answer was lost is closed by the next one."""
+        deadline_s = time.monotonic() + REGISTER_S
+        while True:
+            try:
+                return self.link.register(worker, self.spec.hash)
+            except LinkDownError:
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(RETRY_S)
 
     def run(self) -> Reason:
         """Play until told to leave.

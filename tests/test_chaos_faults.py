@@ -106,6 +106,7 @@ def test_a_run_outlasts_a_redis_that_is_away_or_full_a_full_disk_and_processes_t
     with live_run(tmp_path, *SHARED, "--set", "rollout.workers=2") as run:
         run.wait_for_versions(4)
         with link_of(run) as link:
+            run.wait_for(lambda: playing(link) == ["worker/0", "worker/1"], "waiting for both workers to play")
             with stopped(run.find("redis-server")):
                 time.sleep(AWAY_S)
             assert_goes_on(run, link)

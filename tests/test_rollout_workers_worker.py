@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.in_process_run import CPU, InProcessRun, batch_of, counting_game, wai
 from wire.chunk import TrajectoryChunk
 from wire.codec import decode_chunk
 from wire.errors import LinkDownError, LinkError, SpecMismatchError
-from wire.link import Delivery, EncodedWeights, Parcel, Settlement
+from wire.link import Delivery, EncodedWeights, Parcel, Registration, Settlement
 from wire.memory_link import MemoryLink
 
 
@@ -275,6 +276,32 @@ def test_a_slow_fetch_of_weights_does_not_hold_up_the_play(tmp_path: Path, monke
     thread.join(30.0)
 
 
+def test_a_worker_that_starts_while_the_link_is_down_waits_and_the_registration_it_did_not_hear_of_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "RETRY_S", 0.0)
+    run = InProcessRun(folder=tmp_path)
+    register, calls = run.link.register, []
+
+    def flaky(worker: int, spec_hash: str) -> Registration:
+        calls.append(worker)
+        if len(calls) == 1:
+            raise LinkDownError("down")
+        registration = register(worker, spec_hash)
+        if len(calls) == 2:
+            raise LinkDownError("lost the answer")
+        return registration
+
+    monkeypatch.setattr(run.link, "register", flaky)
+    assert run.worker().registration.incarnation == 2
+    assert calls == [0, 0, 0]
+    assert run.link.counters().unaccounted == 0
+    monkeypatch.setattr(worker_module, "REGISTER_S", -1.0)
+    calls.clear()
+    with pytest.raises(LinkDownError, match="down"):
+        run.worker()
+
+
 class FlakyLink(MemoryLink):
     """Every other call is not answered: in turn nothing was done, and everything was."""
 
@@ -307,6 +334,7 @@ def test_a_link_that_fails_and_loses_answers_costs_no_step(tmp_path: Path, monke
     chunks: list[TrajectoryChunk] = []
     while len(chunks) < 40:
         chunks += settle_everything(run)
+        time.sleep(0.001)  # the worker's thread wants the interpreter too
     run.link.set_stopping(True)
     while thread.is_alive():
         chunks += settle_everything(run)
