@@ -36,6 +36,7 @@ from rich.table import Table
 
 from cluster.embedded_redis import EmbeddedRedis
 from cluster.failure import REDIS_URL
+from cluster.memory import keep_freed_memory
 from cluster.start_up import open_link
 from cluster.worker_process import make_worker
 from control.config import RunConfig, load_config
@@ -94,6 +95,7 @@ def play(worker: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     with connect(os.environ[REDIS_URL], RUN, wait_s=START_S) as link:
         config = load_config(Path(os.environ[PART + "_CONFIG"]))
         player, game = make_worker(config, RUN, link, worker)

@@ -38,9 +38,10 @@ ONE_PASS: dict[str, object] = {"rollout.bptt_steps": 16, "ppo.epochs": 1, "ppo.m
 OURS: dict[int, dict[str, object]] = {
     128: {
         "rollout.workers": 1,
-        "rollout.games_per_worker": 128,
-        "rollout.chunk_steps": 64,
-        "optimizer.batch_steps": 8192,
+        "rollout.games_per_worker": 512,
+        "rollout.chunk_steps": 128,
+        "optimizer.batch_steps": 16384,
+        "optimizer.max_staleness": 8,
         "optimizer.threads": 1,
         "wire.max_queued_batches": 1.5,
     },

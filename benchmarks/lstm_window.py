@@ -85,11 +85,12 @@ class Contestants:
 
     def _copy_weights(self, units: int) -> None:
         """Torch stores the gates as input, forget, cell, output; ours as input, forget, output, cell."""
-        ours = self.ours.input
+        ours = self.ours.gates
+        weight, weight_hidden = torch.split(ours.weight, [self.ours.inputs, units], dim=1)
         with torch.no_grad():
             for theirs in (self.loop_weights, self.fused_weights):
-                theirs["weight_ih"].copy_(reorder_gates(ours.weight, units))
-                theirs["weight_hh"].copy_(reorder_gates(self.ours.weight_hidden, units))
+                theirs["weight_ih"].copy_(reorder_gates(weight, units))
+                theirs["weight_hh"].copy_(reorder_gates(weight_hidden, units))
                 theirs["bias_ih"].copy_(reorder_gates(ours.bias, units))
                 theirs["bias_hh"].zero_()
 
@@ -127,7 +128,7 @@ class Contestants:
         Raises:
             RuntimeError: outputs or gradients differ, so that no ratio between them would mean anything.
         """
-        own = self.ours.weight_hidden
+        own = self.ours.gates.weight
         _agree(
             "run_operators",
             self._values(self.run_ours, self.resets, own),
@@ -139,11 +140,11 @@ class Contestants:
             (self.run_fused_native, self.no_resets, self.fused_weights),
         ):
             mine, mine_grad = self._values(self.run_ours, first, own)
-            found = (mine, reorder_gates(mine_grad, self.ours.units))
+            found = (mine, reorder_gates(mine_grad[:, self.ours.inputs :], self.ours.units))
             _agree(theirs.__name__, found, self._values(theirs, first, weights["weight_hh"]))
 
     def _values(self, window: Window, first: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The hidden states, and the recurrent weight's gradient."""
+        """The hidden states, and this weight's gradient."""
         hidden = window(self.x, first)
         (gradient,) = torch.autograd.grad(hidden.square().sum(), weight)
         return hidden.detach(), gradient
@@ -160,31 +161,23 @@ class Products:
     """The matrix products of a window and nothing else."""
 
     def __init__(self, lstm: LSTM, batch: int) -> None:
-        self.weight, self.bias = lstm.input.weight.detach(), lstm.input.bias.detach()
-        self.weight_hidden = lstm.weight_hidden.detach()
-        (gates, inputs), units = self.weight.shape, lstm.units
-        self.x, self.hidden = torch.randn(ROWS * batch, inputs), torch.randn(ROWS * batch, units)
-        self.gates, self.d_gates = torch.randn(ROWS * batch, gates), torch.randn(ROWS * batch, gates)
-        self.d_x, self.d_hidden = torch.empty_like(self.x), torch.empty(batch, units)
-        self.d_weight, self.d_weight_hidden = torch.empty_like(self.weight), torch.empty_like(self.weight_hidden)
-        self.batch = batch
-        self.rows = [slice(t * batch, (t + 1) * batch) for t in range(ROWS)]
+        self.weight = lstm.gates.weight.detach()
+        gates, joined = self.weight.shape
+        self.joined, self.d_joined = torch.randn(ROWS, batch, joined), torch.empty(batch, joined)
+        self.gates, self.d_gates = torch.randn(ROWS, batch, gates), torch.randn(ROWS, batch, gates)
+        self.d_weight = torch.empty_like(self.weight)
 
     def forward(self, rows: int = ROWS) -> None:
-        """The inputs of all rows at once, the hidden states row by row."""
-        n = rows * self.batch
-        torch.addmm(self.bias, self.x[:n], self.weight.t(), out=self.gates[:n])
-        for row in self.rows[:rows]:
-            self.gates[row].addmm_(self.hidden[row], self.weight_hidden.t())
+        """Inputs and hidden states together, row by row."""
+        for t in range(rows):
+            torch.mm(self.joined[t], self.weight.t(), out=self.gates[t])
 
     def forward_backward(self) -> None:
-        """And the gradients of hidden states row by row, of inputs and weights at once."""
+        """And the gradients of both row by row, of the weight at once."""
         self.forward()
-        for row in self.rows:
-            torch.mm(self.d_gates[row], self.weight_hidden, out=self.d_hidden)
-        torch.mm(self.d_gates, self.weight, out=self.d_x)
-        torch.mm(self.d_gates.t(), self.x, out=self.d_weight)
-        torch.mm(self.d_gates.t(), self.hidden, out=self.d_weight_hidden)
+        for row in self.d_gates:
+            torch.mm(row, self.weight, out=self.d_joined)
+        torch.mm(self.d_gates.flatten(0, 1).t(), self.joined.flatten(0, 1), out=self.d_weight)
 
 
 def reorder_gates(weight: Tensor, units: int) -> Tensor:

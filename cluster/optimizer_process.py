@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.failure import CRASHED, DONE, FAILED, LINK_DOWN, REDIS_URL, exit_code, one_line
+from cluster.memory import keep_freed_memory
 from cluster.processes import spawn, stop, usable_cores
 from cluster.run_folder import RunFolder
 from control.config import RunConfig, dump_config, parse_config
@@ -54,6 +55,7 @@ def run_optimizer(folder: RunFolder, redis_url: str, *, start_from: Path | None,
 def train_to_its_end(folder: RunFolder, redis_url: str, *, start_from: Path | None, hold: bool) -> tuple[int, str]:
     """As `run_optimizer`; returns the exit code and the line that says why, empty where all went well."""
     os.environ.update(PASSIVE_WAIT)
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, _leave)
     try:
         if hold:

@@ -6,6 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
+from cluster.memory import keep_freed_memory
 from control.config import RunConfig, parse_config
 from games.api import VectorGame
 from wire.link import WorkerLink
@@ -28,6 +29,7 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
     from wire.redis_link import connect
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     with connect(redis_url, run, wait_s=CONNECT_S) as link:
         config = parse_config(link.run_config(), source=f"the configuration of run {run}")
         player, game = make_worker(config, run, link, worker)

@@ -127,13 +127,13 @@ class SteppedLstm(nn.Module):
 
     def forward(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """As `LSTM.forward`."""
-        (hidden, cell), given = state, self.lstm.input(x)
+        (hidden, cell), (given, weight_hidden) = state, self.lstm.gates_of_inputs(x)
         self.states = {"hidden": [], "cell": []}
         for t in range(len(x)):
             begins = first[t].unsqueeze(-1)
             kept_hidden, kept_cell = torch.where(begins, 0.0, hidden), torch.where(begins, 0.0, cell)
-            gates = (given[t] + kept_hidden @ self.lstm.weight_hidden.t()).to(torch.float32)
-            i, f, o, g = gates.split(self.lstm.units, dim=-1)
+            gates = (given[t] + kept_hidden @ weight_hidden.t()).to(torch.float32)
+            i, f, o, g = torch.split(gates, self.lstm.units, dim=-1)
             cell = f.sigmoid() * kept_cell + i.sigmoid() * g.tanh()
             hidden = o.sigmoid() * cell.tanh()
             self.states["hidden"].append(hidden)

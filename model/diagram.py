@@ -187,7 +187,7 @@ class _Sketch:
 
     def _memory(self, critic_lanes: list[list[Box]]) -> list[Box]:
         lstm, units = self.policy.lstm, self.config.lstm_units
-        lines = [f"input {lstm.input.in_features:,} → 4 × {units:,}", f"recurrent {units:,} → 4 × {units:,}"]
+        lines = [f"input {lstm.inputs:,} → 4 × {units:,}", f"recurrent {units:,} → 4 × {units:,}"]
         lines += [f"state: 2 × {units:,} per agent", f"out: {units:,}"]
         stack = [self.box("lstm", "LSTM", "memory", lines, [lstm])]
         layer = self.policy.critic_layer

@@ -4,7 +4,7 @@ A loop over `nn.LSTMCell` builds some twenty autograd nodes a row; here a window
 gradient of the recurrent weights with a single matrix product over all rows. There are two of them: torch's operators
 (any device, any number format) and, for f32 on a CPU, compiled kernels between in-place products (`lstm_fused.py`).
 
-    i, f, o = sigmoid(.)  g = tanh(.)  of  W_x x_t + W_h h_{t-1} + b        (Hochreiter & Schmidhuber 1997, with the
+    i, f, o = sigmoid(.)  g = tanh(.)  of  W (x_t, h_{t-1}) + b             (Hochreiter & Schmidhuber 1997, with the
     c_t = f c_{t-1} + i g                                                    forget gate of Gers et al. 2000)
     h_t = o tanh(c_t)
 
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from model.layers import Linear
 
 aten = torch.ops.aten
-F32_ONLY = (torch.float32,) * 3
-FusedRun = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+F32_ONLY = (torch.float32,) * 2
+FusedRun = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @functools.cache
@@ -58,18 +58,17 @@ class LSTM(nn.Module):
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__()
-        self.units = units
-        self.input = Linear(inputs, 4 * units)
-        self.weight_hidden = nn.Parameter(torch.empty(4 * units, units))
+        self.inputs, self.units = inputs, units
+        self.gates = Linear(inputs + units, 4 * units)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Orthogonal per gate, zero biases but one for the forget gate (Jozefowicz et al. 2015)."""
-        for weight in (self.input.weight, self.weight_hidden):
-            for gate in torch.split(weight.data, self.units):
+        for weight in torch.split(self.gates.weight.data, [self.inputs, self.units], dim=1):
+            for gate in torch.split(weight, self.units):
                 nn.init.orthogonal_(gate)
-        nn.init.zeros_(self.input.bias)
-        nn.init.ones_(self.input.bias.data[self.units : 2 * self.units])
+        nn.init.zeros_(self.gates.bias)
+        nn.init.ones_(self.gates.bias.data[self.units : 2 * self.units])
 
     def forward(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run T rows.
@@ -82,33 +81,37 @@ class LSTM(nn.Module):
         Returns:
             The hidden state after every row [T, B, units] f32, and (hidden, cell) after the last row.
         """
-        layer, weight = self.input, self.weight_hidden
-        formats = (x.dtype, layer.compute_dtype, weight.dtype)
+        formats = (x.dtype, self.gates.compute_dtype)
         fused = fused_run() if x.device.type == "cpu" and formats == F32_ONLY else None
         if fused is None:
             return self.by_operators(x, first, state)
-        hidden, cell = fused(x, layer.weight, layer.bias, weight, *state, first)
+        hidden, cell = fused(x, self.gates.weight, self.gates.bias, *state, first)
         return hidden, (hidden[-1], cell)
 
     def by_operators(
         self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """`forward` by torch's operators alone."""
-        gates = self.input(x)
+        gates, weight = self.gates_of_inputs(x)
         keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
-        weight = self.weight_hidden.to(self.input.compute_dtype)
         if torch.is_grad_enabled():
             hidden, cell = _Window.apply(gates, weight, state[0], state[1], keep)  # type: ignore[no-untyped-call]
         else:
             hidden, cell, _ = _run(gates, weight, state[0], state[1], keep, save=False)
         return hidden, (hidden[-1], cell)
 
+    def gates_of_inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """In the compute dtype: what does not wait for the row before, [T, B, 4 units], and W_h [4 units, units]."""
+        dtype = self.gates.compute_dtype
+        weight, weight_hidden = torch.split(self.gates.weight.to(dtype), [self.inputs, self.units], dim=1)
+        return nn.functional.linear(x.to(dtype), weight, self.gates.bias.to(dtype)), weight_hidden
+
     @torch.no_grad()
     def trace(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> Trace:
         """Run T rows as `forward` does and keep everything, for people to look at."""
         keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
-        weight = self.weight_hidden.to(self.input.compute_dtype)
-        hidden, _, (activated, _, cell_before, _) = _run(self.input(x), weight, *state, keep, save=True)
+        gates, weight = self.gates_of_inputs(x)
+        hidden, _, (activated, _, cell_before, _) = _run(gates, weight, *state, keep, save=True)
         i, f, o, g = torch.split(activated, self.units, dim=-1)
         return Trace(i, f, o, g, f * cell_before + i * g, hidden)
 

@@ -1,7 +1,8 @@
 """The window LSTM for CPUs in f32: matrix products by torch, in place, and one compiled kernel for the rest of a row.
 
-The gates live in one buffer: the product with the inputs, then row by row the product with the hidden state on top, the
-activations, and on the way back their gradients. Playing and training run the same products and the same kernel;
+Input and hidden state lie beside each other, so that a row is one product each way: with the weight they give the
+gates, and the gates' gradients with the weight give theirs. The gates live in one buffer: pre-activations, then
+activations, and on the way back their gradients. Playing and training run the same products and the same kernels;
 playing keeps the buffers of one row only.
 """
 
@@ -13,19 +14,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.lstm_kernels import backward_row, forward_row
+from model.lstm_kernels import backward_row, begin, forward_row
 
 
-def run(
-    x: Tensor, weight: Tensor, bias: Tensor, weight_hidden: Tensor, hidden: Tensor, cell: Tensor, first: Tensor
-) -> tuple[Tensor, Tensor]:
+def run(x: Tensor, weight: Tensor, bias: Tensor, hidden: Tensor, cell: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
     """Run T rows, with a graph if gradients are enabled. Everything but `first` is f32 on the CPU.
 
     Args:
         x: [T, B, inputs].
-        weight: [4H, inputs].
+        weight: [4H, inputs + H].
         bias: [4H].
-        weight_hidden: [4H, H].
         hidden: [B, H], before row 0.
         cell: [B, H], before row 0.
         first: [T, B] bool, the state is zeroed before this row.
@@ -33,7 +31,7 @@ def run(
     Returns:
         The hidden state after every row [T, B, H], and the cell after the last [B, H].
     """
-    arguments = (x.contiguous(), weight, bias, weight_hidden, hidden, cell, first.contiguous())
+    arguments = (x.contiguous(), weight, bias, hidden.contiguous(), cell.contiguous(), first.contiguous())
     if torch.is_grad_enabled():
         out, last_cell = _Window.apply(*arguments)  # type: ignore[no-untyped-call]
     else:
@@ -42,59 +40,44 @@ def run(
 
 
 def _play(
-    x: Tensor, weight: Tensor, bias: Tensor, weight_hidden: Tensor, hidden: Tensor, cell: Tensor, first: Tensor
+    x: Tensor, weight: Tensor, bias: Tensor, hidden: Tensor, cell: Tensor, first: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The rows in turn, each as if it were a window of its own: nothing is kept but the hidden states."""
-    gates = _input_product(x, weight, bias)
-    steps, batch, units = len(x), x.shape[1], weight_hidden.shape[1]
-    out, tanh_cells = torch.empty(steps, batch, units), torch.empty(1, batch, units)
-    hidden_before, cells = torch.empty(1, batch, units), torch.empty(2, batch, units)
-    cell_array, tanh_array, before_array = cells.numpy(), tanh_cells.numpy(), hidden_before.numpy()
-    transposed = weight_hidden.t()
-    for t in range(steps):
-        reset = first[t].unsqueeze(-1)
-        hidden_before[0].copy_(hidden).masked_fill_(reset, 0)
-        cells[0].copy_(cell).masked_fill_(reset, 0)
-        gates[t].addmm_(hidden_before[0], transposed)
+    out = torch.empty(len(x), *hidden.shape)
+    for t in range(len(x)):
         row = slice(t, t + 1)
-        forward_row(0, gates[row].numpy(), cell_array, tanh_array, out[row].numpy(), before_array, first[row].numpy())
-        hidden, cell = out[t], cells[1]
+        cell = _forward(x[row], weight, bias, hidden, cell, first[row], out[row])[0]
+        hidden = out[t]
     return out, cell
 
 
-def _input_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """[T, B, inputs] -> [T, B, 4H], the part of the gates that does not wait for the row before."""
-    steps, batch, inputs = x.shape
-    return torch.addmm(bias, x.view(steps * batch, inputs), weight.t()).view(steps, batch, len(bias))
-
-
 def _forward(
-    x: Tensor, weight: Tensor, bias: Tensor, weight_hidden: Tensor, hidden: Tensor, cell: Tensor, first: Tensor
-) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """The rows in turn; also what the backward pass needs."""
-    gates = _input_product(x, weight, bias)
-    steps, batch, units = len(x), x.shape[1], weight_hidden.shape[1]
-    hidden_before, tanh_cells, out = (torch.empty(steps, batch, units) for _ in range(3))
+    x: Tensor, weight: Tensor, bias: Tensor, hidden: Tensor, cell: Tensor, first: Tensor, out: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The rows in turn; `out` [T, B, H] is written. The cell after the last, and what the backward pass needs."""
+    steps, batch, inputs = x.shape
+    units = hidden.shape[1]
+    joined = torch.empty(steps, batch, inputs + units)  # input and hidden state before a row, beside each other
+    gates, tanh_cells = torch.empty(steps, batch, 4 * units), torch.empty(steps, batch, units)
     cells = torch.empty(steps + 1, batch, units)
-    reset = first[0].unsqueeze(-1)
-    hidden_before[0].copy_(hidden).masked_fill_(reset, 0)
-    cells[0].copy_(cell).masked_fill_(reset, 0)
-    arrays = tuple(tensor.numpy() for tensor in (gates, cells, tanh_cells, out, hidden_before, first))
-    transposed = weight_hidden.t()
-    for t, (row, before) in enumerate(zip(gates.unbind(), hidden_before.unbind(), strict=True)):
-        row.addmm_(before, transposed)
+    begin(*(tensor.numpy() for tensor in (x.detach(), hidden.detach(), cell.detach(), first, joined, cells)))
+    arrays = tuple(tensor.numpy() for tensor in (bias.detach(), gates, cells, tanh_cells, out, joined, first))
+    transposed = weight.t()
+    for t in range(steps):
+        torch.mm(joined[t], transposed, out=gates[t])
         forward_row(t, *arrays)
-    return out, cells[-1], (gates, cells, tanh_cells, hidden_before)
+    return cells[-1], (gates, cells, tanh_cells, joined)
 
 
 class _Window(torch.autograd.Function):
-    """`_forward` with a backward pass that makes the gradient of each weight with one product over all rows."""
+    """`_forward` with a backward pass that makes the gradient of the weight with one product over all rows."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Tensor) -> Any:
-        x, weight, _, weight_hidden, _, _, first = arguments
-        out, last_cell, saved = _forward(*arguments)
-        ctx.save_for_backward(x, weight, weight_hidden, first, *saved)
+        x, weight, bias, hidden, cell, first = arguments
+        out = torch.empty(*first.shape, hidden.shape[1])
+        last_cell, saved = _forward(x, weight, bias, hidden, cell, first, out)
+        ctx.save_for_backward(weight, first, *saved)
         ctx.used = False
         return out, last_cell
 
@@ -107,18 +90,18 @@ class _Window(torch.autograd.Function):
                 " backward pass per forward pass on a CPU: add the losses up first, or run the window again"
             )
         ctx.used = True
-        x, weight, weight_hidden, first, gates, cells, tanh_cells, hidden_before = ctx.saved_tensors
+        weight, first, gates, cells, tanh_cells, joined = ctx.saved_tensors
         steps, batch, units = grad_out.shape
-        d_hidden, d_bias = torch.zeros(batch, units), torch.zeros(steps, 4 * units)
+        inputs = weight.shape[1] - units
+        d_joined, d_bias = torch.zeros(batch, inputs + units), torch.zeros(steps, 4 * units)
+        d_x = torch.empty(steps, batch, inputs)
         d_cell = grad_cell.clone(memory_format=torch.contiguous_format)
-        buffers = (grad_out.contiguous(), d_hidden, d_cell, gates, cells, tanh_cells, first, d_bias)
+        buffers = (grad_out.contiguous(), d_joined, d_cell, gates, cells, tanh_cells, first, d_bias)
         arrays = tuple(tensor.numpy() for tensor in buffers)
-        for t, row in reversed(list(enumerate(gates.unbind()))):
+        for t in reversed(range(steps)):
             backward_row(t, *arrays)
-            torch.mm(row, weight_hidden, out=d_hidden)
-        d_hidden.masked_fill_(first[0].unsqueeze(-1), 0)
-        d_gates = gates.view(steps * batch, 4 * units)
-        d_x = (d_gates @ weight).view_as(x) if ctx.needs_input_grad[0] else None
-        d_weight = d_gates.t() @ x.view(steps * batch, -1)
-        d_weight_hidden = d_gates.t() @ hidden_before.view(steps * batch, units)
-        return d_x, d_weight, d_bias.sum(dim=0), d_weight_hidden, d_hidden, d_cell, None
+            torch.mm(gates[t], weight, out=d_joined)
+            d_x[t] = d_joined[:, :inputs]
+        d_hidden = d_joined[:, inputs:].masked_fill(first[0].unsqueeze(-1), 0)
+        d_weight = gates.view(steps * batch, 4 * units).t() @ joined.view(steps * batch, inputs + units)
+        return d_x, d_weight, d_bias.sum(dim=0), d_hidden, d_cell, None

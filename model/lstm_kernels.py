@@ -47,16 +47,44 @@ def tanh(x: np.float32) -> np.float32:
 
 
 @compiled("contract")
-def forward_row(t: int, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, hidden_before: F32, first: Flags) -> None:
+def begin(x: F32, hidden: F32, cell: F32, first: Flags, joined: F32, cells: F32) -> None:
+    """Everything but the pre-activations that `forward_row` reads and no row writes.
+
+    Args:
+        x: [T, B, inputs].
+        hidden: [B, H], before row 0.
+        cell: [B, H], before row 0.
+        first: [T, B], the state is zeroed before this row.
+        joined: [T, B, inputs + H], the inputs of every row are written, and the hidden state before row 0.
+        cells: [T + 1, B, H], row 0 is written.
+    """
+    T, B, inputs = x.shape
+    for b in range(B):
+        if first[0, b]:
+            joined[0, b, inputs:] = ZERO
+            cells[0, b] = ZERO
+        else:
+            joined[0, b, inputs:] = hidden[b]
+            cells[0, b] = cell[b]
+    for t in range(T):
+        for b in range(B):
+            joined[t, b, :inputs] = x[t, b]
+
+
+@compiled("contract")
+def forward_row(
+    t: int, bias: F32, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, joined: F32, first: Flags
+) -> None:
     """Row t, from the gates' pre-activations to the state before row t + 1.
 
     Args:
         t: the row.
-        gates: [T, B, 4H], in row t the pre-activations; they become the activated gates.
+        bias: [4H], of the gates.
+        gates: [T, B, 4H], in row t the pre-activations without the bias; they become the activated gates.
         cells: [T + 1, B, H], in row t the cell before row t (zero after a reset); row t + 1 is written likewise.
         tanh_cells: [T, B, H], row t is written.
         hidden: [T, B, H], row t is written.
-        hidden_before: [T, B, H], row t + 1, where there is one, is written: zero after a reset.
+        joined: [T, B, any + H], of row t + 1, where there is one, the last H are written: hidden, zero after a reset.
         first: [T, B], the state is zeroed before this row.
     """
     T, B, H = hidden.shape
@@ -64,11 +92,11 @@ def forward_row(t: int, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, hi
         row = gates[t, b]
         sigmoids = row[: 3 * H]
         for j in range(3 * H):
-            sigmoids[j] = HALF + HALF * tanh(HALF * sigmoids[j])
+            sigmoids[j] = HALF + HALF * tanh(HALF * (sigmoids[j] + bias[j]))
         i, f, o, g = row[:H], row[H : 2 * H], row[2 * H : 3 * H], row[3 * H :]
         before, cell, squashed, out = cells[t, b], cells[t + 1, b], tanh_cells[t, b], hidden[t, b]
         for j in range(H):
-            g[j] = tanh(g[j])
+            g[j] = tanh(g[j] + bias[3 * H + j])
         for j in range(H):
             cell[j] = f[j] * before[j] + i[j] * g[j]
         for j in range(H):
@@ -76,7 +104,7 @@ def forward_row(t: int, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, hi
         for j in range(H):
             out[j] = o[j] * squashed[j]
         if t + 1 < T:
-            following = hidden_before[t + 1, b]
+            following = joined[t + 1, b, -H:]
             if first[t + 1, b]:
                 following[:] = ZERO
                 cell[:] = ZERO
@@ -88,7 +116,7 @@ def forward_row(t: int, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, hi
 def backward_row(
     t: int,
     grad_hidden: F32,
-    d_hidden: F32,
+    d_joined: F32,
     d_cell: F32,
     gates: F32,
     cells: F32,
@@ -101,7 +129,8 @@ def backward_row(
     Args:
         t: the row.
         grad_hidden: [T, B, H], the gradient of the hidden states from outside the LSTM.
-        d_hidden: [B, H], the gradient of the hidden state before row t + 1 as if no game began there; overwritten.
+        d_joined: [B, inputs + H], the gradients of the input of row t + 1, and of the hidden state before it as if no
+            game began there; the latter is overwritten.
         d_cell: [B, H], the gradient of the cell after row t; becomes that before row t, zero where a game begins.
         gates: as `forward_row` left them.
         cells: likewise.
@@ -115,7 +144,7 @@ def backward_row(
         row = gates[t, b]
         i, f, o, g = row[:H], row[H : 2 * H], row[2 * H : 3 * H], row[3 * H :]
         before, squashed, outside = cells[t, b], tanh_cells[t, b], grad_hidden[t, b]
-        dh, dc = d_hidden[b], d_cell[b]
+        dh, dc = d_joined[b, -H:], d_cell[b]
         if t + 1 < T and first[t + 1, b]:
             dh[:] = outside
         else:

@@ -9,7 +9,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from model.layers import Linear
-from model.lstm import LSTM
 from model.policy import Policy
 from wire.errors import DecodeError
 from wire.link import EncodedWeights
@@ -25,8 +24,6 @@ def _travel_dtypes(policy: Policy) -> dict[str, torch.dtype]:
     for name, module in policy.named_modules():
         if isinstance(module, Linear):
             dtypes |= {f"{name}.weight": module.compute_dtype, f"{name}.bias": module.compute_dtype}
-        elif isinstance(module, LSTM):
-            dtypes[f"{name}.weight_hidden"] = module.input.compute_dtype
     return dtypes
 
 

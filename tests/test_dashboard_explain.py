@@ -150,7 +150,7 @@ def test_ridge_is_least_squares_where_there_is_plenty() -> None:
 def test_the_stepped_lstm_is_the_lstm() -> None:
     lstm = subject().policy.lstm
     x, first = (
-        torch.randn(5, 3, lstm.input.in_features),
+        torch.randn(5, 3, lstm.inputs),
         torch.tensor([[1, 0, 0]] + [[0, 0, 0]] * 2 + [[0, 1, 0]] * 2) > 0,
     )
     state = torch.randn(3, 8), torch.randn(3, 8)

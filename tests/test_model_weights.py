@@ -77,7 +77,7 @@ def test_bfloat16_products_travel_as_bfloat16_and_statistics_value_head_and_the_
     assert exact | rounded == tensors.keys()
     assert {"value.weight", "value.bias", "returns.scale", "returns.mean"} <= exact
     assert {n for n in tensors if ".normalizer." in n or "log_std" in n or "tables" in n} <= exact
-    assert {"lstm.weight_hidden", "lstm.input.weight", "lstm.input.bias", "layer.weight"} <= rounded
+    assert {"lstm.gates.weight", "lstm.gates.bias", "layer.weight"} <= rounded
     full = sum(t.numel() * 4 for t in policy.state_dict().values())
     assert len(payload_of(policy)) < 0.7 * full
 
@@ -97,7 +97,7 @@ def test_float32_weights_are_taken_by_a_bfloat16_policy_and_not_the_other_way_ro
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_one_number_that_is_not_finite_is_refused(value: float) -> None:
-    assert_refused(changed(lambda t: t["lstm.weight_hidden"][3, 2].fill_(value)), "lstm.weight_hidden holds NaN or inf")
+    assert_refused(changed(lambda t: t["lstm.gates.weight"][3, 2].fill_(value)), "lstm.gates.weight holds NaN or inf")
 
 
 def test_a_missing_and_an_additional_tensor_are_refused_by_name() -> None:
