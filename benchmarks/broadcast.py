@@ -38,7 +38,7 @@ from cluster.embedded_redis import EmbeddedRedis
 from cluster.failure import REDIS_URL
 from cluster.memory import keep_freed_memory
 from cluster.start_up import open_link
-from cluster.worker_process import make_worker
+from cluster.worker_process import give_way, make_worker
 from control.config import RunConfig, load_config
 from games.registry import make_game
 from model.policy import Policy
@@ -99,6 +99,7 @@ def play(worker: int) -> None:
     with connect(os.environ[REDIS_URL], RUN, wait_s=START_S) as link:
         config = load_config(Path(os.environ[PART + "_CONFIG"]))
         player, game = make_worker(config, RUN, link, worker)
+        give_way()
         play_window, seen, windows_s = player.play_window, 0, []
 
         def watched() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from rollout_workers.worker import Worker
 
 CONNECT_S = 30.0
+PLAYING_NICE = 5  # where cores are short, a third of the share of a process with 0
 
 
 def run_worker(redis_url: str, run: str, worker: int) -> str:
@@ -37,12 +40,24 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
         def ask_to_leave(*_: object) -> None:
             player.leave_requested = True
 
+        give_way()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ask_to_leave)  # from `quintet node`, whose machine is about to go
         try:
             return player.run()
         finally:
             game.close()
+
+
+def give_way() -> None:
+    """The calling thread, which plays, takes second place to the optimizer, to Redis and to its own fetch of weights.
+
+    All workers wait for those. Threads that run already keep their place; elsewhere than on Linux nothing happens.
+    """
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        thread = threading.get_native_id()
+        niceness = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, PLAYING_NICE))
 
 
 def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> tuple[Worker, VectorGame]:

@@ -16,7 +16,7 @@ class WireConfig:
     """Bytes that may wait in the stream: this protects Redis."""
     compress: bool = False
     """Compress chunks with zstd (level 1): worth it across a network, not on one machine."""
-    poll_s: float = 0.25
+    poll_s: float = 0.0
     """The least time between two looks of a worker at the announced version and its orders."""
     redis_maxmemory_bytes: int = 0
     """maxmemory of the embedded Redis; 0 derives it from the bounds and the weights' size."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from wire.errors import DecodeError
 from wire.keys import check_run_name
 from wire.link import EncodedWeights
-from wire.weights import pack_weights, unpack_weights
+from wire.weights import pack_weights, read_weights
 
 _log = logging.getLogger(__name__)
 _SUFFIX = ".weights"
@@ -62,7 +62,8 @@ class NodeCache:
         path = self._path(version, sha256)
         try:
             _check_private(self._folder.parent)
-            weights = unpack_weights(path.read_bytes())
+            with path.open("rb", buffering=0) as file:
+                weights = read_weights(file, os.fstat(file.fileno()).st_size)
         except OSError:  # not there yet, or a folder that _lock will complain about
             return None
         except DecodeError as error:

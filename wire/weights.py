@@ -10,8 +10,9 @@ What the payload means is for `model.weights`; here it is bytes with a hash.
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgpack
 
@@ -67,7 +68,12 @@ def unpack_weights(data: bytes) -> EncodedWeights:
     Raises:
         DecodeError: no weights, a bad header, truncated bytes, or a payload that is not what its sha256 says.
     """
-    header_bytes, payload = _split(data)
+    return read_weights(io.BytesIO(data), len(data))
+
+
+def read_weights(file: BinaryIO, n_bytes_found: int) -> EncodedWeights:
+    """`unpack_weights` from a file of so many bytes; what is large is read once and not copied. Raises as it does."""
+    header_bytes, payload = _split(file, n_bytes_found)
     try:
         header = msgpack.unpackb(header_bytes, max_array_len=16, max_map_len=0, max_ext_len=0)
     except (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException) as error:
@@ -101,16 +107,16 @@ def verify_weights(weights: EncodedWeights) -> None:
         )
 
 
-def _split(data: bytes) -> tuple[bytes, bytes]:
-    if len(data) > MAX_WEIGHTS_BYTES:
-        raise DecodeError(f"weights: found {len(data)} bytes, expected at most {MAX_WEIGHTS_BYTES}")
-    if len(data) < _PREFIX_BYTES or not data.startswith(_MAGIC):
-        raise DecodeError(f"weights: found {data[: len(_MAGIC)]!r}, expected bytes that begin with {_MAGIC!r}")
-    (n_header,) = struct.unpack_from("<I", data, len(_MAGIC))
-    if n_header > min(_MAX_HEADER_BYTES, len(data) - _PREFIX_BYTES):
-        raise DecodeError(f"weights: found {len(data)} bytes, expected a header of {n_header} bytes and a payload")
-    end = _PREFIX_BYTES + n_header
-    return data[_PREFIX_BYTES:end], data[end:]
+def _split(file: BinaryIO, n_bytes: int) -> tuple[bytes, bytes]:
+    if n_bytes > MAX_WEIGHTS_BYTES:
+        raise DecodeError(f"weights: found {n_bytes} bytes, expected at most {MAX_WEIGHTS_BYTES}")
+    prefix = file.read(_PREFIX_BYTES)
+    if len(prefix) < _PREFIX_BYTES or not prefix.startswith(_MAGIC):
+        raise DecodeError(f"weights: found {prefix[: len(_MAGIC)]!r}, expected bytes that begin with {_MAGIC!r}")
+    (n_header,) = struct.unpack_from("<I", prefix, len(_MAGIC))
+    if n_header > min(_MAX_HEADER_BYTES, n_bytes - _PREFIX_BYTES):
+        raise DecodeError(f"weights: found {n_bytes} bytes, expected a header of {n_header} bytes and a payload")
+    return file.read(n_header), file.read()
 
 
 def _checked_header(header: Any) -> tuple[int, int, str, str, int, int, int]:
