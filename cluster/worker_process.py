@@ -50,7 +50,7 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
 
 
 def give_way() -> None:
-    """The calling thread, which plays, takes second place to the optimizer, to Redis and to its own fetch of weights.
+    """The calling thread and those that it starts take second place to the optimizer and to Redis.
 
     All workers wait for those. Threads that run already keep their place; elsewhere than on Linux nothing happens.
     """
