@@ -76,12 +76,13 @@ class Args:
     """Print one object with ratio, unit and config as the last line of stdout."""
 
 
-def settings(args: Args) -> RunConfig:
+def settings(args: Args, n: int) -> RunConfig:
     """The run's configuration."""
     return load_config(
         None,
         [
             f"game={args.game}",
+            f"rollout.workers={n}",
             f"model.lstm_units={args.lstm_units}",
             f"rollout.games_per_worker={args.games_per_worker}",
             "rollout.chunk_steps=16",
@@ -99,7 +100,8 @@ def play(worker: int) -> None:
     with connect(os.environ[REDIS_URL], RUN, wait_s=START_S) as link:
         config = load_config(Path(os.environ[PART + "_CONFIG"]))
         player, game = make_worker(config, RUN, link, worker)
-        give_way()
+        if config.rollout.workers > cores():
+            give_way()
         play_window, seen, windows_s = player.play_window, 0, []
 
         def watched() -> None:
@@ -189,7 +191,7 @@ def take_chunks(url: str, ending: threading.Event) -> None:
 
 def measure(args: Args, n: int) -> dict[str, Any]:
     """Publish to n workers; every version's time."""
-    config = settings(args)
+    config = settings(args, n)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quintet-benchmark-")))
         redis = stack.enter_context(EmbeddedRedis.start(folder / "redis", maxmemory_bytes=4 * 2**30))

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cluster.memory import keep_freed_memory
+from cluster.processes import usable_cores
 from control.config import RunConfig, parse_config
 from games.api import VectorGame
 from wire.link import WorkerLink
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rollout_workers.worker import Worker
 
 CONNECT_S = 30.0
-PLAYING_NICE = 5  # where cores are short, a third of the share of a process with 0
+PLAYING_NICE = 5  # where workers share cores, a third of the share of a process with 0
 
 
 def run_worker(redis_url: str, run: str, worker: int) -> str:
@@ -40,7 +41,8 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
         def ask_to_leave(*_: object) -> None:
             player.leave_requested = True
 
-        give_way()
+        if max(config.rollout.workers, worker + 1) > usable_cores():
+            give_way()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ask_to_leave)  # from `quintet node`, whose machine is about to go
         try:
