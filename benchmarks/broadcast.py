@@ -66,7 +66,7 @@ class Args:
     """Size of the LSTM."""
     workers: tuple[int, ...] = (1, 2, 4, 8)
     """Numbers of workers, one measurement each."""
-    versions: int = 40
+    versions: int = 100
     """Versions published per measurement."""
     games_per_worker: int = 16
     """What a window takes depends on it."""
