@@ -100,8 +100,7 @@ def play(worker: int) -> None:
     with connect(os.environ[REDIS_URL], RUN, wait_s=START_S) as link:
         config = load_config(Path(os.environ[PART + "_CONFIG"]))
         player, game = make_worker(config, RUN, link, worker)
-        if config.rollout.workers > cores():
-            give_way()
+        give_way(config.rollout.workers)
         play_window, seen, windows_s = player.play_window, 0, []
 
         def watched() -> None:

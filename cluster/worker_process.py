@@ -41,8 +41,7 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
         def ask_to_leave(*_: object) -> None:
             player.leave_requested = True
 
-        if max(config.rollout.workers, worker + 1) > usable_cores():
-            give_way()
+        give_way(max(config.rollout.workers, worker + 1))
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ask_to_leave)  # from `quintet node`, whose machine is about to go
         try:
@@ -51,12 +50,13 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
             game.close()
 
 
-def give_way() -> None:
-    """The calling thread and those that it starts take second place to the optimizer and to Redis.
+def give_way(workers: int) -> None:
+    """The calling thread and those that it starts take second place to the optimizer and to Redis, if cores are short.
 
-    All workers wait for those. Threads that run already keep their place; elsewhere than on Linux nothing happens.
+    All workers wait for those two; a worker with a core of its own would only lose by it. Threads that run already keep
+    their place; elsewhere than on Linux nothing happens.
     """
-    if sys.platform == "linux":  # where a thread has a priority of its own
+    if workers > usable_cores() and sys.platform == "linux":  # where a thread has a priority of its own
         thread = threading.get_native_id()
         niceness = os.getpriority(os.PRIO_PROCESS, thread)
         os.setpriority(os.PRIO_PROCESS, thread, max(niceness, PLAYING_NICE))

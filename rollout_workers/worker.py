@@ -33,7 +33,7 @@ ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
 REGISTER_S = 30.0  # how long a worker that starts waits for a link that is down
 LEASE_GRACE_S = 5.0  # a lease may end for a moment though its controller lives: Redis was away, or its clock jumped
-LOOK_S = 0.05  # the least time between two looks within a window
+LOOK_S = 0.05  # the least time between two looks within a window, or while the stream is full
 FETCH_PATIENCE_S = 0.5  # or a window's time; once per fetch: over a slow network a worker had better play on
 LAST_PUSH_S = 30.0  # how long a worker that leaves waits for room for its last chunks: an update may take so long
 LAST_PUSH_WHEN_STOPPING_S = 0.3  # the optimizer may have left already, and then nobody makes room
@@ -172,7 +172,7 @@ class Worker:
         return True
 
     def _look(self) -> None:
-        """Within a window: what is announced now is fetched beside the play and here by the border."""
+        """Between two borders: what is announced now is fetched meanwhile and here by the border."""
         self._poll(least_s=LOOK_S)
 
     def _poll(self, least_s: float = 0.0) -> None:
@@ -254,7 +254,7 @@ class Worker:
                 with self.timer.phase("wait"):
                     while not self.link.has_room(self.pending[0].steps, len(self.pending[0].payload)):
                         time.sleep(ROOM_POLL_S)
-                        self._poll()
+                        self._look()
                         self._beat()
                         if self._give_up(until_s):
                             return False

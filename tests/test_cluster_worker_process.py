@@ -8,21 +8,23 @@ import threading
 
 import pytest
 
+from cluster.processes import usable_cores
 from cluster.worker_process import PLAYING_NICE, give_way
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
-def test_a_thread_gives_way_once_with_those_it_starts_and_without_those_beside_it() -> None:
+def test_where_cores_are_short_a_thread_gives_way_once_with_those_it_starts_and_not_those_beside_it() -> None:
     found: list[int] = []
 
     def note() -> None:
         found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
 
     def play() -> None:
-        give_way()
+        give_way(usable_cores())
         note()
-        give_way()
-        note()
+        for _ in range(2):
+            give_way(usable_cores() + 1)
+            note()
         fetching = threading.Thread(target=note)
         fetching.start()
         fetching.join()
@@ -31,5 +33,5 @@ def test_a_thread_gives_way_once_with_those_it_starts_and_without_those_beside_i
     thread = threading.Thread(target=play)
     thread.start()
     thread.join()
-    assert found == [max(before, PLAYING_NICE)] * 3
+    assert found == [before, *[max(before, PLAYING_NICE)] * 3]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
