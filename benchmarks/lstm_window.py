@@ -58,8 +58,9 @@ class CellLoop(nn.Module):
         super().__init__()
         self.cell = nn.LSTMCell(inputs, units)
 
-    def forward(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, first: Tensor, before: Tensor) -> Tensor:
         """The hidden states [T, B, H]."""
+        state = tuple(before.unbind(1))
         keep = torch.logical_not(first).unsqueeze(-1).to(x.dtype)
         rows = []
         for row, kept in zip(x, keep, strict=True):
@@ -78,7 +79,7 @@ class Contestants:
         self.loop_weights = dict(self.loop.cell.named_parameters())
         self.fused_weights = {name.removesuffix("_l0"): weight for name, weight in self.fused.named_parameters()}
         self._copy_weights(units)
-        self.state = (torch.randn(batch, units) * 0.1, torch.randn(batch, units) * 0.1)
+        self.state = torch.randn(batch, 2, units) * 0.1
         self.x = torch.randn(ROWS, batch, inputs)
         self.resets = torch.rand(ROWS, batch) < RESET_SHARE
         self.no_resets = torch.zeros(ROWS, batch, dtype=torch.bool)
@@ -111,7 +112,7 @@ class Contestants:
 
     def run_fused(self, x: Tensor, first: Tensor) -> Tensor:
         """nn.LSTM; it knows no resets."""
-        hidden: Tensor = self.fused(x, (self.state[0][None], self.state[1][None]))[0]
+        hidden: Tensor = self.fused(x, tuple(part.contiguous() for part in self.state.transpose(0, 1)[:, None]))[0]
         return hidden
 
     def run_fused_native(self, x: Tensor, first: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class Mind:
         row = self.policy.unroll(seen, torch.from_numpy(first)[None], previous, self.state)
         self.state = row.state
         if taken is None:
-            action, _ = self.policy.heads.choose(row.hidden, row.keys, seen, self.generator, greedy=self.greedy)
+            action, _ = self.policy.heads.choose(row.queries, row.keys, seen, self.generator, greedy=self.greedy)
         else:
             action = {name: torch.from_numpy(array)[None] for name, array in taken.items()}
         counts = observation[ACTING] & ~ignored[:, None]
@@ -127,7 +127,7 @@ class _Reader:
         """[1, B, A, n], or None where the game has no primary head."""
         if self.primary is None:
             return None
-        found = self.policy.heads.distribution(self.primary, self.row.hidden, self.row.keys, self.seen, None)
+        found = self.policy.heads.distribution(self.primary, self.row.queries, self.row.keys, self.seen, None)
         assert isinstance(found, MaskedCategorical)
         return found.log_probs
 
@@ -142,7 +142,7 @@ class _Reader:
         return self._heads(name, torch.where(read, chosen, likeliest), read)
 
     def _heads(self, name: str, given: Tensor | None, read: Tensor | None) -> list[list[Head]]:
-        found = self.policy.heads.distribution(name, self.row.hidden, self.row.keys, self.seen, given)
+        found = self.policy.heads.distribution(name, self.row.queries, self.row.keys, self.seen, given)
         b, a = self.row.hidden.shape[1:3]
         assumed = [[None] * a] * b if given is None else given[0].tolist()
         used = [[True] * a] * b if read is None else read[0].tolist()

@@ -101,16 +101,16 @@ class PlainRnn(nn.Module):
             nn.init.zeros_(self.input.bias)
         self.states: dict[str, list[Tensor]] = {}
 
-    def forward(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As `LSTM.forward`; the cell stays what it is."""
-        hidden, given = state[0], self.input(x)
+        hidden, given = state[:, 0], self.input(x)
         states: list[Tensor] = []
         for t in range(len(x)):
             kept = torch.where(first[t].unsqueeze(-1), 0.0, hidden)
             hidden = torch.tanh(given[t] + self.recurrent(kept))
             states.append(hidden)
         self.states = {"hidden": states}
-        return torch.stack(states), (hidden, state[1])
+        return torch.stack(states), torch.stack((hidden, state[:, 1]), dim=1)
 
     def radius(self) -> float:
         """The largest absolute eigenvalue of the recurrent matrix."""
@@ -125,9 +125,9 @@ class SteppedLstm(nn.Module):
         self.lstm = lstm
         self.states: dict[str, list[Tensor]] = {}
 
-    def forward(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As `LSTM.forward`."""
-        (hidden, cell), (given, weight_hidden) = state, self.lstm.gates_of_inputs(x)
+        (hidden, cell), (given, weight_hidden) = state.unbind(1), self.lstm.gates_of_inputs(x)
         self.states = {"hidden": [], "cell": []}
         for t in range(len(x)):
             begins = first[t].unsqueeze(-1)
@@ -138,7 +138,7 @@ class SteppedLstm(nn.Module):
             hidden = o.sigmoid() * cell.tanh()
             self.states["hidden"].append(hidden)
             self.states["cell"].append(cell)
-        return torch.stack(self.states["hidden"]), (hidden, cell)
+        return torch.stack(self.states["hidden"]), torch.stack((hidden, cell), dim=1)
 
 
 def norms_back(subject: Subject, core: PlainRnn | SteppedLstm, windows: Windows) -> dict[str, Array]:
@@ -222,7 +222,7 @@ def imitate(rnn: PlainRnn, subject: Subject, record: Record, before_row: int) ->
     batch = record.batch
     x, wanted = _inputs_and_outputs(subject, record)
     first = batch.first.unsqueeze(-1).expand(*batch.first.shape, subject.spec.agents_per_team).flatten(1)
-    zeros = (torch.zeros_like(wanted[0]), torch.zeros_like(wanted[0]))
+    zeros = torch.zeros(wanted.shape[1], 2, wanted.shape[2])
     rows = max(before_row, len(x) // 2)
     adam = torch.optim.Adam(rnn.parameters(), lr=LEARNING_RATE)
     for _ in range(LEARNING_STEPS):

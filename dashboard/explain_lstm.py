@@ -96,7 +96,7 @@ def look_inside(subject: Subject, record: Record) -> tuple[Trace, Array]:
     x, _ = policy.encode(batch.observation, {name: a[:-1] for name, a in batch.action.items()}, (t, b, agents))
     state = batch.lstm_state[0, :, 0].to(torch.float32)
     first = torch.ones_like(batch.first) if policy.config.zero_state else batch.first
-    trace = policy.lstm.trace(x[:, :, 0], first, (state[:, 0], state[:, 1]))
+    trace = policy.lstm.trace(x[:, :, 0], first, state)
     return trace, x[:, :, 0].numpy()
 
 

@@ -158,7 +158,7 @@ def _choices(
 
     def ask(head: str, chosen: int | None) -> Choices | None:
         given = None if chosen is None else torch.full(unrolled.hidden.shape[:-1], chosen)
-        distribution = heads.distribution(head, unrolled.hidden, unrolled.keys, observation, given)
+        distribution = heads.distribution(head, unrolled.queries, unrolled.keys, observation, given)
         if not isinstance(distribution, MaskedCategorical):
             return None
         probabilities = distribution.log_probs[-1, 0, 0].exp()

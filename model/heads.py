@@ -1,5 +1,7 @@
 """The action heads: LSTM output -> one distribution per head, the primary head first, the others given its choice.
 
+Each head begins with a linear layer over the LSTM's output, its query; `Policy` computes all of them in one product.
+
 The only link between heads is from the primary action to the others (arXiv 1912.06680, section on the action space). A
 head that the chosen primary action does not read has log-probability and entropy 0.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from gymnasium import spaces
@@ -42,9 +45,14 @@ class LinearHead(nn.Module):
         self.logits = Linear(inputs, choices, gain=0.01)
         self.given = nn.Parameter(torch.zeros(primary_choices, choices)) if primary_choices else None
 
-    def forward(self, hidden: Tensor, chosen: Tensor | None) -> Tensor:
-        """[..., inputs] and the chosen primary action [...] -> [..., choices] f32."""
-        logits: Tensor = self.logits(hidden).to(torch.float32)
+    @property
+    def layer(self) -> Linear:
+        """What makes the query."""
+        return self.logits
+
+    def forward(self, query: Tensor, chosen: Tensor | None) -> Tensor:
+        """[..., choices] and the chosen primary action [...] -> [..., choices] f32."""
+        logits = query.to(torch.float32)
         return logits if self.given is None or chosen is None else logits + self.given[chosen.clamp(min=0)]
 
 
@@ -56,10 +64,14 @@ class PrimaryHead(nn.Module):
         self.query = Linear(inputs, units, gain=0.01)
         self.embeddings = nn.Parameter(torch.randn(choices, units) / units**0.5)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[..., inputs] -> [..., choices] f32."""
-        logits: Tensor = self.query(hidden).to(torch.float32) @ self.embeddings.t()
-        return logits
+    @property
+    def layer(self) -> Linear:
+        """What makes the query."""
+        return self.query
+
+    def forward(self, query: Tensor) -> Tensor:
+        """[..., units] -> [..., choices] f32."""
+        return query.to(torch.float32) @ self.embeddings.t()
 
 
 class TargetHead(nn.Module):
@@ -74,12 +86,17 @@ class TargetHead(nn.Module):
         self.query = Linear(inputs, units, gain=0.01)
         self.gate = nn.Parameter(torch.randn(primary_choices, units)) if primary_choices else None
 
-    def forward(self, hidden: Tensor, keys: SlotKeys, chosen: Tensor | None) -> Tensor:
-        """[T, B, A, inputs] and the chosen primary action [T, B, A] -> [T, B, A, N] f32."""
-        query = self.query(hidden).to(torch.float32) / keys.embedding.shape[-1] ** 0.5
+    @property
+    def layer(self) -> Linear:
+        """What makes the query."""
+        return self.query
+
+    def forward(self, query: Tensor, keys: SlotKeys, chosen: Tensor | None) -> Tensor:
+        """[T, B, A, units] and the chosen primary action [T, B, A] -> [T, B, A, N] f32."""
+        query = query.to(torch.float32) / keys.embedding.shape[-1] ** 0.5
         if self.gate is not None and chosen is not None:
             query = query * torch.sigmoid(self.gate)[chosen.clamp(min=0)]
-        return pointed(keys, query.flatten(0, 1)).view(*hidden.shape[:-1], -1)
+        return pointed(keys, query.flatten(0, 1)).view(*query.shape[:-1], -1)
 
 
 class GaussianHead(nn.Module):
@@ -100,9 +117,14 @@ class GaussianHead(nn.Module):
         self.mean = Linear(inputs, int(space.shape[0]), gain=0.01)
         self.log_std = nn.Parameter(torch.full((int(space.shape[0]),), -0.5))
 
-    def forward(self, hidden: Tensor) -> DiagonalGaussian:
-        """[..., inputs] -> a distribution over [..., dims]."""
-        mean = self.center + self.half_range * self.mean(hidden).to(torch.float32)
+    @property
+    def layer(self) -> Linear:
+        """What makes the query."""
+        return self.mean
+
+    def forward(self, query: Tensor) -> DiagonalGaussian:
+        """[..., dims] -> a distribution over [..., dims]."""
+        mean = self.center + self.half_range * query.to(torch.float32)
         return DiagonalGaussian(mean, self.log_std.to(torch.float32) + self.half_range.log())
 
 
@@ -121,15 +143,20 @@ class ActionHeads(nn.Module):
         table = [[name in read or name == self.primary for name in self.names] for read in spec.reads]
         self.register_buffer("reads", torch.tensor(table or [[True] * len(self.names)]), persistent=False)
 
+    @property
+    def layers(self) -> list[Linear]:
+        """What makes the query of each head, in the order of `names`."""
+        return [cast("Head", head).layer for head in self.modules_by_head]
+
     def evaluate(
-        self, hidden: Tensor, keys: Mapping[str, SlotKeys], observation: TensorDict, action: TensorDict
+        self, queries: TensorDict, keys: Mapping[str, SlotKeys], observation: TensorDict, action: TensorDict
     ) -> Evaluated:
-        """[..., inputs] and actions per head [...] -> log-probability, entropy and read of every head."""
+        """Queries [..., units] and actions [...], both per head -> log-probability, entropy and read of every head."""
         chosen = None if self.primary is None else action[self.primary].to(torch.int64)
         found = Evaluated({}, {}, {})
         for k, name in enumerate(self.names):
-            distribution = self.distribution(name, hidden, keys, observation, chosen)
-            read = self._read(k, hidden, chosen)
+            distribution = self.distribution(name, queries, keys, observation, chosen)
+            read = self._read(k, queries[name], chosen)
             log_prob, entropy = distribution.log_prob(action[name]), distribution.entropy()
             if chosen is not None:
                 log_prob, entropy = torch.where(read, log_prob, 0.0), torch.where(read, entropy, 0.0)
@@ -138,25 +165,25 @@ class ActionHeads(nn.Module):
 
     def choose(
         self,
-        hidden: Tensor,
+        queries: TensorDict,
         keys: Mapping[str, SlotKeys],
         observation: TensorDict,
         generator: torch.Generator | None,
         *,
         greedy: bool,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """[..., inputs] -> an action per head (-1, or 0 for Box heads, where not read) and its log-probability."""
+        """Queries -> an action per head (-1, or 0 for Box heads, where not read) and its log-probability."""
         action: dict[str, Tensor] = {}
         log_prob: dict[str, Tensor] = {}
         chosen: Tensor | None = None
         for name in sorted(self.names, key=lambda name: name != self.primary):  # the primary head decides first
-            distribution = self.distribution(name, hidden, keys, observation, chosen)
+            distribution = self.distribution(name, queries, keys, observation, chosen)
             taken = distribution.mode() if greedy else distribution.sample(generator)
             log_prob[name] = distribution.log_prob(taken)
             if name == self.primary:
                 chosen = taken
             elif chosen is not None:
-                read = self._read(self.names.index(name), hidden, chosen)
+                read = self._read(self.names.index(name), queries[name], chosen)
                 log_prob[name] = torch.where(read, log_prob[name], 0.0)
                 discrete = isinstance(distribution, MaskedCategorical)
                 taken = torch.where(read, taken, -1) if discrete else torch.where(read.unsqueeze(-1), taken, 0.0)
@@ -164,22 +191,27 @@ class ActionHeads(nn.Module):
         return {n: action[n] for n in self.names}, {n: log_prob[n] for n in self.names}
 
     def distribution(
-        self, name: str, hidden: Tensor, keys: Mapping[str, SlotKeys], observation: TensorDict, chosen: Tensor | None
+        self,
+        name: str,
+        queries: TensorDict,
+        keys: Mapping[str, SlotKeys],
+        observation: TensorDict,
+        chosen: Tensor | None,
     ) -> Distribution:
         """One head, given the chosen primary action [...] (None: the game has no primary head, or this is it)."""
-        head = self.modules_by_head[self.names.index(name)]
+        head, query = self.modules_by_head[self.names.index(name)], queries[name]
         if isinstance(head, GaussianHead):
-            gaussian: DiagonalGaussian = head(hidden)
+            gaussian: DiagonalGaussian = head(query)
             return gaussian
         mask = self._mask(name, observation, chosen)
         if isinstance(head, PrimaryHead):
-            return MaskedCategorical(head(hidden), mask)
+            return MaskedCategorical(head(query), mask)
         if isinstance(head, TargetHead):
             there = observation[f"{head.group}_mask"].to(torch.bool)
-            there = there if there.ndim == hidden.ndim else there.unsqueeze(-2)  # shared by the team
+            there = there if there.ndim == query.ndim else there.unsqueeze(-2)  # shared by the team
             legal = there if mask is None else mask & there
-            return MaskedCategorical(head(hidden, keys[head.group], chosen), legal)
-        return MaskedCategorical(head(hidden, chosen), mask)
+            return MaskedCategorical(head(query, keys[head.group], chosen), legal)
+        return MaskedCategorical(head(query, chosen), mask)
 
     def _mask(self, name: str, observation: TensorDict, chosen: Tensor | None) -> Tensor | None:
         """[..., n] bool: what is legal, in the row of the chosen primary action where the mask has such rows."""
@@ -192,16 +224,19 @@ class ActionHeads(nn.Module):
         rows = mask.flatten(0, -3)[agents, chosen.clamp(min=0).flatten()]
         return rows.view(*chosen.shape, mask.shape[-1])
 
-    def _read(self, k: int, hidden: Tensor, chosen: Tensor | None) -> Tensor:
+    def _read(self, k: int, query: Tensor, chosen: Tensor | None) -> Tensor:
         """[...] bool: whether head k counts; nothing does where nobody chose a primary action (-1)."""
         if chosen is None:
-            return torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device)
+            return torch.ones(query.shape[:-1], dtype=torch.bool, device=query.device)
         column = self.reads[:, k]
         always = column.shape[0] == 1
         return (chosen >= 0) & (column[0] if always else column[chosen.clamp(min=0)])
 
 
-def make_head(spec: GameSpec, name: str, inputs: int, units: int) -> nn.Module:
+Head = LinearHead | PrimaryHead | TargetHead | GaussianHead
+
+
+def make_head(spec: GameSpec, name: str, inputs: int, units: int) -> Head:
     """The network of one head: by dot product for the primary one, a pointer for targets, else linear or Gaussian.
 
     Raises:

@@ -25,7 +25,7 @@ from model.layers import Linear
 
 aten = torch.ops.aten
 F32_ONLY = (torch.float32,) * 2
-FusedRun = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+FusedRun = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @functools.cache
@@ -70,35 +70,33 @@ class LSTM(nn.Module):
         nn.init.zeros_(self.gates.bias)
         nn.init.ones_(self.gates.bias.data[self.units : 2 * self.units])
 
-    def forward(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Run T rows.
 
         Args:
             x: [T, B, inputs].
             first: [T, B] bool, the state is zeroed before this row.
-            state: hidden and cell before row 0, each [B, units] f32.
+            state: [B, 2, units] f32, hidden and cell before row 0.
 
         Returns:
-            The hidden state after every row [T, B, units] f32, and (hidden, cell) after the last row.
+            The hidden state after every row [T, B, units] f32, and hidden and cell after the last [B, 2, units] f32.
         """
         formats = (x.dtype, self.gates.compute_dtype)
         fused = fused_run() if x.device.type == "cpu" and formats == F32_ONLY else None
         if fused is None:
             return self.by_operators(x, first, state)
-        hidden, cell = fused(x, self.gates.weight, self.gates.bias, *state, first)
-        return hidden, (hidden[-1], cell)
+        return fused(x, self.gates.weight, self.gates.bias, state, first)
 
-    def by_operators(
-        self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def by_operators(self, x: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` by torch's operators alone."""
         gates, weight = self.gates_of_inputs(x)
         keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
+        before = state[:, 0], state[:, 1]
         if torch.is_grad_enabled():
-            hidden, cell = _Window.apply(gates, weight, state[0], state[1], keep)  # type: ignore[no-untyped-call]
+            hidden, cell = _Window.apply(gates, weight, *before, keep)  # type: ignore[no-untyped-call]
         else:
-            hidden, cell, _ = _run(gates, weight, state[0], state[1], keep, save=False)
-        return hidden, (hidden[-1], cell)
+            hidden, cell, _ = _run(gates, weight, *before, keep, save=False)
+        return hidden, torch.stack((hidden[-1], cell), dim=1)
 
     def gates_of_inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """In the compute dtype: what does not wait for the row before, [T, B, 4 units], and W_h [4 units, units]."""
@@ -107,11 +105,11 @@ class LSTM(nn.Module):
         return nn.functional.linear(x.to(dtype), weight, self.gates.bias.to(dtype)), weight_hidden
 
     @torch.no_grad()
-    def trace(self, x: Tensor, first: Tensor, state: tuple[Tensor, Tensor]) -> Trace:
+    def trace(self, x: Tensor, first: Tensor, state: Tensor) -> Trace:
         """Run T rows as `forward` does and keep everything, for people to look at."""
         keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
         gates, weight = self.gates_of_inputs(x)
-        hidden, _, (activated, _, cell_before, _) = _run(gates, weight, *state, keep, save=True)
+        hidden, _, (activated, _, cell_before, _) = _run(gates, weight, state[:, 0], state[:, 1], keep, save=True)
         i, f, o, g = torch.split(activated, self.units, dim=-1)
         return Trace(i, f, o, g, f * cell_before + i * g, hidden)
 

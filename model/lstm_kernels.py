@@ -47,13 +47,12 @@ def tanh(x: np.float32) -> np.float32:
 
 
 @compiled("contract")
-def begin(x: F32, hidden: F32, cell: F32, first: Flags, joined: F32, cells: F32) -> None:
+def begin(x: F32, state: F32, first: Flags, joined: F32, cells: F32) -> None:
     """Everything but the pre-activations that `forward_row` reads and no row writes.
 
     Args:
         x: [T, B, inputs].
-        hidden: [B, H], before row 0.
-        cell: [B, H], before row 0.
+        state: [B, 2, H], hidden and cell before row 0.
         first: [T, B], the state is zeroed before this row.
         joined: [T, B, inputs + H], the inputs of every row are written, and the hidden state before row 0.
         cells: [T + 1, B, H], row 0 is written.
@@ -64,8 +63,8 @@ def begin(x: F32, hidden: F32, cell: F32, first: Flags, joined: F32, cells: F32)
             joined[0, b, inputs:] = ZERO
             cells[0, b] = ZERO
         else:
-            joined[0, b, inputs:] = hidden[b]
-            cells[0, b] = cell[b]
+            joined[0, b, inputs:] = state[b, 0]
+            cells[0, b] = state[b, 1]
     for t in range(T):
         for b in range(B):
             joined[t, b, :inputs] = x[t, b]
@@ -73,7 +72,7 @@ def begin(x: F32, hidden: F32, cell: F32, first: Flags, joined: F32, cells: F32)
 
 @compiled("contract")
 def forward_row(
-    t: int, bias: F32, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, joined: F32, first: Flags
+    t: int, bias: F32, gates: F32, cells: F32, tanh_cells: F32, hidden: F32, joined: F32, first: Flags, state: F32
 ) -> None:
     """Row t, from the gates' pre-activations to the state before row t + 1.
 
@@ -86,6 +85,7 @@ def forward_row(
         hidden: [T, B, H], row t is written.
         joined: [T, B, any + H], of row t + 1, where there is one, the last H are written: hidden, zero after a reset.
         first: [T, B], the state is zeroed before this row.
+        state: [B, 2, H], written by the last row: hidden and cell after it.
     """
     T, B, H = hidden.shape
     for b in range(B):
@@ -110,6 +110,9 @@ def forward_row(
                 cell[:] = ZERO
             else:
                 following[:] = out
+        else:
+            state[b, 0] = out
+            state[b, 1] = cell
 
 
 @compiled("contract")

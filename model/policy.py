@@ -22,7 +22,7 @@ from model.auxiliary import AuxiliaryHeads
 from model.config import PolicyConfig
 from model.entries import EntryEncoders
 from model.heads import ActionHeads, Evaluated
-from model.layers import Linear, preferred_dtype, set_compute_dtype
+from model.layers import Linear, preferred_dtype, set_compute_dtype, side_by_side
 from model.lstm import LSTM
 from model.normalizer import ReturnNormalizer
 from model.previous_action import PreviousAction
@@ -36,6 +36,7 @@ class Unrolled:
     """What `unroll` returns."""
 
     hidden: Tensor  # [T, B, A, H] f32, the LSTM's output
+    queries: dict[str, Tensor]  # per head [T, B, A, units], what its first layer makes of that; opaque to callers
     value: Tensor  # [T, B, A] f32, normalised returns
     state: Tensor  # [B, A, 2, H] f32, after the last row
     auxiliary: dict[str, Tensor]  # name -> logits [T, B, A, k] f32
@@ -114,12 +115,10 @@ class Policy(nn.Module):
         x, keys = self.encode(observation, previous_action, (t, b, a))
         resets = torch.ones_like(first) if self.config.zero_state else first
         resets = resets.unsqueeze(-1).expand(t, b, a).reshape(t, b * a)
-        start = state.reshape(b * a, 2, h)
-        hidden, (last_hidden, last_cell) = self.lstm(x.reshape(t, b * a, -1), resets, (start[:, 0], start[:, 1]))
-        after = torch.stack((last_hidden, last_cell), dim=1).reshape(b, a, 2, h)
-        hidden = hidden.reshape(t, b, a, h)
-        value = self._value(hidden, observation)
-        return Unrolled(hidden, value, after, self.auxiliary(hidden), keys)
+        hidden, after = self.lstm(x.reshape(t, b * a, -1), resets, state.reshape(b * a, 2, h))
+        hidden, after = hidden.reshape(t, b, a, h), after.reshape(b, a, 2, h)
+        queries, value = self._read_out(hidden, observation)
+        return Unrolled(hidden, queries, value, after, self.auxiliary(hidden), keys)
 
     def evaluate(self, unrolled: Unrolled, observation: TensorDict, action: TensorDict) -> Evaluated:
         """Log-probability and entropy of actions that were taken, per head.
@@ -129,7 +128,7 @@ class Policy(nn.Module):
             observation: only its masks are read.
             action: per head [T, B, A] (-1 for none and for heads that were not read) or [T, B, A, dims].
         """
-        return self.heads.evaluate(unrolled.hidden, unrolled.keys, observation, action)
+        return self.heads.evaluate(unrolled.queries, unrolled.keys, observation, action)
 
     @torch.inference_mode()
     def act(
@@ -146,7 +145,7 @@ class Policy(nn.Module):
         seen = {name: x.unsqueeze(0) for name, x in observation.items()}
         previous = {name: x.unsqueeze(0) for name, x in previous_action.items()}
         row = self.unroll(seen, first.unsqueeze(0), previous, state)
-        action, log_prob = self.heads.choose(row.hidden, row.keys, seen, generator, greedy=greedy)
+        action, log_prob = self.heads.choose(row.queries, row.keys, seen, generator, greedy=greedy)
         return Acted(
             action={head: x[0] for head, x in action.items()},
             log_prob={head: x[0] for head, x in log_prob.items()},
@@ -166,15 +165,23 @@ class Policy(nn.Module):
             x = torch.cat((ours.expand(*own.shape[:-1], -1), own), dim=-1)
         return x, keys
 
-    def _value(self, hidden: Tensor, observation: TensorDict) -> Tensor:
-        """[T, B, A, H] -> [T, B, A]; with privileged entries they come in beside the LSTM's output."""
+    def _read_out(self, hidden: Tensor, observation: TensorDict) -> tuple[dict[str, Tensor], Tensor]:
+        """[T, B, A, H] -> every head's query [T, B, A, units], and the value [T, B, A]."""
         if self.critic_layer is None:
-            return self.value(hidden).squeeze(-1)  # type: ignore[no-any-return]
+            *queries, value = side_by_side([*self.heads.layers, self.value], hidden)
+            value = value.squeeze(-1)
+        else:
+            queries = side_by_side(self.heads.layers, hidden)
+            value = self._privileged_value(self.critic_layer, hidden, observation)
+        return dict(zip(self.heads.names, queries, strict=True)), value
+
+    def _privileged_value(self, layer: Linear, hidden: Tensor, observation: TensorDict) -> Tensor:
+        """[T, B, A, H] -> [T, B, A]; privileged entries come in beside the LSTM's output."""
         if not any(name in observation for name in self.critic_encoders.names):
             return hidden.new_zeros(hidden.shape[:-1])
         t, b, a, _ = hidden.shape
         privileged, _ = self.critic_encoders(observation, (t, b, a))
-        x = torch.relu(self.critic_layer(torch.cat((hidden, privileged), dim=-1)))
+        x = torch.relu(layer(torch.cat((hidden, privileged), dim=-1)))
         return self.value(x).squeeze(-1)  # type: ignore[no-any-return]
 
     @torch.no_grad()

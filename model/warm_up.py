@@ -29,12 +29,12 @@ def compile_kernels() -> None:
 
 
 def _lstm() -> None:
-    shapes = ((2, 1, 1), (4, 2), (4,), (1, 1), (1, 1))
-    x, weight, bias, hidden, cell = (torch.zeros(shape, requires_grad=True) for shape in shapes)
+    shapes = ((2, 1, 1), (4, 2), (4,), (1, 2, 1))
+    x, weight, bias, state = (torch.zeros(shape, requires_grad=True) for shape in shapes)
     first = torch.zeros(2, 1, dtype=torch.bool)
     with torch.no_grad():
-        lstm_fused.run(x, weight, bias, hidden, cell, first)
-    out, _ = lstm_fused.run(x, weight, bias, hidden, cell, first)
+        lstm_fused.run(x, weight, bias, state, first)
+    out, _ = lstm_fused.run(x, weight, bias, state, first)
     out.sum().backward()  # type: ignore[no-untyped-call]
 
 

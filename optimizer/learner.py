@@ -150,10 +150,10 @@ class Learner:
             for part in order.tensor_split(self.ppo.minibatches):
                 if len(part) == 0:
                     continue
+                everything = len(part) == windows.first.shape[1]  # a loss does not ask for the order of its windows
+                picked = windows if everything else windows.pick(part.to(windows.first.device))
                 try:
-                    history.append(
-                        self._gradient_step(windows.pick(part.to(windows.first.device)), entropy_coefficient)
-                    )
+                    history.append(self._gradient_step(picked, entropy_coefficient))
                 except NonFiniteUpdateError:
                     if backup is not None:
                         self.restore(backup)

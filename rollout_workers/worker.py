@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ from wire.reports import MAX_REPORT_BYTES, PhaseTimer
 Reason = Literal["stopping", "scaled_down", "controller_lost", "node_leaves"]
 
 HEARTBEAT_S = 1.0
+PUSHED_AT_ONCE = 16  # parcels of one call: what a stream that is full refuses has travelled in vain
 ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
 REGISTER_S = 30.0  # how long a worker that starts waits for a link that is down
@@ -157,7 +159,7 @@ class Worker:
 
     def step_in_process(self) -> bool:
         """For a loop that owns both ends: newest weights, one window, one push. False while there is no room."""
-        if not self._push_once():
+        if not self._push():
             return False
         if self.turn_steps:
             if not self._is_my_turn():
@@ -167,7 +169,7 @@ class Worker:
             self._take_weights(wait=True)
         if self.version:
             self.play_window()
-            self._push_once()
+            self._push()
         self._beat()
         return True
 
@@ -236,20 +238,23 @@ class Worker:
                     )
                 )
 
-    def _push_once(self) -> bool:
-        """Offer what is pending; True when nothing is left."""
-        if self.pending:
-            with self.timer.phase("push"):
-                safe = self.link.push(list(self.pending))
-            for _ in range(safe):
-                self.pending.popleft()
-        return not self.pending
+    def _push(self) -> bool:
+        """Offer what is pending until some of it is refused; True when nothing is left."""
+        with self.timer.phase("push"):
+            while self.pending:
+                offered = list(islice(self.pending, PUSHED_AT_ONCE))
+                safe = self.link.push(offered)
+                for _ in range(safe):
+                    self.pending.popleft()
+                if safe < len(offered):
+                    return False
+        return True
 
     def _send(self, until_s: float | None) -> bool:
         """Push until nothing is pending; while the stream is full, ask with a small call and keep the heart beating."""
         while self.pending:
             try:
-                if self._push_once():
+                if self._push():
                     break
                 with self.timer.phase("wait"):
                     while not self.link.has_room(self.pending[0].steps, len(self.pending[0].payload)):

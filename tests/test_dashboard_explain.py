@@ -153,10 +153,8 @@ def test_the_stepped_lstm_is_the_lstm() -> None:
         torch.randn(5, 3, lstm.inputs),
         torch.tensor([[1, 0, 0]] + [[0, 0, 0]] * 2 + [[0, 1, 0]] * 2) > 0,
     )
-    state = torch.randn(3, 8), torch.randn(3, 8)
-    ours, (hidden, cell) = SteppedLstm(lstm)(x, first, state)
-    theirs, (their_hidden, their_cell) = lstm(x, first, state)
-    for a, b in ((ours, theirs), (hidden, their_hidden), (cell, their_cell)):
+    state = torch.randn(3, 2, 8)
+    for a, b in zip(SteppedLstm(lstm)(x, first, state), lstm(x, first, state), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
 
@@ -218,12 +216,12 @@ class _From(torch.nn.Module):
         before = [known[0] for known in self.known[: self.at]]
         after: list[torch.Tensor] = []
         if self.at + 1 < len(x):
-            made, (last_hidden, last_cell) = self.core(x[self.at + 1 :], first[self.at + 1 :], (hidden, cell))
+            made, last = self.core(x[self.at + 1 :], first[self.at + 1 :], torch.stack((hidden, cell), dim=1))
             after = list(made)
         else:
-            last_hidden, last_cell = hidden, cell
+            last = torch.stack((hidden, cell), dim=1)
         assert is_lstm or self.kind == "hidden"
-        return torch.stack([*before, hidden, *after]), (last_hidden, last_cell)
+        return torch.stack([*before, hidden, *after]), last
 
 
 def test_the_gradient_report_compares_lstm_and_plain_rnns_on_the_same_rows() -> None:

@@ -34,14 +34,14 @@ TARGETS = targeting()
 
 def test_a_bounded_box_is_covered_by_an_untrained_head() -> None:
     head = GaussianHead(4, spaces.Box(np.array([-2.0, 10.0], np.float32), np.array([6.0, 11.0], np.float32)))
-    distribution = head(torch.zeros(4))
+    distribution = head(head.layer(torch.zeros(4)))
     torch.testing.assert_close(distribution.mean, torch.tensor([2.0, 10.5]))
     torch.testing.assert_close(distribution.log_std.exp(), math.exp(-0.5) * torch.tensor([4.0, 0.5]))
 
 
 def test_a_box_without_bounds_is_centred_at_zero_with_the_scale_of_one() -> None:
     head = GaussianHead(4, spaces.Box(np.array([0.0], np.float32), np.array([np.inf], np.float32)))
-    distribution = head(torch.zeros(4))
+    distribution = head(head.layer(torch.zeros(4)))
     assert distribution.mean.tolist() == [0.0]
     assert distribution.log_std.tolist() == [-0.5]
 
@@ -50,7 +50,8 @@ def test_there_is_one_distribution_per_head_and_the_mask_goes_to_its_own() -> No
     heads = ActionHeads(every_kind(), 8, 32)
     mask = {"action_mask/move": torch.tensor([[True, False, True, False]])}
     hidden = torch.randn(1, 8)
-    move, arm, push = (heads.distribution(name, hidden, {}, mask, None) for name in ("move", "arm.x", "push"))
+    queries = {name: layer(hidden) for name, layer in zip(heads.names, heads.layers, strict=True)}
+    move, arm, push = (heads.distribution(name, queries, {}, mask, None) for name in ("move", "arm.x", "push"))
     assert isinstance(move, MaskedCategorical)
     assert move.log_probs.exp()[0, [1, 3]].tolist() == [0.0, 0.0]
     assert isinstance(arm, MaskedCategorical)
@@ -61,7 +62,7 @@ def test_there_is_one_distribution_per_head_and_the_mask_goes_to_its_own() -> No
 
 def test_a_missing_mask_is_an_error_and_not_everything_legal() -> None:
     with pytest.raises(KeyError, match="action_mask/move"):
-        ActionHeads(every_kind(), 8, 32).distribution("move", torch.randn(1, 8), {}, {}, None)
+        ActionHeads(every_kind(), 8, 32).distribution("move", {"move": torch.randn(1, 4)}, {}, {}, None)
 
 
 def test_a_game_without_a_primary_head_reads_every_head_always() -> None:
@@ -159,7 +160,7 @@ def test_an_untrained_network_chooses_almost_evenly_among_what_is_legal() -> Non
     unrolled = rows.unroll(policy)
     for name in ("act", "target", "offset.x"):
         chosen = None if name == "act" else torch.full((7, 3, 2), 3)
-        found = policy.heads.distribution(name, unrolled.hidden, unrolled.keys, rows.observation, chosen)
+        found = policy.heads.distribution(name, unrolled.queries, unrolled.keys, rows.observation, chosen)
         assert isinstance(found, MaskedCategorical)
         probability = found.log_probs.exp()
         legal = probability > 0
@@ -176,7 +177,7 @@ def test_target_logits_are_the_papers_dot_products_of_query_and_gated_key(relati
     head = policy.heads.modules_by_head[index]
     assert isinstance(head, TargetHead)
     assert head.gate is not None
-    found = head(unrolled.hidden, unrolled.keys["units"], act)
+    found = head(unrolled.queries["target"], unrolled.keys["units"], act)
     embedding = unrolled.keys["units"].embedding.unflatten(0, (7, 3))  # type: ignore[no-untyped-call]
     for t, b, a in np.ndindex(7, 3, 2):
         query = head.query(unrolled.hidden[t, b, a])
@@ -200,7 +201,7 @@ def test_the_order_of_the_slots_moves_the_target_logits_along_and_nothing_else()
     torch.testing.assert_close(one.hidden, other.hidden)
     head = policy.heads.modules_by_head[policy.heads.names.index("target")]
     act = torch.ones(7, 3, 2, dtype=torch.int64)
-    logits = [head(u.hidden, u.keys["units"], act) for u in (one, other)]
+    logits = [head(u.queries["target"], u.keys["units"], act) for u in (one, other)]
     torch.testing.assert_close(logits[0][..., order], logits[1])
     assert not torch.allclose(logits[0], logits[1])
 
@@ -219,6 +220,6 @@ def test_a_head_of_a_space_that_is_not_supported_is_refused_by_name() -> None:
 
 def test_a_gaussians_spread_is_learned() -> None:
     head = GaussianHead(4, spaces.Box(-1.0, 1.0, (2,)))
-    head(torch.randn(3, 4)).log_prob(torch.ones(3, 2)).sum().backward()
+    head(torch.randn(3, 2)).log_prob(torch.ones(3, 2)).sum().backward()
     assert head.log_std.grad is not None
     assert bool(head.log_std.grad.all())

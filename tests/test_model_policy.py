@@ -124,7 +124,7 @@ def test_greedy_play_takes_the_likeliest_choice_of_every_head() -> None:
     acted = policy.act(*rows.row(0), rows.state, greedy=True)
     unrolled = rows.unroll(policy)
     for head in SPEC.action_space.spaces:
-        distribution = policy.heads.distribution(head, unrolled.hidden, unrolled.keys, rows.observation, None)
+        distribution = policy.heads.distribution(head, unrolled.queries, unrolled.keys, rows.observation, None)
         torch.testing.assert_close(acted.action[head], distribution.mode()[0].detach())
 
 
