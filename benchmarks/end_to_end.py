@@ -6,7 +6,9 @@ Hidden-velocity CartPole, windows of 16 steps, one pass over the data, valid ste
 
     peer    peer_loop.py, tuned in this run over slots x threads x kernel; its fastest cell is measured again, longer
     ours    quintet_run.py: a real `quintet train`, in the configuration of OURS below
-    pairs   peer, ours, peer, ours ...: drift of the machine meets both; the ratio is the median over the pairs
+    pairs   peer, ours, peer, ours ...: drift of the machine meets both; the ratio is the median over the pairs. On a
+            shared machine whoever else works there only ever slows a run down, so the fastest run of each side is
+            compared as well
     limit   gemm_bound.py: the LSTM's bare matrix products on every core; limit / peer is the largest ratio possible
 """
 
@@ -169,6 +171,7 @@ def compare(units: int, args: Args) -> dict[str, Any]:
         "bar": BARS.get(units),
         "busy_share_before": busy,
         "ratio_per_pair": ratios,
+        "ratio_of_fastest": max(run["steps_per_s"] for run in ours) / max(peer),
         "ratio_to_bf16_peer": our_speed / bf16["steps_per_s"],
         "largest_ratio_possible": limit / peer_speed,
         "share_of_limit": {"ours": our_speed / limit, "peer": peer_speed / limit},
@@ -194,7 +197,9 @@ def comparison_table(units: int, result: dict[str, Any]) -> Table:
     if result["busy_share_before"] > BUSY_SHARE:
         verdict = ", not judged: others used the machine"
     low, high = min(result["ratio_per_pair"]), max(result["ratio_per_pair"])
-    table = Table(title=f"LSTM {units}: ours / peer = {result['ratio']:.2f} (pairs {low:.2f} to {high:.2f}{verdict})")
+    fastest = f"fastest of each {result['ratio_of_fastest']:.2f}"
+    title = f"LSTM {units}: ours / peer = {result['ratio']:.2f} (pairs {low:.2f} to {high:.2f}, {fastest}{verdict})"
+    table = Table(title=title)
     table.add_column("what")
     for name in ("x peer", "of the limit", "steps/s"):
         table.add_column(name, justify="right")
