@@ -16,7 +16,7 @@ if sys.argv[1] == "kept":
     keep_freed_memory()
 
 def update():
-    buffers = [np.ones(2_500_000 * k, np.float64) for k in (1, 2, 3)]  # of 20, 40 and 60 MB, as of a large update
+    buffers = [np.ones(2_500_000, np.float64) for _ in range(3)]  # of 20 MB each, as of a large update
 
 for _ in range(3):
     update()
@@ -25,7 +25,7 @@ for _ in range(10):
     update()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-PAGES = 10 * 120_000_000 // 4096
+PAGES = 10 * 3 * 20_000_000 // 4096
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc is glibc's on Linux only")
