@@ -93,7 +93,8 @@ class LSTM(nn.Module):
         keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
         before = state[:, 0], state[:, 1]
         if torch.is_grad_enabled():
-            hidden, cell = _Window.apply(gates, weight, *before, keep)  # type: ignore[no-untyped-call]
+            window: Callable[..., tuple[Tensor, Tensor]] = _Window.apply
+            hidden, cell = window(gates, weight, *before, keep)
         else:
             hidden, cell, _ = _run(gates, weight, *before, keep, save=False)
         return hidden, torch.stack((hidden[-1], cell), dim=1)

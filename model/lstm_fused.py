@@ -8,6 +8,7 @@ playing keeps the buffers of one row only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,12 +31,8 @@ def run(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, first: Tensor) -
     Returns:
         The hidden state after every row [T, B, H], and hidden and cell after the last [B, 2, H].
     """
-    arguments = (x.contiguous(), weight, bias, state.contiguous(), first.contiguous())
-    if torch.is_grad_enabled():
-        out, after = _Window.apply(*arguments)  # type: ignore[no-untyped-call]
-    else:
-        out, after = _play(*arguments)
-    return out, after
+    rows: Callable[..., tuple[Tensor, Tensor]] = _Window.apply if torch.is_grad_enabled() else _play
+    return rows(x.contiguous(), weight, bias, state.contiguous(), first.contiguous())
 
 
 def _play(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
