@@ -42,7 +42,11 @@ class GameError(Exception):
     ├── UnknownGameError        the name or module does not exist
     ├── MissingExtraError       an optional package is needed
     ├── UnsupportedSpaceError   a space that no encoder or head can serve
-    └── GameContractError       a game broke the rules of this file
+    ├── GameContractError       a game broke the rules of this file
+    ├── GameDataError           an environment returned what its spaces do not promise, or what cannot be trained on
+    └── GameCodeError           the game's own code raised an error; it is the `__cause__`
+
+    Messages of the last two begin with the file and the line of the user's code.
     """
 
 
@@ -60,6 +64,14 @@ class UnsupportedSpaceError(GameError):
 
 class GameContractError(GameError):
     """A game returned something that this contract forbids."""
+
+
+class GameDataError(GameError):
+    """An environment returned what its spaces do not promise, or numbers that nothing can be trained on."""
+
+
+class GameCodeError(GameError):
+    """The game's own code raised an error, which is the `__cause__`."""
 
 
 class Target(spaces.Discrete):
