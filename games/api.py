@@ -148,12 +148,18 @@ class Transition:
 
     Autoreset is gymnasium's NEXT_STEP: the step after an end ignores its action and returns the new game's first
     observation with reward 0 and neither flag set, so the true last observation is always there to bootstrap from.
+
+    A limit is a rule where the agents observe it and it decides the outcome (a clock they see, a draw by time): the
+    game is terminated, and what the last rows are worth is learnt. It is truncated where it is nothing that an agent
+    can know (a `TimeLimit` around a task without end): the game would have gone on, so the value of the last
+    observation stands for the rest. Truncated by a clock that is seen, the value at the limit is never trained and
+    every row before it is trained towards it.
     """
 
     observation: Observation
     reward: Array  # f32 [n_games, teams, agents], before team spirit
     terminated: Array  # bool [n_games, teams, agents]: the rules ended it, nothing is bootstrapped
-    truncated: Array  # bool [n_games]: cut off (a time limit), the value of the last observation is bootstrapped
+    truncated: Array  # bool [n_games]: cut off; the value of the last observation stands for the rest
     outcome: Array  # f32 [n_games, teams], +1 won, 0 drawn, -1 lost; NaN where no game ended or the game has no winner
     episode: dict[str, Array] = field(default_factory=dict)  # name -> f32 [n_games, teams], read where a game ended
 

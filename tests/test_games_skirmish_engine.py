@@ -101,7 +101,7 @@ def test_without_heroes_the_teams_stay_equal_to_the_last_hit_and_time_runs_out(n
     if state.game["phase"][0] == RUNNING:
         idle(state, tables, 2)
     assert state.game["phase"][0] == ENDED
-    assert state.game["cut"][0] or state.game["winner"][0] == 2
+    assert state.game["time_up"][0] or state.game["winner"][0] == 2
 
 
 def test_a_team_without_creeps_loses_its_outer_tower_and_in_the_end_its_core() -> None:
@@ -115,7 +115,7 @@ def test_a_team_without_creeps_loses_its_outer_tower_and_in_the_end_its_core() -
         assert inner["health"] == inner["max_health"] or not outer["alive"]
     assert state.game["phase"][0] == ENDED
     assert state.game["winner"][0] == 0
-    assert not state.game["cut"][0]
+    assert not state.game["time_up"][0]
     assert buildings(state, tables, 0)["alive"].all()
     assert state.hero["gained"][0, :, 0].tolist() == [1, -1]
 
@@ -128,11 +128,11 @@ def test_a_game_that_has_ended_is_not_played_on() -> None:
     assert state_hash(state, 0) == before
 
 
-def test_the_limit_cuts_a_game_off_in_the_very_tick() -> None:
+def test_the_limit_ends_a_game_in_the_very_tick() -> None:
     tables, state = game("skirmish-1v1")
     state.game["tick"] = tables.limit - 2
     idle(state, tables, 0.4)
-    assert (state.game["phase"][0], state.game["cut"][0], state.game["winner"][0]) == (ENDED, True, -1)
+    assert (state.game["phase"][0], state.game["time_up"][0], state.game["winner"][0]) == (ENDED, True, -1)
     assert state.game["tick"][0] == tables.limit
 
 
@@ -141,7 +141,7 @@ def test_both_cores_in_one_tick_are_a_draw() -> None:
     for team in range(2):
         buildings(state, tables, team)["alive"][-1] = False
     idle(state, tables, 0.4)
-    assert (state.game["phase"][0], state.game["cut"][0], state.game["winner"][0]) == (ENDED, False, 2)
+    assert (state.game["phase"][0], state.game["time_up"][0], state.game["winner"][0]) == (ENDED, False, 2)
 
 
 @every_preset

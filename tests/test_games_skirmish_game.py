@@ -45,15 +45,15 @@ def test_the_contract_holds_with_every_option() -> None:
     check_game(lambda n: make_game("skirmish-3v3", n, seed=0, options=options), n_games=2, rows=100, random=True)
 
 
-def test_a_game_that_nobody_decides_is_cut_off_at_the_limit_and_drawn() -> None:
+def test_the_limit_which_the_heroes_see_is_a_rule_it_terminates_in_a_draw() -> None:
     game = made("skirmish-1v1", n_games=1)
     game.reset(3)
     steps, result = 0, game.step(nothing(game))
     while not result.ended[0]:
         steps, result = steps + 1, game.step(nothing(game))
     assert steps + 1 == game.spec.max_steps == round(PRESETS["skirmish-1v1"].limit_s / STEP_S)
-    assert result.truncated[0]
-    assert not result.terminated.any()
+    assert result.terminated[0].all()
+    assert not result.truncated.any()
     assert result.outcome[0].tolist() == [0.0, 0.0]
     assert (result.observation["label_win"] == 0.5).all()
     assert not result.observation[ACTING].any()

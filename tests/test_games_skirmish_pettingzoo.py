@@ -55,6 +55,15 @@ def test_observations_are_in_their_spaces_and_without_a_word_the_hero_goes_on() 
     assert skirmish.step({}) == ({}, {}, {}, {}, {})
 
 
+def test_its_own_limit_terminates_a_game() -> None:
+    skirmish = parallel_env(preset="skirmish-1v1")
+    skirmish.reset(seed=1)
+    skirmish.game.state.game["tick"] = skirmish.game.tables.limit - 1
+    _, _, terminated, truncated, _ = skirmish.step({})
+    assert all(terminated.values())
+    assert not any(truncated.values())
+
+
 def test_without_a_seed_the_next_game_is_another_one() -> None:
     skirmish = parallel_env(preset="skirmish-5v5")
     line_ups = []

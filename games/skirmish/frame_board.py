@@ -43,7 +43,7 @@ def verdict(state: State, teams: tuple[str, str]) -> str:
         return ""
     if game["winner"] in (0, 1):
         return f"{teams[int(game['winner'])]} wins"
-    return "time is up" if game["cut"] else "both cores fell"
+    return "time is up" if game["time_up"] else "both cores fell"
 
 
 def draw_board(artist: Artist, now: State, team: int | None) -> Image.Image:

@@ -92,14 +92,13 @@ class SkirmishGame:
         for slot in begins:
             self._begin_next(int(slot))
         ended = self.state.game["phase"] == ENDED
-        cut = ended & self.state.game["cut"]
         observation = self._observe()
         self.state.game["phase"][ended] = LAST_SEEN
         return Transition(
             observation=observation,
             reward=reward,
-            terminated=np.repeat(ended & ~cut, 2 * self.preset.heroes).reshape(reward.shape),
-            truncated=cut,
+            terminated=np.repeat(ended, 2 * self.preset.heroes).reshape(reward.shape),
+            truncated=np.zeros(self.n_games, dtype=bool),  # the limit is a rule: every hero sees the clock
             outcome=self._outcome(ended),
             episode=self._episode() if ended.any() else self._no_episode,
         )

@@ -43,7 +43,8 @@ class SkirmishEnv(ParallelEnv):  # type: ignore[misc]
 
         Args:
             preset: `skirmish-1v1`, `skirmish-3v3` or `skirmish-5v5`.
-            max_cycles: steps after which a game is cut off; None leaves it to the game's own limit.
+            max_cycles: steps after which a game is cut off: truncated, since no hero knows of it. None leaves it to the
+                game's own limit, which terminates.
             render_mode: `rgb_array`, or None.
             options: of the game, such as `line_up` (see `games.skirmish.start.StartOptions`).
 
@@ -95,7 +96,7 @@ class SkirmishEnv(ParallelEnv):  # type: ignore[misc]
         result = self.game.step(self._gathered(actions))
         self._cycles += 1
         late = self.max_cycles is not None and self._cycles >= self.max_cycles
-        cut = bool(result.truncated[0]) or (late and not result.ended[0])
+        cut = late and not result.ended[0]
         returned = (
             self._shared_out(result.observation),
             self._by_agent(result.reward[0].ravel().tolist()),

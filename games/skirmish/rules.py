@@ -263,7 +263,7 @@ class Preset:
     cells: int  # the map is a square of so many cells
     creeps: int  # the most that a team has at a time
     camps: int  # on each side of the river, of two neutrals each
-    limit_s: float  # the game is cut off here, a draw
+    limit_s: float  # the game ends here, a draw: a rule, since every hero sees the clock
     slots: int  # of the unit set that a team observes
 
 

@@ -279,4 +279,4 @@ def end_game(state: State, tables: Tables, g: int) -> None:
             gain_team(state, tables, g, game.winner, WIN, np.float32(1.0))
             gain_team(state, tables, g, 1 - game.winner, WIN, np.float32(-1.0))
     elif game.tick >= tables.limit:
-        game.phase, game.cut = ENDED, True
+        game.phase, game.time_up = ENDED, True

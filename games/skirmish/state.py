@@ -87,7 +87,7 @@ GAME_DTYPE = np.dtype(
         ("tick", "i4"),  # of the game's rules
         ("phase", "i1"),  # RUNNING, ENDED, LAST_SEEN
         ("winner", "i1"),  # -1 none, 0, 1; 2 both cores fell in the same tick
-        ("cut", "?"),  # ended by the limit
+        ("time_up", "?"),  # ended by the limit, a draw
         ("rng", "u8"),  # the state of splitmix64
         ("tie", "i1"),  # the team that is favoured where a rule has to choose between two equals; drawn at the start
         ("waves", "i4"),  # sent so far
