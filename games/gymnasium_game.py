@@ -1,4 +1,4 @@
-"""Any Gymnasium environment as a `VectorGame`: one team of one agent.
+"""Any Gymnasium environment as a `VectorGame`: one team of one agent, or of several (`games/gymnasium_team.py`).
 
 Environments with a vectorised entry point of their own (CartPole) are stepped through it; all others in a loop that is
 lighter than gymnasium's SyncVectorEnv: it copies each observation once and collects from `info` only the action mask.
@@ -28,12 +28,19 @@ from games.api import (
     VectorGame,
 )
 from games.dotted import import_module, nearest
+from games.gymnasium_team import make_team
 from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
 from games.wrappers import AnyVectorEnv, Env, NamedWrapper, named_wrappers
 
 
 def make_gymnasium(
-    env_id: str, n_games: int, seed: int, *, wrappers: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    env_id: str,
+    n_games: int,
+    seed: int,
+    *,
+    wrappers: Sequence[Any] = (),
+    leave_out: Sequence[str] = (),
+    kwargs: Mapping[str, Any] | None = None,
 ) -> VectorGame:
     """Build the game for a Gymnasium id, or for `module:Id-v0`, which imports the module first.
 
@@ -42,6 +49,7 @@ def make_gymnasium(
         n_games: slots.
         seed: for the environments that show their action mask only after a reset.
         wrappers: see `games.wrappers.named_wrappers`.
+        leave_out: entries of the observation that the policy is not shown, such as a text.
         kwargs: passed to `gymnasium.make`.
 
     Raises:
@@ -55,8 +63,15 @@ def make_gymnasium(
     if spec.vector_entry_point and not spec.additional_wrappers and all(layer.takes_vectors for layer in layers):
         vector = _make_vector(name, spec, n_games, layers, arguments)
         if vector is not None:
-            return GymnasiumVectorGame(name, vector, seed)
-    return GymnasiumLoopGame(name, [_make_one(name, spec, layers, arguments) for _ in range(n_games)], seed)
+            return GymnasiumVectorGame(name, vector, seed, leave_out)
+    envs = [_make_one(name, spec, layers, arguments) for _ in range(n_games)]
+    return game_of(name, envs, seed, leave_out)
+
+
+def game_of(name: str, envs: Sequence[Env], seed: int, leave_out: Sequence[str] = ()) -> VectorGame:
+    """The game that single environments make, one to a slot: of one agent, or of one team where they have several."""
+    max_steps = envs[0].spec.max_episode_steps if envs[0].spec else None
+    return make_team(name, envs, seed, max_steps, leave_out) or GymnasiumLoopGame(name, envs, seed, leave_out)
 
 
 def _find_spec(name: str, env_id: str) -> gymnasium.envs.registration.EnvSpec:
@@ -138,12 +153,12 @@ def _no_outcome(n_games: int) -> Array:
 class GymnasiumVectorGame:
     """A gymnasium VectorEnv whose autoreset mode is NEXT_STEP. No loop over the games."""
 
-    def __init__(self, name: str, env: AnyVectorEnv, seed: int) -> None:
+    def __init__(self, name: str, env: AnyVectorEnv, seed: int, leave_out: Sequence[str] = ()) -> None:
         self.n_games = env.num_envs
         self._env = env
         self._name = name
         self._lead = (self.n_games, 1, 1)
-        self._observations = ObservationLayout(env.single_observation_space, name)
+        self._observations = ObservationLayout(env.single_observation_space, name, leave_out)
         self._actions = ActionLayout(env.single_action_space, name)
         _, info = env.reset(seed=seed)
         self._masked = self._observations.has_mask or ACTION_MASK in info
@@ -202,12 +217,12 @@ class GymnasiumVectorGame:
 class GymnasiumLoopGame:
     """Single gymnasium environments, stepped one after the other."""
 
-    def __init__(self, name: str, envs: Sequence[Env], seed: int) -> None:
+    def __init__(self, name: str, envs: Sequence[Env], seed: int, leave_out: Sequence[str] = ()) -> None:
         self.n_games = len(envs)
         self._envs = envs
         self._name = name
         self._lead = (self.n_games, 1, 1)
-        self._observations = ObservationLayout(envs[0].observation_space, name)
+        self._observations = ObservationLayout(envs[0].observation_space, name, leave_out)
         self._actions = ActionLayout(envs[0].action_space, name)
         _, info = envs[0].reset(seed=seed)  # some environments show their mask in `info` only
         self._mask_in_info = not self._observations.has_mask and ACTION_MASK in info

@@ -6,14 +6,15 @@ becomes the entry `observation`, or the head `action`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
-from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, UnsupportedSpaceError
+from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameError, UnsupportedSpaceError
+from games.dotted import nearest
 
 Path = tuple[str | int, ...]
 Space = spaces.Space[Any]
@@ -64,13 +65,21 @@ class ObservationLayout:
         has_mask: the observation is a Dict with the key `action_mask`, which is not an entry.
     """
 
-    def __init__(self, space: Space, game: str) -> None:
+    def __init__(self, space: Space, game: str, leave_out: Sequence[str] = ()) -> None:
+        """Plan how to read `space` without the entries that `leave_out` names, each alone or with all that lie in it.
+
+        Raises:
+            UnsupportedSpaceError: an entry cannot be served, none is left, or two have one name.
+            GameError: `leave_out` names an entry that is not there.
+        """
         self.has_mask = isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces
         leaves = [(path, leaf) for path, leaf in _leaves(space) if path[:1] != (ACTION_MASK,)]
+        leaves = _without(game, leaves, leave_out)
         names = [_name(path, "observation") for path, _ in leaves]
         _check_names(game, "observation", names, reserved=(ACTING,))
+        _check_served(game, leaves, names, leave_out)
         self._entries = [
-            _entry(name, path, leaf, game, is_set=f"{name}_mask" in names)
+            _entry(name, path, leaf, is_set=f"{name}_mask" in names)
             for name, (path, leaf) in zip(names, leaves, strict=True)
         ]
         self.space = spaces.Dict({entry.name: entry.space for entry in self._entries})
@@ -101,7 +110,7 @@ def _finish(entry: _Entry, values: Array, lead: tuple[int, ...]) -> Array:
     return shaped if entry.start is None else shaped - entry.start
 
 
-def _entry(name: str, path: Path, leaf: Space, game: str, *, is_set: bool) -> _Entry:
+def _entry(name: str, path: Path, leaf: Space, *, is_set: bool) -> _Entry:
     shape = tuple(leaf.shape or ())
     size = int(np.prod(shape, dtype=np.int64))
     if isinstance(leaf, spaces.Discrete):
@@ -112,15 +121,11 @@ def _entry(name: str, path: Path, leaf: Space, game: str, *, is_set: bool) -> _E
         return _Entry(name, path, shape, spaces.MultiBinary(size), np.bool_, None)
     if isinstance(leaf, spaces.Box) and leaf.dtype == np.uint8 and len(shape) == 3:
         return _Entry(name, path, shape, leaf, np.uint8, None)
-    if isinstance(leaf, spaces.Box):
-        # A set of entities keeps its slots; everything else is one flat vector.
-        kept = shape if is_set and len(shape) == 2 else (size,)
-        low, high = (bound.astype(np.float32).reshape(kept) for bound in (leaf.low, leaf.high))
-        return _Entry(name, path, shape, spaces.Box(low, high, dtype=np.float32), np.float32, None)
-    raise UnsupportedSpaceError(
-        f"{game}: observation entry {name!r} is a {type(leaf).__name__}; supported are Box, Discrete, MultiDiscrete, "
-        "MultiBinary, and Dict or Tuple of them. Change it with a wrapper."
-    )
+    assert isinstance(leaf, spaces.Box), leaf  # `_check_served` has refused all else
+    # A set of entities keeps its slots; everything else is one flat vector.
+    kept = shape if is_set and len(shape) == 2 else (size,)
+    low, high = (bound.astype(np.float32).reshape(kept) for bound in (leaf.low, leaf.high))
+    return _Entry(name, path, shape, spaces.Box(low, high, dtype=np.float32), np.float32, None)
 
 
 def _start(start: Any) -> Array | None:
@@ -136,6 +141,43 @@ def _check_names(game: str, what: str, names: list[str], reserved: tuple[str, ..
             raise UnsupportedSpaceError(f"{game}: two parts of the {what} space flatten to {name!r}; rename one")
         if name in reserved or name.startswith(ACTION_MASK_PREFIX):
             raise UnsupportedSpaceError(f"{game}: {what} entry {name!r} has a reserved name; rename it with a wrapper")
+
+
+def _without(game: str, leaves: list[tuple[Path, Space]], leave_out: Sequence[str]) -> list[tuple[Path, Space]]:
+    """The leaves that `leave_out` does not name."""
+    if isinstance(leave_out, str) or not all(isinstance(name, str) for name in leave_out):
+        raise GameError(f'{game}: leave_out is {leave_out!r}; expected a list of names, as in ["mission"]')
+    names = [_name(path, "observation") for path, _ in leaves]
+    for left in leave_out:
+        if not any(_is_of(name, left) for name in names):
+            raise GameError(
+                f"{game}: leave_out names {left!r}{nearest(left, names)}; the observation has {', '.join(names)}"
+            )
+    kept = [leaf for leaf, name in zip(leaves, names, strict=True) if not any(_is_of(name, left) for left in leave_out)]
+    if not kept:
+        raise UnsupportedSpaceError(f"{game}: leave_out is {list(leave_out)}; nothing is left of the observation")
+    return kept
+
+
+def _is_of(name: str, left: str) -> bool:
+    return name == left or name.startswith(f"{left}.")
+
+
+def _check_served(game: str, leaves: list[tuple[Path, Space]], names: list[str], leave_out: Sequence[str]) -> None:
+    """Every entry can be read; else say which cannot, and the option that trains without them."""
+    served = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
+    odd = {
+        name: type(leaf).__name__ for name, (_, leaf) in zip(names, leaves, strict=True) if not isinstance(leaf, served)
+    }
+    if not odd:
+        return
+    found = ", ".join(f"entry {name!r} is a {kind}" for name, kind in odd.items())
+    option = ", ".join(f'"{name}"' for name in (*leave_out, *odd))
+    without = f"To train without: --set 'game_options.leave_out=[{option}]'. " if len(odd) < len(names) else ""
+    raise UnsupportedSpaceError(
+        f"{game}: observation {found}; supported are Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of "
+        f"them. {without}Else change it with a wrapper: docs/games.md"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def make_pettingzoo(
     teams: Sequence[Sequence[str]] | None = None,
     zero_sum: bool | None = None,
     wrappers: Sequence[Any] = (),
+    leave_out: Sequence[str] = (),
     kwargs: Mapping[str, Any] | None = None,
 ) -> PettingZooGame:
     """Build the game from a module with a function `parallel_env` (taken where there is one) or `env`.
@@ -61,6 +62,7 @@ def make_pettingzoo(
         teams: names of agents per team, all teams of one size; one team per agent if it is not given.
         zero_sum: rewards sum to zero in every row; if it is not given, true for the two-player classics alone.
         wrappers: see `games.wrappers.named_wrappers`; they are laid around each PettingZoo environment.
+        leave_out: entries of the observation that the policy is not shown, such as a text.
         kwargs: passed to the environment's function.
 
     Raises:
@@ -81,7 +83,8 @@ def make_pettingzoo(
     if zero_sum is None:
         classic = re.fullmatch(r"pettingzoo\.classic\.(\w+)_v\d+", module_name)
         zero_sum = classic is not None and classic[1] in ZERO_SUM_CLASSICS and list(seats.values()) == [(0, 0), (1, 0)]
-    return (ParallelGame if parallel else TurnGame)(name, envs, seats, zero_sum=zero_sum, seed=seed)
+    kind = ParallelGame if parallel else TurnGame
+    return kind(name, envs, seats, zero_sum=zero_sum, seed=seed, leave_out=leave_out)
 
 
 def _environment_module(name: str, module_name: str) -> Any:
@@ -154,7 +157,16 @@ class _Step:
 class PettingZooGame(ABC):
     """What turn-based and parallel games share: spaces, seats, seeds, returns and outcomes."""
 
-    def __init__(self, name: str, envs: Sequence[Any], seats: Mapping[str, Seat], *, zero_sum: bool, seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        envs: Sequence[Any],
+        seats: Mapping[str, Seat],
+        *,
+        zero_sum: bool,
+        seed: int,
+        leave_out: Sequence[str] = (),
+    ) -> None:
         self.n_games = len(envs)
         self._name = name
         self._envs = envs
@@ -164,7 +176,7 @@ class PettingZooGame(ABC):
         self._place = {agent: team * agents + seat for agent, (team, seat) in seats.items()}  # in a slot's actions
         first = envs[0]
         observation_space = _common_space(name, "observation", {a: first.observation_space(a) for a in seats})
-        self._observations = ObservationLayout(observation_space, name)
+        self._observations = ObservationLayout(observation_space, name, leave_out)
         self._actions = ActionLayout(_common_space(name, "action", {a: first.action_space(a) for a in seats}), name)
         self._mask_in_info = not self._observations.has_mask and self._shows_mask(first, seed)
         self._masked = self._observations.has_mask or self._mask_in_info
@@ -285,9 +297,9 @@ class PettingZooGame(ABC):
 class TurnGame(PettingZooGame):
     """AEC environments: one agent acts in each row."""
 
-    def __init__(self, name: str, envs: Sequence[Any], seats: Mapping[str, Seat], *, zero_sum: bool, seed: int) -> None:
+    def __init__(self, name: str, envs: Sequence[Any], seats: Mapping[str, Seat], **options: Any) -> None:
         self._cores = [_core(env) for env in envs]
-        super().__init__(name, envs, seats, zero_sum=zero_sum, seed=seed)
+        super().__init__(name, envs, seats, **options)
         self._plain = isinstance(envs[0].action_space(next(iter(seats))), spaces.Discrete)
 
     def _shows_mask(self, env: Any, seed: int) -> bool:

@@ -36,7 +36,7 @@ def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | N
             found.
         n_games: slots, at least 1.
         seed: only for games that need one while they are built; `reset(seed)` is what starts games.
-        options: of the game. gymnasium: `wrappers`, `kwargs`. pettingzoo: `wrappers`, `kwargs`, `teams`, `zero_sum`.
+        options: of the game. gymnasium: `wrappers`, `leave_out`, `kwargs`. pettingzoo: these and `teams`, `zero_sum`.
             openspiel: `kwargs`.
 
     Raises:

@@ -104,6 +104,28 @@ class Unsupported(gymnasium.Env[Any, Any]):
     action_space = spaces.Discrete(2)
 
 
+class Talking(gymnasium.Env[Any, Any]):
+    """Among numbers it shows a text, a graph, and something of no fixed length."""
+
+    observation_space = spaces.Dict(
+        {
+            "place": spaces.Box(0.0, 1.0, (2,)),
+            "words": spaces.Text(5),
+            "more": spaces.Dict({"many": spaces.Sequence(spaces.Discrete(3)), "few": spaces.Discrete(3)}),
+            "roads": spaces.Graph(spaces.Discrete(2), None),
+        }
+    )
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.observation_space.sample(), 1.0, False, False, {}
+
+
 class Duel:
     """A parallel PettingZoo environment of 2 x 2 agents. Agent `d` dies at row 3; the time runs out at row 6."""
 
@@ -208,6 +230,7 @@ _register("zoo/Nested-v0", entry_point=Nested)
 _register("zoo/Image-v0", entry_point=Image, max_episode_steps=20)
 _register("zoo/Masked-v0", entry_point=Masked)
 _register("zoo/Unsupported-v0", entry_point=Unsupported)
+_register("zoo/Talking-v0", entry_point=Talking)
 _register("zoo/SameStep-v0", entry_point=Image, max_episode_steps=20, vector_entry_point=one_sided_vector)
 _register("zoo/VectorOnly-v0", vector_entry_point=one_sided_vector)
 _module("zoo_duel_v0", parallel_env=Duel)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from typing import Any
 
 import gymnasium
@@ -11,7 +13,7 @@ from gymnasium import spaces
 
 import tests.game_zoo
 from games.api import GameContractError, GameError, Observation, UnsupportedSpaceError, VectorGame
-from games.contract import random_actions
+from games.contract import check_game, random_actions
 from games.gymnasium_game import GymnasiumLoopGame, GymnasiumVectorGame
 from games.layout import ActionLayout, ObservationLayout
 from games.registry import make_game
@@ -213,6 +215,40 @@ def test_spaces_that_cannot_be_served_are_refused_by_name() -> None:
         ObservationLayout(spaces.Dict({"a.b": spaces.Discrete(2), "a": spaces.Dict({"b": spaces.Discrete(2)})}), "g")
     with pytest.raises(UnsupportedSpaceError, match="'acting' has a reserved name"):
         ObservationLayout(spaces.Dict({"acting": spaces.Discrete(2)}), "g")
+
+
+def test_a_refused_entry_comes_with_the_line_that_trains_without_it() -> None:
+    with pytest.raises(
+        UnsupportedSpaceError, match=r"'more\.many' is a Sequence, .*'roads' is a Graph, .*Text;"
+    ) as refused:
+        make_game("gymnasium:zoo/Talking-v0", 1, 0, {"leave_out": ["place"]})
+    line = re.search(r"--set 'game_options\.(.*?)'\.", str(refused.value))
+    assert line is not None
+    options = tomllib.loads(line[1])
+    game = make_game("gymnasium:zoo/Talking-v0", 1, 0, options)
+    assert list(game.reset(seed=0)) == ["more.few", "acting"]
+    with pytest.raises(UnsupportedSpaceError) as refused:
+        make_game("gymnasium:zoo/Unsupported-v0", 1, 0)
+    assert "leave_out" not in str(refused.value)  # nothing else would be left
+
+
+def test_an_entry_is_left_out_with_all_that_lies_in_it() -> None:
+    game = make_game("gymnasium:zoo/Nested-v0", 1, 0, {"leave_out": ["pair", "inner.kind", "units_mask"]})
+    assert list(game.spec.observation_space.spaces) == ["inner.bits", "pos", "units"]
+    check_game(lambda n: make_game("gymnasium:zoo/Nested-v0", n, 0, {"leave_out": ["pair", "units"]}), rows=20)
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "message"),
+    [
+        (["pairs"], "leave_out names 'pairs'; did you mean 'pair"),
+        ("pos", r"leave_out is 'pos'; expected a list of names, as in \[\"mission\"\]"),
+        (["inner", "pair", "pos", "units", "units_mask"], "nothing is left of the observation"),
+    ],
+)
+def test_leaving_out_what_is_not_there_or_everything_is_refused(leave_out: Any, message: str) -> None:
+    with pytest.raises(GameError, match=message):
+        make_game("gymnasium:zoo/Nested-v0", 1, 0, {"leave_out": leave_out})
 
 
 def test_a_mask_of_another_size_than_the_heads_is_refused() -> None:

@@ -1,0 +1,163 @@
+"""Several agents behind Gymnasium's API are one team, whose members see, earn and leave each for themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from games.api import Array, GameContractError, UnsupportedSpaceError, VectorGame
+from games.contract import check_game
+from games.gymnasium_game import GymnasiumLoopGame
+from games.registry import make_game
+
+N = 3
+
+
+class Carriers(gymnasium.Env[Any, Any]):
+    """Three agents, each shown its own number and the row; a reward is an agent's number times what it does.
+
+    Args:
+        ends: "together" (one flag), "each" (the last agent is out from row 2, all from row 5) or "cut" (the same, but
+            cut off); in both the environment goes on asking for three actions.
+        masks: None, or where they are: in the "observation" or in the "info". Agent 0 may do only 1.
+        act: "discrete", "mixed" (a Discrete from 5 beside a Box that does not hold zero).
+    """
+
+    def __init__(
+        self, ends: str = "together", masks: str | None = None, act: str = "discrete", paid: Any = list
+    ) -> None:
+        self.ends, self.masks, self.act, self.paid = ends, masks, act, paid
+        seen: spaces.Space[Any] = spaces.Box(0.0, 99.0, (2,), np.float32)
+        if masks == "observation":
+            seen = spaces.Dict({"seen": seen, "action_mask": spaces.MultiBinary(3)})
+        choice = spaces.Discrete(3, start=5 if act == "mixed" else 0)
+        do: spaces.Space[Any] = choice if act == "discrete" else spaces.Tuple((choice, spaces.Box(1.0, 2.0, (2,))))
+        self.observation_space, self.action_space = spaces.Tuple([seen] * N), spaces.Tuple([do] * N)
+        self.played: list[Any] = []
+
+    def _allowed(self, agent: int) -> Array:
+        return np.array([0, 1, 0] if agent == 0 else [1, 1, 1], dtype=np.int8)
+
+    def _show(self) -> tuple[Any, dict[str, Any]]:
+        seen: list[Any] = [np.array([agent, self.row], np.float32) for agent in range(N)]
+        masks = [self._allowed(agent) for agent in range(N)]
+        if self.masks == "observation":
+            seen = [{"seen": part, "action_mask": mask} for part, mask in zip(seen, masks, strict=True)]
+        return seen, {"action_mask": masks} if self.masks == "info" else {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.row = 0
+        return self._show()
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), action
+        self.played.append(action)
+        self.row += 1
+        choices = [part[0] - 5 if self.act == "mixed" else part for part in action]
+        if self.masks is not None:
+            assert choices[0] == 1
+        out = [self.row >= (2 if agent == N - 1 else 5) for agent in range(N)]
+        stay = [False] * N
+        ended: Any = {"together": (self.row >= 5, False), "each": (out, stay), "cut": (stay, np.array(out))}[self.ends]
+        observation, info = self._show()
+        return observation, self.paid([float(agent * choice) for agent, choice in enumerate(choices)]), *ended, info
+
+
+class Joint(gymnasium.Env[Any, Any]):
+    """One agent with two hands and two eyes, and one reward."""
+
+    observation_space = spaces.Tuple([spaces.Discrete(4)] * 2)
+    action_space = spaces.Tuple([spaces.Discrete(2)] * 2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return (0, 1), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return (2, 3), 1.0, False, False, {}
+
+
+for _name, _kind in (("Carriers", Carriers), ("Joint", Joint)):
+    gymnasium.register(f"team/{_name}-v0", entry_point=_kind)  # type: ignore[arg-type]
+
+
+def _make(n_games: int = 1, limit: int | None = None, **kwargs: Any) -> VectorGame:
+    return make_game("gymnasium:team/Carriers-v0", n_games, 0, {"kwargs": {**kwargs, "max_episode_steps": limit}})
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"paid": np.array},
+        {"ends": "each"},
+        {"ends": "cut"},
+        {"masks": "observation", "ends": "each"},
+        {"masks": "info"},
+        {"act": "mixed", "ends": "each"},
+        {"limit": 3},
+        {"limit": 4, "ends": "cut"},
+    ],
+)
+def test_a_team_keeps_the_contract(kwargs: dict[str, Any]) -> None:
+    check_game(lambda n_games: _make(n_games, **kwargs), rows=40)
+
+
+def test_agents_are_one_team_and_each_sees_and_earns_for_itself() -> None:
+    game = _make(2, limit=5)
+    assert (game.spec.teams, game.spec.agents_per_team, game.spec.max_steps) == (1, N, 5)
+    assert str(game.spec.observation_space) == "Dict('observation': Box(0.0, 99.0, (2,), float32))"
+    assert game.reset(seed=0)["observation"][1, 0].tolist() == [[0, 0], [1, 0], [2, 0]]
+    result = game.step({"action": np.array([[[1, 1, 1]], [[0, 1, 2]]])})
+    assert result.reward[:, 0].tolist() == [[0, 1, 2], [0, 1, 4]]
+    assert result.observation["observation"][0, 0].tolist() == [[0, 1], [1, 1], [2, 1]]
+
+
+def test_a_flag_for_all_ends_the_game_for_all() -> None:
+    game = _make()
+    game.reset(seed=0)
+    results = [game.step({"action": np.ones((1, 1, N), dtype=np.int64)}) for _ in range(6)]
+    assert [bool(result.ended.all()) for result in results] == [False, False, False, False, True, False]
+    assert results[4].terminated.all()
+    assert results[5].observation["observation"][0, 0, :, 1].tolist() == [0, 0, 0]
+
+
+def test_who_is_out_is_out_while_the_others_play_on() -> None:
+    game = _make(ends="each", act="mixed")
+    game.reset(seed=0)
+    one = {"action.0": np.full((1, 1, N), 2), "action.1": np.full((1, 1, N, 2), 1.5, np.float32)}
+    results = [game.step(one) for _ in range(5)]
+    assert results[1].terminated[0, 0].tolist() == [False, False, True]
+    assert results[1].observation["acting"][0, 0].tolist() == [True, True, False]
+    assert results[2].reward[0, 0].tolist() == [0, 2, 0]  # what the environment pays to those who are out is no reward
+    assert results[4].ended.all()
+
+
+@pytest.mark.parametrize("place", ["observation", "info"])
+def test_every_agent_has_its_own_mask(place: str) -> None:
+    game = _make(masks=place)
+    assert game.spec.masked_heads == {"action"}
+    assert game.reset(seed=0)["action_mask/action"][0, 0].tolist() == [[0, 1, 0], [1, 1, 1], [1, 1, 1]]
+
+
+def test_as_many_eyes_as_hands_but_one_reward_is_one_agent() -> None:
+    game = make_game("gymnasium:team/Joint-v0", 1, 0)
+    assert isinstance(game, GymnasiumLoopGame)
+    assert game.spec.agents_per_team == 1
+
+
+def test_a_number_of_rewards_that_is_not_the_number_of_agents_is_refused() -> None:
+    with pytest.raises(
+        GameContractError, match=r"step gave rewards of the shape \(2,\); expected one for each of the 3"
+    ):
+        _make(paid=lambda rewards: rewards[:2])
+
+
+def test_an_entry_is_left_out_of_what_each_agent_sees() -> None:
+    with pytest.raises(UnsupportedSpaceError, match="nothing is left of the observation"):
+        make_game("gymnasium:team/Carriers-v0", 1, 0, {"kwargs": {"masks": "observation"}, "leave_out": ["seen"]})
