@@ -56,9 +56,22 @@ def make_openspiel(
         raise UnknownGameError(f"game {name!r}: OpenSpiel has no game {plain!r}{nearest(plain, known)}")
     try:
         game = pyspiel.load_game(game_name, dict(kwargs)) if kwargs else pyspiel.load_game(game_name)
-    except (pyspiel.SpielError, TypeError) as error:
-        raise GameError(f"game {name!r}: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # whatever C++ threw: a missing file or parameter has many types
+        raise GameError(
+            f"game {name!r}: OpenSpiel cannot load it: {_first_line(error)}; {_parameters_of(pyspiel, plain)}"
+        ) from error
     return OpenSpielGame(name, game, n_games)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _parameters_of(pyspiel: Any, game: str) -> str:
+    """What may be said in `kwargs`."""
+    kind = next(kind for kind in pyspiel.registered_games() if kind.short_name == game)
+    known = ", ".join(sorted(kind.parameter_specification))
+    return f"its parameters are {known}: --set game_options.kwargs.NAME=VALUE" if known else "it has no parameters"
 
 
 class OpenSpielGame:
@@ -68,13 +81,12 @@ class OpenSpielGame:
         self.n_games, self._name, self._game = n_games, name, game
         self._ended: Array = np.zeros(n_games, dtype=bool)
         kind = game.get_type()
-        self._tensor = _tensor_of(name, game)
         if kind.dynamics == kind.Dynamics.MEAN_FIELD:
             raise UnsupportedSpaceError(
                 f"game {name!r} is a mean-field game; expected players that act by turns or at once"
             )
         self._players, self._choices = game.num_players(), game.num_distinct_actions()
-        size = getattr(game, f"{self._tensor}_size")()
+        self._tensor, size = _tensor_of(name, game)
         self.spec = GameSpec(
             name=name,
             teams=self._players,
@@ -174,13 +186,16 @@ class OpenSpielGame:
         return {ENTRY: seen, ACTING: acting, f"{ACTION_MASK_PREFIX}{HEAD}": mask}
 
 
-def _tensor_of(name: str, game: Any) -> str:
-    """The method that shows a player the game as numbers."""
-    kind = game.get_type()
-    if kind.provides_observation_tensor:
-        return "observation_tensor"
-    if kind.provides_information_state_tensor:
-        return "information_state_tensor"
+def _tensor_of(name: str, game: Any) -> tuple[str, int]:
+    """The method that shows a player the game as numbers, and how many they are."""
+    kind, why = game.get_type(), "it shows itself only as text"
+    for tensor in ("observation_tensor", "information_state_tensor"):
+        if getattr(kind, f"provides_{tensor}"):
+            try:
+                return tensor, int(getattr(game, f"{tensor}_size")())
+            except Exception as error:  # it says that it has one, and has none
+                why = f"OpenSpiel says: {_first_line(error)}"
     raise UnsupportedSpaceError(
-        f"game {name!r} shows itself only as text; expected a game with an observation or information state tensor"
+        f"game {name!r} has no observation in numbers ({why}); expected an observation or information state tensor: "
+        "take another game"
     )

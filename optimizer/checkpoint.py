@@ -39,6 +39,7 @@ class CheckpointInfo:
     agent_steps: int  # valid steps consumed when it was written
     gradient_steps: int
     trained_net: int  # the run's `trained` minus its `undone` counter when it was written
+    passed_net: int | None = None  # the same, each step as often as an epoch passed over it
     batches: int = 0  # consumed, those of the warm-up and those that were not finite included
     warmup_left: int | None = None  # steps that will still only feed the normalisers
     bad_batches: int = 0  # in a row, up to now, that were not finite

@@ -65,7 +65,7 @@ class PPOConfig:
     adam_beta2: float = 0.999
     """Adam's second-moment decay, also used for the element-wise clip."""
     target_kl: float = 0.0
-    """Stops the epochs of a batch when the approximate KL passes it; 0 turns it off."""
+    """Stops the epochs of a batch after one whose mean approximate KL over its minibatches passes it; 0: never."""
     team_spirit: Ramp = Ramp(value=0.0)
     """tau of r_i = (1 - tau) rho_i + tau mean(rho)."""
     auxiliary_coefficient: float = 0.1

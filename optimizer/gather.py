@@ -103,8 +103,8 @@ class BatchGatherer:
     def _take_in(self, delivery: Delivery) -> None:
         if delivery.id in self.open_ids:
             return
-        if delivery.id in self.settled:
-            self.source.settle([self.settled[delivery.id]])
+        if (known := self.settled.get(delivery.id)) is not None:
+            self.source.settle([known])
             return
         try:
             chunk = decode_chunk(delivery.payload, self.spec, run=self.run)
@@ -122,10 +122,13 @@ class BatchGatherer:
         self.held_steps += chunk.steps
 
     def remember(self, settlements: Sequence[Settlement]) -> None:
-        """These deliveries are settled."""
+        """These deliveries are settled.
+
+        An id is settled before it is no longer open: a thread that takes it in between finds it in one of the two.
+        """
         for settlement in settlements:
-            self.open_ids.discard(settlement.id)
             self.settled[settlement.id] = settlement
+            self.open_ids.discard(settlement.id)
         while len(self.settled) > REMEMBERED:
             self.settled.popitem(last=False)
 

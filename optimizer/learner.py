@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,7 @@ class Update:
     freshness: Freshness
     stats: dict[str, float]
     gradient_steps: int
+    epochs: int = 0  # passes over the fresh windows: fewer than asked for where `target_kl` stopped them
 
 
 class Learner:
@@ -77,9 +79,9 @@ class Learner:
         for group in self.adam.param_groups:
             group["lr"] = ramp(self.ppo.learning_rate, agent_steps)
         entropy_coefficient = ramp(self.ppo.entropy_coefficient, agent_steps)
-        history = self._optimise(windows, columns, entropy_coefficient)
+        history, epochs = self._optimise(windows, columns, entropy_coefficient)
         self._update_statistics(batch, returns, counts)
-        stats = {name: sum(s[name] for s in history) / len(history) for name in history[0]}
+        stats = {name: _mean(history, name) for name in history[0]}
         mask = windows.rows["value_mask"]
         variance = explained_variance(windows.rows["old_value"], windows.rows["target"], mask)
         stats["losses/explained_variance"] = float(variance)
@@ -87,7 +89,7 @@ class Learner:
         stats["losses/entropy_coefficient"] = entropy_coefficient
         stats["losses/team_spirit"] = ramp(self.ppo.team_spirit, agent_steps)
         stats["losses/discount"] = discount(self.ppo, agent_steps, self.spec.step_s)
-        return Update(freshness, stats, len(history))
+        return Update(freshness, stats, len(history), epochs)
 
     def targets(self, batch: Batch, agent_steps: int) -> tuple[Tensor, Tensor]:
         """Advantages and returns [T, B, A], in reward units; GAE runs over whole chunks."""
@@ -140,12 +142,19 @@ class Learner:
             )
         return targets
 
-    def _optimise(self, windows: Windows, columns: Tensor, entropy_coefficient: float) -> list[dict[str, float]]:
-        """Epochs of minibatches over the fresh windows; all of them, or (not finite) none."""
+    def _optimise(
+        self, windows: Windows, columns: Tensor, entropy_coefficient: float
+    ) -> tuple[list[dict[str, float]], int]:
+        """Epochs of minibatches over the fresh windows; all of them, or (not finite) none.
+
+        Returns what each gradient step did, and how many epochs there were. `target_kl` is compared with the mean over
+        an epoch's minibatches: a single one, the last, is a noisy sample and has moved furthest.
+        """
         steps = self.ppo.epochs * self.ppo.minibatches
         backup = self.snapshot() if steps > 1 else None
         history: list[dict[str, float]] = []
-        for _ in range(self.ppo.epochs):
+        for epoch in range(1, self.ppo.epochs + 1):
+            begin = len(history)
             order = columns[torch.randperm(len(columns), generator=self.generator)] if steps > 1 else columns
             for part in order.tensor_split(self.ppo.minibatches):
                 if len(part) == 0:
@@ -158,9 +167,9 @@ class Learner:
                     if backup is not None:
                         self.restore(backup)
                     raise
-            if self.ppo.target_kl and history[-1]["losses/approx_kl"] > self.ppo.target_kl:
+            if self.ppo.target_kl and _mean(history[begin:], "losses/approx_kl") > self.ppo.target_kl:
                 break
-        return history
+        return history, epoch
 
     def _gradient_step(self, windows: Windows, entropy_coefficient: float) -> dict[str, float]:
         loss = self.loss(windows, entropy_coefficient)
@@ -242,3 +251,7 @@ class Learner:
             state = {n.removeprefix(prefix): t.clone() for n, t in snapshot.items() if n.startswith(prefix)}
             if state:
                 self.adam.state[parameter] = {n: t.to(parameter.device) for n, t in state.items()}
+
+
+def _mean(history: Sequence[dict[str, float]], name: str) -> float:
+    return sum(stats[name] for stats in history) / len(history)

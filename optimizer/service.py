@@ -87,8 +87,7 @@ class Optimizer:
             self.policy, spec=game_spec, ppo=ppo_config, config=optimizer_config, bptt_steps=bptt_steps, seed=seed
         )
         self.replay = ReplayCheck(game_spec, policy_config, self.device, bptt_steps)
-        self.epochs = ppo_config.epochs
-        self.version = self.agent_steps = self.gradient_steps = self.trained_net = 0
+        self.version = self.agent_steps = self.gradient_steps = self.trained_net = self.passed_net = 0
         self.batches = self.bad_batches = 0
         self.warmup_left = optimizer_config.normalizer_warmup_steps
         self.era = Era() if deterministic else None
@@ -181,7 +180,7 @@ class Optimizer:
         if reader.take(requests, lambda data: self.link.report(PROCESS, "event", data), self.agent_steps):
             self.learner.adjust(reader.in_force.ppo, reader.in_force.optimizer)
             self.config, self.budget = reader.in_force.optimizer, reader.in_force.agent_steps
-            self.epochs, self.config_text = reader.in_force.ppo.epochs, reader.in_force.text
+            self.config_text = reader.in_force.text
 
     def _learn(self, batch: Batch) -> Update | None:
         """One update; None if the batch was not trained on (warm-up of the normalisers, or not finite)."""
@@ -224,7 +223,9 @@ class Optimizer:
                 settlements.append(Settlement(id=delivery.id, rejected=delivery.steps))
             else:
                 settlements.append(Settlement(id=delivery.id, stale=delivery.steps))
-        self.trained_net += sum(s.trained for s in settlements)
+        trained = sum(s.trained for s in settlements)
+        self.trained_net += trained
+        self.passed_net += trained * (update.epochs if update else 0)
         self.gatherer.remember(settlements)
         with self.timer.phase("settle"):
             self.counters = self._until_up(lambda: self.link.settle(settlements))
@@ -271,8 +272,9 @@ class Optimizer:
             metrics |= update.stats
             metrics["lag/staleness_mean"] = float(staleness.mean())
             metrics["lag/staleness_p95"] = float(np.percentile(staleness, 95))
-        if self.counters.produced:
-            metrics["lag/sample_reuse"] = self.counters.trained * self.epochs / self.counters.produced
+        if self.counters.produced and self.trained_net:
+            epochs = self.passed_net / self.trained_net  # as many as were done, `target_kl` and changed settings included
+            metrics["lag/sample_reuse"] = self.counters.trained * epochs / self.counters.produced
         self.link.report(PROCESS, "metrics", dict(metrics))
 
     def _beat(self) -> bool:
@@ -309,6 +311,7 @@ class Optimizer:
             agent_steps=self.agent_steps,
             gradient_steps=self.gradient_steps,
             trained_net=self.trained_net,
+            passed_net=self.passed_net,
             batches=self.batches,
             warmup_left=self.warmup_left,
             bad_batches=self.bad_batches,
@@ -363,6 +366,7 @@ class Optimizer:
     def _go_on_from(self, info: CheckpointInfo) -> None:
         self.trained_net, self.batches, self.bad_batches = info.trained_net, info.batches, info.bad_batches
         self.agent_steps, self.gradient_steps = info.agent_steps, info.gradient_steps
+        self.passed_net = info.trained_net if info.passed_net is None else info.passed_net
         self.version = max(self.version, info.version)
         if self.settings is not None:
             self.settings.reported_through = info.settings_through

@@ -124,6 +124,13 @@ def test_what_cannot_be_played_is_said_in_a_line() -> None:
         make_game("openspiel:kuhn_pokr", 1, 0)
     with pytest.raises(GameError, match="nonsense"):
         make_game("openspiel:kuhn_poker", 1, 0, {"kwargs": {"nonsense": 4}})
+    with pytest.raises(GameError, match=r"nfg_game'.* cannot load it: .*its parameters are filename.*kwargs.NAME=VALUE"):
+        make_game("openspiel:nfg_game", 1, 0)
+    with pytest.raises(GameError, match=r"Missing parameter game; its parameters are game"):
+        make_game("openspiel:misere", 1, 0)
+    for name in ("crossword", "cribbage"):
+        with pytest.raises(UnsupportedSpaceError, match=f"{name}' has no observation in numbers .*take another game"):
+            make_game(f"openspiel:{name}", 1, 0)
     with pytest.raises(UnsupportedSpaceError, match="mean-field"):
         make_game("openspiel:mfg_crowd_modelling", 1, 0)
     game = make_game("openspiel:tic_tac_toe", 1, 0)

@@ -160,6 +160,34 @@ def test_a_delivery_that_comes_again_after_it_was_settled_is_settled_as_it_was_a
     assert (counters.trained, counters.stale, counters.unaccounted) == (36, 12, 0)
 
 
+def test_a_delivery_that_comes_again_while_it_is_being_settled_is_not_trained_again() -> None:
+    """Two threads: one settles, the other is handed the same chunks between any two of its steps."""
+    stream = Stream()
+    stream.put(n=3)
+    gatherer = gatherer_of(stream)
+    batch = gatherer.gather(0.0)
+    assert batch is not None
+
+    def take_again() -> None:
+        prefetch = threading.Thread(target=lambda: [gatherer._take_in(d) for d in batch.deliveries])
+        prefetch.start()
+        prefetch.join()
+
+    class Open(set[str]):
+        def discard(self, element: str) -> None:
+            take_again()
+            super().discard(element)
+            take_again()
+
+    gatherer.open_ids = Open(gatherer.open_ids)
+    gatherer.remember([Settlement(id=d.id, trained=d.steps) for d in batch.deliveries])
+    take_again()
+    assert gatherer.held == []
+    stream.put(n=3)
+    assert numbers(gatherer) == [4, 5, 6]
+    assert (stream.counters().trained, stream.counters().unaccounted) == (48, 0)
+
+
 def test_a_link_that_fails_while_garbage_is_rejected_costs_nothing_that_came_with_it() -> None:
     stream = Stream()
     stream.put()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -269,7 +270,20 @@ def test_a_kl_beyond_the_target_ends_the_epochs() -> None:
     batch = played_by(learner)
     assert learner.update(batch, version=1, agent_steps=0).gradient_steps == 6
     stopped = prepared(make_learner(**eager, target_kl=1e-4))
-    assert 1 < stopped.update(batch, version=1, agent_steps=0).gradient_steps < 6
+    update = stopped.update(batch, version=1, agent_steps=0)
+    assert 1 < update.gradient_steps < 6
+    assert update.epochs == update.gradient_steps
+
+
+@pytest.mark.parametrize(("kl", "epochs"), [((0.0, 0.0, 0.0, 0.9), 4), ((0.5, 0.5, 0.5, 0.0), 1)])
+def test_the_kl_that_ends_the_epochs_is_the_mean_over_the_minibatches_of_one(
+    kl: tuple[float, ...], epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = prepared(make_learner(epochs=4, minibatches=4, target_kl=0.3))
+    seen = itertools.cycle(kl)
+    monkeypatch.setattr(learner, "_gradient_step", lambda *_: {"losses/approx_kl": next(seen)})
+    update = learner.update(played_by(learner), version=1, agent_steps=0)
+    assert (update.gradient_steps, update.epochs) == (4 * epochs, epochs)
 
 
 @pytest.mark.parametrize("clip", ["global_norm", "none"])

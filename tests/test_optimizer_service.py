@@ -197,6 +197,19 @@ def test_the_whole_way_replays_exactly_and_is_reported_with_the_rest(tmp_path: P
     assert rows[-1]["lag/sample_reuse"] == pytest.approx(2.0, rel=0.4)
 
 
+def test_sample_reuse_counts_the_epochs_that_were_done_also_after_a_resume(tmp_path: Path) -> None:
+    run = InProcessRun(folder=tmp_path, ppo=PPOConfig(epochs=4, minibatches=2, target_kl=1e-12))  # always after one
+    optimizer, worker = run.optimizer(), run.worker()
+    run.train(optimizer, worker, 8)
+    assert optimizer.gradient_steps == 8 * 2
+    optimizer.checkpoint()
+    drop(optimizer)
+    run.train(run.optimizer(resume=True), worker, 8)
+    reuse = [row["lag/sample_reuse"] for row in metrics(run)]
+    assert reuse[-1] == pytest.approx(1.0, rel=0.3)
+    assert reuse[8] == pytest.approx(reuse[7], rel=0.3)
+
+
 def test_agent_steps_are_the_valid_rows_of_what_was_consumed(run: InProcessRun, link: WatchedLink) -> None:
     optimizer = run.optimizer()
     run.train(optimizer, run.worker(), 10)
