@@ -16,6 +16,7 @@ from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder
 from cluster.start_up import check_game, open_link
 from control.config import RunConfig, dump_config
+from control.journal import read_journal
 from control.summary import Summary
 from wire.memory_link import MemoryLink
 
@@ -32,6 +33,9 @@ def train_in_process(
 ) -> tuple[str, Summary]:
     """Play and learn in turn until the run is at its end; why it ended, and the summary.
 
+    A run that goes on does so from its newest checkpoint, with games of other seeds. What was in flight is gone, and
+    its books begin anew.
+
     Raises:
         UsageError: more than one worker is wanted.
     """
@@ -41,11 +45,11 @@ def train_in_process(
     spec, notes = check_game(config)
     for note in notes:
         board.say(f"note: {note}")
-    link = MemoryLink(folder.run)
+    link = MemoryLink(folder.run, issued_incarnations=_lives(folder))
     open_link(link, config, spec)
     folder.write_config(dump_config(config))
     recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
-    recorder.note("started", text="in one process")
+    recorder.note("resumed" if folder.has_checkpoint else "started", text="in one process")
     with ExitStack() as stack, recorder.failing():
         interrupts = stack.enter_context(Interrupts())
         optimizer = _optimizer(config, folder, link, start_from)
@@ -61,6 +65,11 @@ def train_in_process(
     recorder.note("stopped", text=reason)
     recorder.show("ending")
     return reason, recorder.close()
+
+
+def _lives(folder: RunFolder) -> int:
+    """How many processes have trained this run, each with one worker of one incarnation."""
+    return sum(event.kind in ("started", "resumed") for event in read_journal(folder.journal))
 
 
 def _play_and_learn(

@@ -116,8 +116,6 @@ def _check_request(request: TrainRequest, config: RunConfig) -> None:
     if request.in_process:
         if resources != Resources():
             raise UsageError("--in-process has neither Redis nor Ray: leave out their options")
-        if request.restart_behavior == "resume":
-            raise UsageError("--in-process leaves no stream to --resume; start a new run with --from CHECKPOINT")
         return
     if resources.ray_address and not resources.redis_url:
         raise UsageError("--ray-address needs --redis-url: workers on other machines cannot reach a private Redis")

@@ -188,12 +188,13 @@ class OpenSpielGame:
 
 def _tensor_of(name: str, game: Any) -> tuple[str, int]:
     """The method that shows a player the game as numbers, and how many they are."""
+    pyspiel = import_module("pyspiel", what=f"game {name!r}")
     kind, why = game.get_type(), "it shows itself only as text"
     for tensor in ("observation_tensor", "information_state_tensor"):
         if getattr(kind, f"provides_{tensor}"):
             try:
                 return tensor, int(getattr(game, f"{tensor}_size")())
-            except Exception as error:  # it says that it has one, and has none
+            except pyspiel.SpielError as error:  # it says that it has one, and has none
                 why = f"OpenSpiel says: {_first_line(error)}"
     raise UnsupportedSpaceError(
         f"game {name!r} has no observation in numbers ({why}); expected an observation or information state tensor: "

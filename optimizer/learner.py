@@ -153,7 +153,9 @@ class Learner:
         steps = self.ppo.epochs * self.ppo.minibatches
         backup = self.snapshot() if steps > 1 else None
         history: list[dict[str, float]] = []
-        for epoch in range(1, self.ppo.epochs + 1):
+        epochs = 0
+        while epochs < self.ppo.epochs:
+            epochs += 1
             begin = len(history)
             order = columns[torch.randperm(len(columns), generator=self.generator)] if steps > 1 else columns
             for part in order.tensor_split(self.ppo.minibatches):
@@ -169,7 +171,7 @@ class Learner:
                     raise
             if self.ppo.target_kl and _mean(history[begin:], "losses/approx_kl") > self.ppo.target_kl:
                 break
-        return history, epoch
+        return history, epochs
 
     def _gradient_step(self, windows: Windows, entropy_coefficient: float) -> dict[str, float]:
         loss = self.loss(windows, entropy_coefficient)

@@ -273,7 +273,7 @@ class Optimizer:
             metrics["lag/staleness_mean"] = float(staleness.mean())
             metrics["lag/staleness_p95"] = float(np.percentile(staleness, 95))
         if self.counters.produced and self.trained_net:
-            epochs = self.passed_net / self.trained_net  # as many as were done, `target_kl` and changed settings included
+            epochs = self.passed_net / self.trained_net  # done on average: `target_kl` and changed settings count
             metrics["lag/sample_reuse"] = self.counters.trained * epochs / self.counters.produced
         self.link.report(PROCESS, "metrics", dict(metrics))
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from cluster import in_process
 from cluster.__main__ import COMMANDS, run
 from cluster.failure import exit_code, one_line, report
+from rollout_workers.worker import Worker
 from tests.live_run import ROOT, SMALL, assert_conserved, command_line, environment, quintet
 
 TRAIN = ("train", "--run", "bad", "--agent-steps", "1")
@@ -172,6 +176,29 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run_and_leaves_its_other_
     assert_one_line(done, 1, "checkpoint")
     assert json.loads((folder / "summary.json").read_text())["versions"] > 0
     assert "could not write checkpoint" in (folder / "journal.jsonl").read_text()
+
+
+def test_a_run_in_one_process_goes_on_with_another_incarnation_and_other_games(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained / "runs" / "done", tmp_path / "runs" / "done")
+    monkeypatch.chdir(tmp_path)
+    workers: list[Worker] = []
+    make = in_process._worker
+
+    def kept(*arguments: Any) -> Worker:
+        workers.append(make(*arguments))
+        return workers[-1]
+
+    monkeypatch.setattr(in_process, "_worker", kept)
+    for life in range(2):
+        steps = str(2000 + 500 * life)
+        assert run(("train", "--run", "done", "--in-process", "--resume", "--agent-steps", steps, "--json")) == 0
+    assert [worker.registration.incarnation for worker in workers] == [2, 3]  # the first trained what was copied
+    assert len({1 * 7919, *(worker.play.generator.initial_seed() - worker.seed for worker in workers)}) == 3
+    summary = json.loads((tmp_path / "runs" / "done" / "summary.json").read_text())
+    assert summary["agent_steps"] >= 2500
+    assert_conserved(summary)
 
 
 def test_eval_gives_the_same_numbers_for_the_same_command(

@@ -124,7 +124,9 @@ def test_what_cannot_be_played_is_said_in_a_line() -> None:
         make_game("openspiel:kuhn_pokr", 1, 0)
     with pytest.raises(GameError, match="nonsense"):
         make_game("openspiel:kuhn_poker", 1, 0, {"kwargs": {"nonsense": 4}})
-    with pytest.raises(GameError, match=r"nfg_game'.* cannot load it: .*its parameters are filename.*kwargs.NAME=VALUE"):
+    with pytest.raises(
+        GameError, match=r"nfg_game'.* cannot load it: .*its parameters are filename.*kwargs.NAME=VALUE"
+    ):
         make_game("openspiel:nfg_game", 1, 0)
     with pytest.raises(GameError, match=r"Missing parameter game; its parameters are game"):
         make_game("openspiel:misere", 1, 0)

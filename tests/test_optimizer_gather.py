@@ -169,12 +169,13 @@ def test_a_delivery_that_comes_again_while_it_is_being_settled_is_not_trained_ag
     assert batch is not None
 
     def take_again() -> None:
-        prefetch = threading.Thread(target=lambda: [gatherer._take_in(d) for d in batch.deliveries])
+        gatherer.undecoded.extend(batch.deliveries)
+        prefetch = threading.Thread(target=gatherer._decode)
         prefetch.start()
         prefetch.join()
 
     class Open(set[str]):
-        def discard(self, element: str) -> None:
+        def discard(self, element: object) -> None:
             take_again()
             super().discard(element)
             take_again()

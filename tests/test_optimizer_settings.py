@@ -64,7 +64,7 @@ def test_the_budget_and_the_checkpoints_follow_what_is_set(run: InProcessRun) ->
     }
     run.link.request_settings(changes, by="ada@lab")
     run.train(optimizer, worker, 3)
-    assert (optimizer.budget, optimizer.config.max_staleness, optimizer.epochs) == (100, 1, 3)
+    assert (optimizer.budget, optimizer.config.max_staleness, optimizer.learner.ppo.epochs) == (100, 1, 3)
     info = read_info(find_checkpoint(run.folder))
     in_force = parse_config(info.config)
     assert (in_force.agent_steps, in_force.ppo.epochs, in_force.optimizer.checkpoint_versions) == (100, 3, 2)

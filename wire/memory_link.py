@@ -81,7 +81,8 @@ class MemoryLink(
 ):
     """Sink, source, desks and reports of one run, for the threads of one process."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, *, issued_incarnations: int = 0) -> None:
+        """`issued_incarnations`: how many an earlier process of this run has issued; none of them is issued again."""
         MemoryDesk.__init__(self)
         MemoryLease.__init__(self)
         MemorySettings.__init__(self)
@@ -94,6 +95,7 @@ class MemoryLink(
         self._delivered: set[str] = set()
         self._next_entry = 1
         self._counters = Counters()
+        self._issued_incarnations = issued_incarnations
         self._incarnations: dict[int, _Incarnation] = {}
         self._current: dict[int, int] = {}  # worker -> its incarnation
         self._beats: dict[str, _Beat] = {}
@@ -264,7 +266,7 @@ class MemoryLink(
             if spec_hash != self._spec_hash:
                 raise other_spec(self.run, found=spec_hash, expected=self._spec_hash or "")
             self.close_worker(worker)
-            incarnation = len(self._incarnations) + 1
+            incarnation = self._issued_incarnations = self._issued_incarnations + 1
             self._incarnations[incarnation] = _Incarnation(worker=worker)
             self._current[worker] = incarnation
             self._beats[f"worker/{worker}"] = _Beat(incarnation, time.monotonic(), 0)
