@@ -24,6 +24,10 @@ DRAIN_S = 20.0
 DRAIN_ALONE_S = 1.5  # without an optimizer nobody makes room: long enough for workers that need none
 CHECKPOINT_S = 120.0
 LINK_PATIENCE_S = 180.0
+REDIS_FORGOT = (
+    "Redis has lost this run's data: it was restarted without persistence, or somebody deleted its keys; go on from "
+    "the last checkpoint with --resume, and let that server write to disk (appendonly yes)"
+)
 MAX_QUICK_DEATHS = 3  # of an optimizer that trained nothing, in a row
 
 
@@ -170,6 +174,7 @@ class Controller:
     def _reconcile(self) -> None:
         """Hold the lease, and bring wanted and live workers together."""
         self._reconciled_s = self._clock()
+        self._check_still_open()
         self.link.hold_lease(LEASE_S)
         self.link.beat("controller", {**self.describe, "stage": self.recorder.stage})
         wanted, why = self._autoscaled(self._fill(self.link.wanted_workers()))
@@ -178,6 +183,15 @@ class Controller:
                 self.recorder.note("scaled", text=f"{self._wanted} -> {wanted} workers" + (why and f": {why}"))
             self._wanted = wanted
         self.crew.reconcile(wanted)
+
+    def _check_still_open(self) -> None:
+        """Redis may have been restarted without its data, and then every process says something else.
+
+        Raises:
+            RunFailedError: it knows nothing of the run any more.
+        """
+        if not self.link.run_config():
+            raise RunFailedError(REDIS_FORGOT)
 
     def _autoscaled(self, wanted: int) -> tuple[int, str]:
         """How many workers are wanted, and why where `quintet scale --auto` has the run say so itself."""
@@ -209,6 +223,8 @@ class Controller:
             return None
         if status == DONE:
             return "budget"
+        with contextlib.suppress(LinkDownError):
+            self._check_still_open()  # what it ended of then is no fault of its own
         if status == USAGE:
             raise UsageError(self.optimizer.last_words())
         if status == FAILED:

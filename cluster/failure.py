@@ -39,6 +39,7 @@ KNOWN_ERRORS = (
     ("games.api", "GameError", USAGE),
     ("wire.errors", "SpecMismatchError", USAGE),
     ("wire.errors", "LinkAuthError", USAGE),
+    ("wire.errors", "LinkSetupError", USAGE),
     ("wire.errors", "WireError", FAILED),
     ("cluster.embedded_redis", "EmbeddedRedisError", FAILED),
     ("optimizer.checkpoint", "CheckpointError", FAILED),

@@ -89,9 +89,11 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         return parse_config("", overrides=overrides, source="the defaults")
     found = _find(Path(path))
     try:
-        text = found.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = found.read_text(encoding="utf-8-sig")  # some editors put a byte order mark in front
+    except OSError as error:
         raise ConfigError(f"cannot read the configuration {found}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the configuration {found} is not UTF-8 text ({error}): save it as UTF-8") from error
     return parse_config(text, overrides=overrides, source=str(path))
 
 

@@ -109,7 +109,7 @@ class Scene:
     def __init__(self, folder: RunFolder, config_text: str = "") -> None:
         self.clock = Clock()
         self.link = MemoryLink("scene")
-        self.link.open_run(spec_hash=SPEC, config_text="", max_queued_steps=1000, max_queue_bytes=1000)
+        self.link.open_run(spec_hash=SPEC, config_text="seed = 1", max_queued_steps=1000, max_queue_bytes=1000)
         self.link.set_wanted_workers(2)
         self.folder, self.workers, self.optimizer = folder, ScriptedWorkers(self.link), ScriptedOptimizer()
         self.interrupted = threading.Event()
@@ -379,6 +379,19 @@ def test_a_link_that_is_down_is_waited_for_and_given_up_after_a_minute(
         assert scene.round() is None
     with pytest.raises(RunFailedError, match="nobody answers"):
         scene.round(3.0)
+
+
+@pytest.mark.parametrize("seen_first", ["by the controller", "by the optimizer"])
+def test_a_redis_that_forgot_the_run_is_named_whoever_notices_first(scene: Scene, seen_first: str) -> None:
+    scene.controller.round()
+    forgetful = MemoryLink("scene")  # as a Redis without persistence is after a restart
+    scene.controller.link = forgetful
+    if seen_first == "by the optimizer":
+        scene.optimizer.status = FAILED
+    else:
+        scene.clock.now += 2.0
+    with pytest.raises(RunFailedError, match=r"Redis has lost this run's data.*--resume"):
+        scene.controller.round()
 
 
 def test_a_second_controller_cannot_drive_the_same_run(tmp_path: Path) -> None:

@@ -208,6 +208,12 @@ def test_a_text_that_is_no_toml_says_where(tmp_path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.parametrize("coded", [b'\xef\xbb\xbfseed = 5\r\ngame = "counting"\r\n', b"seed = 5\n"])
+def test_a_file_with_a_byte_order_mark_and_foreign_line_ends_is_read(coded: bytes, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(coded)
+    assert load_config(tmp_path / "mine.toml").seed == 5
+
+
 def test_a_missing_file_lists_the_ones_that_ship() -> None:
     with pytest.raises(ConfigError, match=r"no configuration file nowhere.toml.*cartpole_memory.toml"):
         load_config("nowhere.toml")
@@ -223,8 +229,8 @@ def test_a_bare_name_finds_a_shipped_configuration_from_any_folder(
 
 def test_an_unreadable_file_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="cannot read the configuration"):
+    path.write_bytes("seed = 5".encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"mine.toml is not UTF-8 text .*save it as UTF-8"):
         load_config(path)
 
 

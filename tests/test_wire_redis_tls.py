@@ -147,6 +147,12 @@ def test_the_authority_may_stand_in_the_url(url: str, run_name: str, authority: 
         assert link.announced_version() == 0
 
 
+def test_without_tls_the_same_server_says_what_may_be_missing(url: str, run_name: str) -> None:
+    plain = url.replace("rediss://", "redis://")
+    with pytest.raises(LinkDownError, match=r"if it speaks TLS, its URL begins with rediss://"):
+        connect(plain, run_name, wait_s=0.0)
+
+
 def test_a_certificate_of_an_unknown_authority_is_refused_at_once(url: str, run_name: str) -> None:
     with pytest.raises(LinkAuthError, match=f"certificate that is not trusted here.*{CA_FILE}"):
         connect(url, run_name, wait_s=5.0)
@@ -161,9 +167,13 @@ def test_a_certificate_of_another_host_is_refused(redis_url: str, run_name: str,
     front.close()
 
 
-def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_spoken(redis_url: str, run_name: str) -> None:
+def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_spoken(
+    redis_url: str, run_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wire.redis_link._TIMEOUT_S", 0.3)  # a plain Redis waits for the end of a line
     port = int(redis_url.rpartition(":")[2].split("/")[0])
-    with RedisLink(tls_url(redis_url, port), run_name) as link, pytest.raises(LinkDownError):
+    hint = r"if it speaks no TLS, its URL begins with redis://"
+    with RedisLink(tls_url(redis_url, port), run_name) as link, pytest.raises(LinkDownError, match=hint):
         link.counters()
 
 

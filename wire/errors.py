@@ -5,6 +5,7 @@ WireError
 ├── LinkError           the other side cannot be reached or refuses
 │   ├── LinkDownError   no connection (refused, timed out, gone): worth trying again
 │   ├── LinkAuthError   wrong or missing password, or a user without this right: not worth trying again
+│   ├── LinkSetupError  a URL that is none, or a server that cannot hold a run as it is set up
 │   ├── LeaseHeldError  another optimizer holds the run's lease and renewed it lately
 │   └── LeaseLostError  another optimizer took over: this one must neither publish nor settle any more
 └── SpecMismatchError   another game, network size or wire format than this run was started with
@@ -31,6 +32,10 @@ class LinkDownError(LinkError):
 
 class LinkAuthError(LinkError):
     """The password or user is wrong; trying again will not help."""
+
+
+class LinkSetupError(LinkError):
+    """The URL is none, or the server is set up so that no run can be held there; trying again will not help."""
 
 
 class LeaseHeldError(LinkError):

@@ -34,8 +34,9 @@ from redis.exceptions import (
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from wire.errors import LinkAuthError, LinkDownError, LinkError
+from wire.errors import LinkAuthError, LinkDownError, LinkError, LinkSetupError
 from wire.redis_scripts import Script
+from wire.redis_url import ENCODE, EXPECTED, location_of
 
 OLDEST_VERSION = (6, 2)
 CA_FILE = "QUINTET_REDIS_CA"  # environment variable: the certificate of the authority that signed that of Redis
@@ -49,7 +50,10 @@ _PASSING_ERRORS = (ReadOnlyError, ClusterDownError, TryAgainError)
 _PASSING_WORDS = re.compile(r"\b(MISCONF|READONLY|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN)\b")
 #: What a script says that meets a command or a key which its caller may not use.
 _NOT_IN_A_SCRIPT = re.compile(r"user executing the script can't")
-_EXPECTED = "expected redis://[[user]:password@]host:port[/db], or rediss:// for TLS"
+#: How it looks when a server that speaks TLS alone is spoken to without: it hangs up, or answers with an alert (0x15).
+_PERHAPS_TLS = re.compile(r"closed by server|reset by peer|Protocol Error: b'\\x15")
+#: And the other way round: an answer that is no TLS, or none, since a plain Redis waits for the end of a line.
+_PERHAPS_PLAIN = re.compile(r"WRONG_VERSION_NUMBER|record layer failure|Timeout connecting|timed out")
 _FULL = "command not allowed when used memory > 'maxmemory'"
 
 
@@ -62,7 +66,8 @@ class RedisServer:
 
     def __init__(self, url: str, *, timeout_s: float, bulk: bool = False) -> None:
         """With `bulk` it is made for values of many megabytes, and slower with small ones."""
-        self.location = _location(url)
+        self.location = location_of(url)
+        self._tls = url.startswith("rediss:")
         self.timeout_s = timeout_s
         try:
             self._client = redis.Redis.from_url(
@@ -80,9 +85,7 @@ class RedisServer:
                 **_tls_options(url),
             )
         except (ValueError, RedisError) as error:
-            raise LinkError(
-                f"Redis URL: {error}; expected redis://[[user]:password@]host:port[/db], rediss:// for TLS"
-            ) from error
+            raise LinkSetupError(f"Redis URL: {error}; {EXPECTED}") from error
         # Their answers are read as they come: redis-py's parsers trip over pending entries that somebody deleted.
         for name in ("XREAD", "XREADGROUP"):
             self._client.response_callbacks.pop(name, None)
@@ -112,7 +115,7 @@ class RedisServer:
         try:
             return call()
         except (RedisError, OSError) as error:
-            raise _as_link_error(error, self.location) from error
+            raise _as_link_error(error, self.location, tls=self._tls) from error
 
     def info(self, section: str) -> dict[str, Any]:
         """One section of INFO."""
@@ -120,7 +123,11 @@ class RedisServer:
         return dict(found)
 
     def wait_until_ready(self, wait_s: float) -> None:
-        """Wait until the server answers, at most `wait_s`, and check its version. Raises as `command` does."""
+        """Wait until the server answers, at most `wait_s`, and check that it can hold runs.
+
+        Raises:
+            LinkSetupError: it is too old, or no server of its own; and as `command` does.
+        """
         deadline_s = time.monotonic() + wait_s
         while True:
             try:
@@ -130,10 +137,16 @@ class RedisServer:
                 if time.monotonic() >= deadline_s:
                     raise
                 time.sleep(min(0.1, max(0.0, deadline_s - time.monotonic())))
-        found = str(self.info("server")["redis_version"])
+        server = self.info("server")
+        found, mode = str(server["redis_version"]), str(server.get("redis_mode", "standalone"))
         if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_VERSION:
             oldest = ".".join(map(str, OLDEST_VERSION))
-            raise LinkError(f"Redis at {self.location} is version {found}; expected {oldest} or later")
+            raise LinkSetupError(f"Redis at {self.location} is version {found}; expected {oldest} or later")
+        if mode != "standalone":
+            raise LinkSetupError(
+                f"Redis at {self.location} runs in {mode} mode; a run needs one ordinary server, whose scripts may use "
+                "all of the run's keys: start one with cluster-enabled no, or leave out the URL for a private one"
+            )
 
     def close(self) -> None:
         """Close all connections."""
@@ -159,6 +172,7 @@ def check_maxmemory(url: str, needed_bytes: int) -> None:
     """
     server = RedisServer(url, timeout_s=5.0)
     try:
+        server.wait_until_ready(0.0)
         memory = server.info("memory")
     finally:
         server.close()
@@ -207,28 +221,11 @@ def _tls_options(url: str) -> dict[str, Any]:
     return options
 
 
-def _location(url: str) -> str:
-    """Host and port, or the socket's path: what may be shown of a URL that holds a password."""
-    try:
-        parts = urlsplit(url)
-        return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-    except ValueError as error:
-        raise LinkError(
-            f"Redis URL: {error}; expected redis://[[user]:password@]host:port[/db], rediss:// for TLS"
-        ) from error
-
-
-def _as_link_error(error: Exception, location: str) -> LinkError:
+def _as_link_error(error: Exception, location: str, *, tls: bool) -> LinkError:
     text = str(error)
-    if isinstance(error, NoPermissionError) or text.startswith("NOPERM") or _NOT_IN_A_SCRIPT.search(text):
-        return LinkAuthError(f"Redis at {location} does not let this URL's user do that: {text}")
-    if isinstance(error, _AUTH_ERRORS) or text.startswith(("NOAUTH", "WRONGPASS")):
-        return LinkAuthError(f"Redis at {location} refused the password or user: {text} Check the URL's password.")
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return LinkAuthError(
-            f"Redis at {location} shows a certificate that is not trusted here: {text}. Name its authority's file in "
-            f"{CA_FILE} or in the URL (?ssl_ca_certs=FILE)"
-        )
+    refused = _as_refusal(error, text, location)
+    if refused is not None:
+        return refused
     if isinstance(error, BusyLoadingError):
         return LinkDownError(f"Redis at {location} is still loading its data; it is tried again")
     if isinstance(error, ResponseError):
@@ -237,4 +234,23 @@ def _as_link_error(error: Exception, location: str) -> LinkError:
         passing = isinstance(error, _PASSING_ERRORS) or _PASSING_WORDS.search(text)
         kind = LinkDownError if passing else LinkError
         return kind(f"Redis at {location} refused: {text}")
-    return LinkDownError(f"Redis at {location} does not answer: {text or type(error).__name__}")
+    hint = ""
+    if not tls and _PERHAPS_TLS.search(text):
+        hint = " (if it speaks TLS, its URL begins with rediss://)"
+    elif tls and _PERHAPS_PLAIN.search(text):
+        hint = " (if it speaks no TLS, its URL begins with redis://)"
+    return LinkDownError(f"Redis at {location} does not answer: {text or type(error).__name__}{hint}")
+
+
+def _as_refusal(error: Exception, text: str, location: str) -> LinkError | None:
+    """What will be refused every time, until a person changes something; None for anything else."""
+    if isinstance(error, NoPermissionError) or text.startswith("NOPERM") or _NOT_IN_A_SCRIPT.search(text):
+        return LinkAuthError(f"Redis at {location} does not let this URL's user do that: {text}")
+    if isinstance(error, _AUTH_ERRORS) or text.startswith(("NOAUTH", "WRONGPASS")):
+        return LinkAuthError(f"Redis at {location} refused the password or user: {text} ({ENCODE})")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return LinkAuthError(
+            f"Redis at {location} shows a certificate that is not trusted here: {text}. Name its authority's file in "
+            f"{CA_FILE} or in the URL (?ssl_ca_certs=FILE)"
+        )
+    return None
