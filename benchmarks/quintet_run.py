@@ -104,9 +104,9 @@ def _speed(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C; after a minute without success everything of its session is killed."""
+    """As Ctrl-C does, which may be ignored here; after a minute without success everything of its session is killed."""
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

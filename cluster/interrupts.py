@@ -1,16 +1,28 @@
-"""Ctrl-C: once ends the run in order, twice ends it at once. SIGTERM and a closed terminal count as Ctrl-C."""
+"""Ctrl-C: once ends the run in order, twice ends it at once. SIGTERM and a closed terminal count as Ctrl-C.
+
+A signal that is ignored when a command starts stays ignored: `nohup` says so of SIGHUP, and a shell without job control
+of the SIGINT of what it starts in the background.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Self
 
 from cluster.failure import INTERRUPTED
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def on_signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object]) -> None:
+    """Have these signals call a handler, but for those that are ignored."""
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 class Interrupts:
@@ -25,7 +37,9 @@ class Interrupts:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._before = {
+            number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+        }
         self.install()
         return self
 
@@ -34,8 +48,8 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def install(self) -> None:
-        """(Re)place the handlers: Ray brings one of its own for SIGTERM."""
-        for number in SIGNALS:
+        """(Re)place the handlers of what is not ignored: Ray brings one of its own for SIGTERM."""
+        for number in self._before:
             signal.signal(number, self._on_signal)
 
     def defer(self) -> None:

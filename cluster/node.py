@@ -16,6 +16,7 @@ import psutil
 
 from cluster.alive import touch_alive
 from cluster.failure import DONE, FAILED, UsageError
+from cluster.interrupts import on_signals
 from cluster.processes import end_all, family, living, stop
 
 RAY = (sys.executable, "-m", "ray.scripts.scripts")  # the program `ray`; nothing here imports it
@@ -40,8 +41,7 @@ def serve_node(address: str, cores: int) -> int:
     """
     host, port = split_address(address)
     leaving = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: leaving.set())
+    on_signals((signal.SIGTERM, signal.SIGINT), lambda *_: leaving.set())
     if not wait_for_port(host, port, leaving):
         return DONE
     options: dict[str, str | int] = {

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from cluster.alive import touch_alive
 from cluster.failure import CRASHED, DONE, FAILED, LINK_DOWN
+from cluster.interrupts import on_signals
 from cluster.optimizer_process import PREFIX, load_libraries, train_to_its_end
 from cluster.run_folder import RunFolder
 from wire.errors import LinkDownError
@@ -33,8 +34,7 @@ def serve_optimizer(folder: RunFolder, redis_url: str) -> int:
     produces: what `run_optimizer` does, and a last heartbeat with the exit code.
     """
     stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    on_signals((signal.SIGTERM, signal.SIGINT), lambda *_: stopped.set())
     touch_alive()
     load_libraries()
     with RedisLink(redis_url, folder.run) as link:
@@ -44,7 +44,7 @@ def serve_optimizer(folder: RunFolder, redis_url: str) -> int:
             code, said = train_to_its_end(folder, redis_url, start_from=None, hold=False)
         if said:
             print(f"{PREFIX}{said}", flush=True)
-        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+        on_signals([signal.SIGTERM], lambda *_: stopped.set())
         _say_how_it_ended(link, code, said)
         if code == DONE:  # started again at once, it would find the run open until the controller has heard
             wait_until(lambda: not _is_open(link), stopped, "the controller to end the run")
