@@ -91,7 +91,7 @@ def _drive(request: ControllerRequest, config: RunConfig, folder: RunFolder, boa
         )
         check_maxmemory(request.redis_url, needed)
         open_link(link, config, spec, workers)
-        folder.config.write_text(dump_config(config))
+        folder.write_config(dump_config(config))
         for note in notes:
             board.say(f"note: {note}")
         recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)

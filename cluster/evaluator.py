@@ -16,7 +16,7 @@ from cluster.failure import UsageError
 from cluster.kept_evaluations import keep_evaluation
 from cluster.match import GameResult, Match, own_streams
 from cluster.players import BotPlayer, Player, PolicyPlayer, RandomPlayer
-from cluster.run_folder import checkpoint_path
+from cluster.run_folder import checkpoint_path, shown
 from cluster.verdict import judge, verdict_json, verdict_text
 from control.config import RunConfig, parse_config
 from games.api import Array, GameSpec, GameWithBots, VectorGame
@@ -40,7 +40,7 @@ class Contestant:
     config: RunConfig
 
     def __str__(self) -> str:
-        return str(self.path)
+        return shown(self.path)
 
 
 @dataclass(frozen=True, slots=True)

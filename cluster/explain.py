@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from cluster.failure import UsageError
-from cluster.run_folder import checkpoint_path
+from cluster.run_folder import checkpoint_path, shown
 from control.config import RunConfig, load_config, parse_config
 from dashboard.explain import TOPICS, Explanation, model_words
 from dashboard.explain import explain as topic_explained
@@ -36,6 +36,7 @@ class ExplainRequest:
     out: Path | None = None  # an SVG; of all topics, a folder
     memory: Path | None = None  # with all topics: a second run, whose memory is explained too
     page: Path | None = None  # with all topics: the Markdown page to write
+    here: Path = field(default_factory=Path.cwd)  # what is relative is meant from here; a game may go elsewhere
 
 
 def explain(request: ExplainRequest) -> None:
@@ -52,7 +53,7 @@ def explain(request: ExplainRequest) -> None:
     elif request.topic == "all":
         _explain_all(request, console, list(TOPICS))
     else:
-        out = _svg_name(request.out, Path(f"{request.topic}.svg"))
+        out = _svg_name(request, f"{request.topic}.svg")
         _show(console, _explained(request.topic, _subject(request)), out)
 
 
@@ -63,7 +64,7 @@ def explain_model(request: ExplainRequest, console: Console) -> None:
     game.close()
     drawing = sketch(game.spec, config.model)
     name = "".join(c if c.isalnum() else "-" for c in config.game.rpartition(":")[2].lower())
-    out = _svg_name(request.out, Path(f"model-{name}-{config.model.lstm_units}.svg"))
+    out = _svg_name(request, f"model-{name}-{config.model.lstm_units}.svg")
     console.print(model_table(drawing))
     for paragraph in model_words(drawing, config.model.lstm_units):
         console.print(f"\n{paragraph}", highlight=False)
@@ -72,23 +73,25 @@ def explain_model(request: ExplainRequest, console: Console) -> None:
 
 def _explain_all(request: ExplainRequest, console: Console, topics: list[str]) -> None:
     """Every topic into one folder, and the page that tells them together."""
-    folder = request.out or Path("explained")
+    folder = request.here / (request.out or "explained")
     if folder.suffix:
-        raise UsageError(f"--out is {folder}; all topics go into a folder: name one, for example docs/images/how")
+        raise UsageError(f"--out is {request.out}; all topics go into a folder: name one, for example docs/images/how")
+    memory_of = None if request.memory is None else checkpoint_path(request.memory)
     subject = _subject(request)
     said: dict[str, Explanation] = {}
     for topic in topics:
         said[topic] = _explained(topic, subject)
         _show(console, said[topic], folder / f"{topic}.svg")
     memory = None
-    if request.memory is not None:
-        memory = _explained("lstm", trained_subject(checkpoint_path(request.memory)))
+    if memory_of is not None:
+        memory = _explained("lstm", trained_subject(memory_of))
         _show(console, memory, folder / "memory.svg")
     if request.page is not None:
-        images = Path(os.path.relpath(folder, request.page.parent)).as_posix()
-        request.page.parent.mkdir(parents=True, exist_ok=True)
-        request.page.write_text(page(said, images, memory), encoding="utf-8")
-        console.print(f"written: {request.page}", soft_wrap=True, highlight=False)
+        out = request.here / request.page
+        images = Path(os.path.relpath(folder, out.parent)).as_posix()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page(said, images, memory), encoding="utf-8")
+        console.print(f"written: {shown(out)}", soft_wrap=True, highlight=False)
 
 
 def _explained(topic: str, subject: Subject) -> Explanation:
@@ -105,10 +108,12 @@ def _subject(request: ExplainRequest) -> Subject:
     return trained_subject(checkpoint_path(request.checkpoint), request.overrides)
 
 
-def _svg_name(out: Path | None, default: Path) -> Path:
-    out = out or default
+def _svg_name(request: ExplainRequest, default: str) -> Path:
+    out = request.here / (request.out or default)
     if out.suffix.lower() != ".svg":
-        raise UsageError(f"--out is {out}; the drawing is an SVG, with a PNG beside it: name a file that ends in .svg")
+        raise UsageError(
+            f"--out is {request.out}; the drawing is an SVG, with a PNG beside it: name a file that ends in .svg"
+        )
     return out
 
 
@@ -122,7 +127,7 @@ def _write(console: Console, svg: str, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(svg, encoding="utf-8")
     out.with_suffix(".png").write_bytes(png(svg))
-    console.print(f"drawn in {out} and {out.with_suffix('.png').name}", soft_wrap=True, highlight=False)
+    console.print(f"drawn in {shown(out)} and {out.with_suffix('.png').name}", soft_wrap=True, highlight=False)
 
 
 def _config(request: ExplainRequest) -> RunConfig:

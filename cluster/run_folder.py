@@ -13,8 +13,9 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,19 @@ from cluster.failure import UsageError
 from wire.keys import check_run_name
 
 RUNS = Path("runs")
+LOCK_TRIES, LOCK_RETRY_S = 10, 0.02  # whoever only looks whether a run is live holds its lock for a moment
 
 
 class RunFolder:
-    """The files of one run."""
+    """The files of one run. Every path is absolute: a game may change the current folder.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Of two starts under one name the lock decides, and nobody deletes a folder that somebody else made.
+    """
+
+    def __init__(self, path: Path, *, is_new: bool = False, made_here: bool = False) -> None:
+        """`is_new` is a run that begins now, `made_here` a folder that this process made for it."""
+        self._is_new, self._made_here = is_new, made_here
+        self.path = path = path.absolute()
         self.run = path.name
         self.config = path / "config.toml"
         self.summary = path / "summary.json"
@@ -88,7 +95,7 @@ class RunFolder:
         """Whether a controller drives it now."""
         try:
             with self.lock.open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
@@ -100,60 +107,117 @@ class RunFolder:
         """Be the only one who drives this run; the lock goes with the process, however it ends.
 
         Raises:
-            UsageError: somebody else does.
+            UsageError: somebody else does, deleted it meanwhile, or began this new run before us.
         """
-        with self.lock.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        try:
+            file = self.lock.open("a+")
+        except FileNotFoundError:
+            raise self._was_deleted() from None
+        with file:
+            if not _lock(file.fileno()):
                 file.seek(0)
                 raise UsageError(
                     f"run {self.run} is being trained already, by process {file.read().strip() or 'unknown'}; "
                     "see `quintet status`, or choose another --run name"
-                ) from None
+                )
+            if not self.lock.exists() or self.lock.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                raise self._was_deleted()
+            if self._is_new and self.config.exists():
+                raise _is_taken(self)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
 
+    def discard(self) -> None:
+        """Delete a new run of which nothing came, under its lock; its name is free again.
+
+        A folder that was there before stays.
+        """
+        if self._made_here:
+            shutil.rmtree(self.path)
+
+    def _was_deleted(self) -> UsageError:
+        return UsageError(f"run {self.run} was deleted by another process a moment ago; start it again")
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the lock of an open file could be taken."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(LOCK_RETRY_S)
+    return False
+
+
+def shown(path: Path) -> str:
+    """A path as a person meets it: from the current folder, where it lies in that; else as it is."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # it lies elsewhere, or the current folder is gone
+        return str(path)
+
 
 def create_run(run: str | None, game: str, runs: Path = RUNS) -> RunFolder:
-    """A new run's folder; a run without a name is named after its game and the time.
+    """A new run's folder; a run without a name is named after its game and the time, and never shares a folder.
 
     Raises:
         UsageError: the name is taken or cannot be a name.
     """
-    name = checked(run) if run is not None else default_name(game, runs)
-    path = runs / name
-    folder = RunFolder(path)
+    if run is None:
+        return _first_free(default_names(game), runs)
+    # It may be there already, from a start that came to nothing.
+    folder = _make(runs / checked(run)) or RunFolder(runs / run, is_new=True)
     if folder.config.exists():
-        raise UsageError(
-            f"run {name} exists already in {runs}/; go on with it: --run {name} --resume; or say what else to do with "
-            "--restart-behavior restart (again, under a new name) or overwrite; or choose another --run name"
-        )
-    folder.logs.mkdir(parents=True, exist_ok=True)  # it may be there already, from a start that came to nothing
+        raise _is_taken(folder)
+    folder.logs.mkdir(exist_ok=True)
     return folder
 
 
 def create_beside(run: str, runs: Path = RUNS) -> RunFolder:
     """The folder of a new run that is named after another one: `cartpole-2`, `cartpole-3` ..."""
     stem = re.sub(r"-\d{1,3}$", "", run)
-    names = (f"{stem}-{k}" for k in range(2, 10_000))
-    return create_run(next(name for name in names if not (runs / name).exists()), "", runs)
+    return _first_free((checked(f"{stem}-{k}") for k in count(2)), runs)
 
 
-def delete_run(run: str, runs: Path = RUNS) -> None:
-    """Delete a run's folder with all that is in it.
+def _first_free(names: Iterator[str], runs: Path) -> RunFolder:
+    return next(folder for name in names if (folder := _make(runs / name)) is not None)
+
+
+def _make(path: Path) -> RunFolder | None:
+    """The folder of a new run, made now; None if there is one already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return None
+    folder = RunFolder(path, is_new=True, made_here=True)
+    folder.logs.mkdir()
+    return folder
+
+
+def _is_taken(folder: RunFolder) -> UsageError:
+    return UsageError(
+        f"run {folder.run} exists already in {shown(folder.path.parent)}/; go on with it: --run {folder.run} "
+        "--resume; or say what else to do with --restart-behavior restart (again, under a new name) or overwrite; or "
+        "choose another --run name"
+    )
+
+
+def delete_run(folder: RunFolder, forget: Callable[[], None] = lambda: None) -> None:
+    """Delete a run's folder with all that is in it, and have it forgotten elsewhere, while nobody else can begin it.
 
     Raises:
-        UsageError: there is no such run, it is being trained, or the folder is not certainly a run's.
+        UsageError: it is being trained, or the folder is not certainly a run's.
     """
-    folder = open_run(run, runs)
     if folder.path.is_symlink() or not folder.lock.is_file():
         raise UsageError(
-            f"{folder.path} was not made by `quintet train`; delete it yourself, or choose another --run name"
+            f"{shown(folder.path)} was not made by `quintet train`; delete it yourself, or choose another --run name"
         )
     with folder.locked():
+        forget()
         shutil.rmtree(folder.path)
 
 
@@ -192,12 +256,12 @@ def open_live(run: str | None, runs: Path = RUNS) -> RunFolder:
 
 
 def checkpoint_path(path: Path, runs: Path = RUNS) -> Path:
-    """The checkpoint folder that a person means: itself, or the newest of a run folder or of a run's name.
+    """The absolute path of the checkpoint that a person means: itself, or the newest of a run folder or a run's name.
 
     Raises:
         UsageError: there is none.
     """
-    for folder in (path, runs / path):
+    for folder in (path.absolute(), (runs / path).absolute()):
         if (folder / "checkpoint.json").is_file():
             return folder
         if RunFolder(folder).has_checkpoint:
@@ -211,12 +275,12 @@ def list_runs(runs: Path = RUNS) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(paths, key=lambda p: (p / "config.toml").stat().st_mtime, reverse=True)]
 
 
-def default_name(game: str, runs: Path) -> str:
-    """`cartpole-v1-20261121-003512`, and a number behind it where that is taken."""
+def default_names(game: str) -> Iterator[str]:
+    """`cartpole-v1-20261121-003512`, and what to try where that is taken: a number behind it."""
     slug = re.sub(r"[^a-z0-9]+", "-", game.rpartition(":")[2].lower()).strip("-") or "run"
     stem = f"{slug[:60]}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = (stem if k == 0 else f"{stem}-{k}" for k in range(1000))
-    return next(name for name in names if not (runs / name).exists())
+    yield stem
+    yield from (f"{stem}-{k}" for k in count(1))
 
 
 def checked(run: str) -> str:

@@ -26,7 +26,7 @@ from cluster.interrupts import Interrupts
 from cluster.optimizer_process import OptimizerProcess
 from cluster.processes import usable_cores
 from cluster.recorder import Recorder
-from cluster.run_folder import RunFolder
+from cluster.run_folder import RunFolder, shown
 from cluster.settings_watch import take_in_requests
 from cluster.web_page import WebPage
 from control.autoscale import Bounds
@@ -145,7 +145,7 @@ def _start(
 ) -> tuple[Controller, Recorder]:
     """Everything up to the first worker; `stack` ends it in reverse."""
     let_children_find_our_code()
-    board.say(f"run {folder.run}: {config.game}; its files are in {folder.path}/; Ctrl-C saves and stops it")
+    board.say(f"run {folder.run}: {config.game}; its files are in {shown(folder.path)}/; Ctrl-C saves and stops it")
     board.say("starting Redis, the optimizer and Ray")
     opening = _InThread(partial(_open_game, config))
     url, redis = _redis(config, folder, resources, stack)

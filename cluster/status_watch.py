@@ -8,7 +8,7 @@ import time
 from cluster.board import Board, BoardState
 from cluster.checkup import LOOK_S, in_one_line
 from cluster.live import connect_to, read_status
-from cluster.run_folder import RunFolder
+from cluster.run_folder import RunFolder, shown
 from control import metrics as names
 from control.doctor import Finding, diagnose
 from control.status import RunStatus, phases_of
@@ -27,12 +27,12 @@ def watch_status(run: str | None, redis_url: str | None, board: Board | None = N
         LinkError: its Redis refuses.
     """
     folder, link = connect_to(run, redis_url)
-    with link, board or Board() as shown, contextlib.suppress(KeyboardInterrupt):
+    with link, board or Board() as drawn, contextlib.suppress(KeyboardInterrupt):
         watch = _Watch(folder, link)
         while redis_url is not None or folder.is_live:
-            shown.update(watch.look())
+            drawn.update(watch.look())
             time.sleep(LOOK_AGAIN_S)
-        shown.say(f"run {folder.run} is not being trained any more; its outcome is in {folder.summary}")
+        drawn.say(f"run {folder.run} is not being trained any more; its outcome is in {shown(folder.summary)}")
 
 
 class _Watch:

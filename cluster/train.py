@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
 from cluster.board import Board, duration
-from cluster.failure import DONE, INTERRUPTED, USAGE, UsageError, report
-from cluster.run_folder import RunFolder, create_beside, create_run, delete_run, open_run
+from cluster.failure import DONE, INTERRUPTED, USAGE, UsageError, exit_code, report
+from cluster.run_folder import RunFolder, create_beside, create_run, delete_run, open_run, shown
 from cluster.start_up import Resources, check_capacity, train_with_processes
 from control.config import RunConfig, load_config
 from control.summary import Summary, summary_json
@@ -42,17 +43,26 @@ def train(request: TrainRequest) -> int:
     folder: RunFolder | None = None
     try:
         config, folder = _prepare(request)
-        with folder.locked(), Board(quiet=request.quiet) as board:
+        with folder.locked(), _nothing_left_of(folder), Board(quiet=request.quiet) as board:
             reason, summary = _train(request, config, folder, board, started_s)
             board.say(_goodbye(folder, reason, summary))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
-        code = report(error, None if folder is None else folder.logs)
-        if folder is not None and (code == USAGE or folder.is_bare) and not folder.config.exists():
-            shutil.rmtree(folder.path)  # nothing came of it, and the name is free again
-        return code
+        return report(error, None if folder is None else folder.logs)
     if request.json:
         print(summary_json(summary), flush=True)
     return INTERRUPTED if reason == "interrupted" else DONE
+
+
+@contextmanager
+def _nothing_left_of(folder: RunFolder) -> Iterator[None]:
+    """Where nothing comes of a new run in this block its folder goes, and its name is free again."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code(error)  # none of a bug, whose traceback goes into the folder
+        if (code == USAGE or (code is not None and folder.is_bare)) and not folder.config.exists():
+            folder.discard()
+        raise
 
 
 def _command_started_s() -> float:
@@ -98,12 +108,17 @@ def _prepare_again(request: TrainRequest) -> tuple[RunConfig, RunFolder]:
         raise UsageError(f"run {old.run} is being trained now and is not deleted; stop it first")
     if request.start_from is not None and old.path.resolve() in request.start_from.resolve().parents:
         raise UsageError(f"--from {request.start_from} lies in run {old.run}, which is to be deleted")
-    if request.resources.redis_url is not None:
-        from wire.redis_forget import forget_run
-
-        forget_run(request.resources.redis_url, old.run)
-    delete_run(old.run)
+    delete_run(old, _forgetting(request.resources.redis_url, old.run))
     return config, create_run(old.run, config.game)
+
+
+def _forgetting(redis_url: str | None, run: str) -> Callable[[], None]:
+    """What has a Redis that is not the run's own forget it."""
+    if redis_url is None:
+        return lambda: None
+    from wire.redis_forget import forget_run
+
+    return partial(forget_run, redis_url, run)
 
 
 def _check_request(request: TrainRequest, config: RunConfig) -> None:
@@ -145,7 +160,7 @@ def _goodbye(folder: RunFolder, reason: str, summary: Summary) -> str:
     """What a person wants to know at the end, and what to type next."""
     ended = "interrupted" if reason == "interrupted" else f"done ({reason})"
     mean = "" if summary.episode_return_mean is None else f", return {summary.episode_return_mean:.2f}"
-    line = f"{ended}: {summary.agent_steps:,} agent steps in {duration(summary.wall_s)}{mean}; {folder.summary}"
+    line = f"{ended}: {summary.agent_steps:,} agent steps in {duration(summary.wall_s)}{mean}; {shown(folder.summary)}"
     if reason == "interrupted":
         return f"{line}\ngo on with: quintet train --run {folder.run} --resume"
     return f"{line}\nsee what it learned: quintet eval {folder.run}"

@@ -71,8 +71,10 @@ def serve_here(
         print(f"dashboard: {address(host, port_of(listener), token)}", flush=True)
     from dashboard.app import Site, serve
 
+    runs = RUNS.absolute()  # a game that is shown may change the current folder
+
     def places() -> Sequence[RunPlace]:
-        return run_places() if redis_url is None else places_at(redis_url, run)
+        return run_places(runs) if redis_url is None else places_at(redis_url, run, runs)
 
     site = Site(
         places=places, run=None if run is None else checked(run), host=host, port=port_of(listener), token=token

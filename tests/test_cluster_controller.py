@@ -392,12 +392,3 @@ def test_a_redis_that_forgot_the_run_is_named_whoever_notices_first(scene: Scene
         scene.clock.now += 2.0
     with pytest.raises(RunFailedError, match=r"Redis has lost this run's data.*--resume"):
         scene.controller.round()
-
-
-def test_a_second_controller_cannot_drive_the_same_run(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    with folder.locked():
-        assert folder.is_live
-        with pytest.raises(UsageError, match="already"), RunFolder(tmp_path).locked():
-            raise AssertionError("two at once")
-    assert not folder.is_live

@@ -117,10 +117,9 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made(name: str, text: str = "seed = 7\n") -> RunFolder:
     """A run as `quintet train` leaves it."""
     folder = create_run(name, "")
-    folder.config.write_text(text)
     with folder.locked():
-        pass
-    return folder
+        folder.config.write_text(text)
+    return run_folder_module.open_run(name)
 
 
 def prepare(**request: Any) -> tuple[RunConfig, RunFolder]:
