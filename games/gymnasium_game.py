@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -27,9 +28,10 @@ from games.api import (
     UnknownGameError,
     VectorGame,
 )
-from games.dotted import import_module, nearest
+from games.dotted import import_module, load, nearest
 from games.gymnasium_team import make_team
 from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
+from games.old_gym import OldGym, is_old_gym
 from games.wrappers import AnyVectorEnv, Env, NamedWrapper, named_wrappers
 
 
@@ -65,10 +67,41 @@ def make_gymnasium(
         if vector is not None:
             return GymnasiumVectorGame(name, vector, seed, leave_out)
     envs = [_make_one(name, spec, layers, arguments) for _ in range(n_games)]
-    return game_of(name, envs, seed, leave_out)
+    return _game_of(name, envs, seed, leave_out)
 
 
-def game_of(name: str, envs: Sequence[Env], seed: int, leave_out: Sequence[str] = ()) -> VectorGame:
+def make_old_gym(
+    factory_name: str,
+    n_games: int,
+    seed: int,
+    *,
+    wrappers: Sequence[Any] = (),
+    leave_out: Sequence[str] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> VectorGame:
+    """Build the game from a class or function of the old gym, such as `crafter:Env`.
+
+    Args:
+        factory_name: `module:name`.
+        n_games: slots.
+        seed: for the environments that show their action mask only after a reset.
+        wrappers: Gymnasium's, see `games.wrappers.named_wrappers`.
+        leave_out: entries of the observation that the policy is not shown, such as a text.
+        kwargs: passed to the class or function.
+
+    Raises:
+        UnknownGameError: no such module, or no such name in it.
+        MissingExtraError: the environment needs a package that is not installed.
+        UnsupportedSpaceError: its spaces cannot be served.
+        GameError: it does not take these kwargs.
+    """
+    name, layers = f"gym:{factory_name}", named_wrappers(wrappers)
+    factory = load(factory_name, what=f"game {name!r}: environment")
+    envs = [_wrapped(OldGym(name, factory, kwargs or {}), layers) for _ in range(n_games)]
+    return _game_of(name, envs, seed, leave_out)
+
+
+def _game_of(name: str, envs: Sequence[Env], seed: int, leave_out: Sequence[str] = ()) -> VectorGame:
     """The game that single environments make, one to a slot: of one agent, or of one team where they have several."""
     max_steps = envs[0].spec.max_episode_steps if envs[0].spec else None
     return make_team(name, envs, seed, max_steps, leave_out) or GymnasiumLoopGame(name, envs, seed, leave_out)
@@ -76,15 +109,23 @@ def game_of(name: str, envs: Sequence[Env], seed: int, leave_out: Sequence[str] 
 
 def _find_spec(name: str, env_id: str) -> gymnasium.envs.registration.EnvSpec:
     module, _, bare = env_id.rpartition(":")
-    if module:
-        import_module(module, what=f"game {name!r}")
+    package = import_module(module, what=f"game {name!r}") if module else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # an old version of an environment is no error
             return gymnasium.spec(bare)
     except gymnasium.error.Error as error:
-        hint = "" if "did you mean" in str(error).lower() else nearest(bare, gymnasium.registry)
-        raise UnknownGameError(f"game {name!r}: {error}{hint}") from error
+        raise UnknownGameError(f"game {name!r}: {error}{_hint(str(error), bare, package)}") from error
+
+
+def _hint(said: str, bare: str, package: ModuleType | None) -> str:
+    """What else the id could be: one that is spelt alike, one of a package, or an environment of the old gym."""
+    old = [part for part, kind in vars(package).items() if is_old_gym(kind)] if package else []
+    if package and old:
+        return f" {package.__name__} is of the old gym: write --game gym:{package.__name__}:{old[0]}"
+    near = "" if "did you mean" in said.lower() else nearest(bare, gymnasium.registry)
+    from_package = f" If a package brings it, name the package: --game gymnasium:<package>:{bare}"
+    return near if near or package or "did you mean" in said.lower() else from_package
 
 
 def _make_one(
@@ -98,6 +139,10 @@ def _make_one(
         raise UnknownGameError(f"game {name!r}: {error}") from error
     except TypeError as error:
         raise GameError(f"game {name!r} does not take these kwargs: {error}") from error
+    return _wrapped(env, layers)
+
+
+def _wrapped(env: Env, layers: Sequence[NamedWrapper]) -> Env:
     for layer in layers:
         env = layer.apply(env)
     return env

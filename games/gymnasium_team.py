@@ -59,7 +59,7 @@ class _OfSeveral:
     """The environment as PettingZoo's parallel API has it, which is what `ParallelGame` plays."""
 
     def __init__(self, name: str, env: Env, n: int) -> None:
-        self._name, self._env = name, env
+        self._name, self.env = name, env
         self._observation_space, self._action_space = env.observation_space[0], env.action_space[0]  # type: ignore[index]
         self._idle = _any_action(self._action_space, name)  # of those who are out: an action is wanted all the same
         self.possible_agents = [f"agent_{i}" for i in range(n)]
@@ -77,7 +77,7 @@ class _OfSeveral:
 
     def reset(self, seed: int) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]:
         """Start a game with everybody."""
-        observation, info = self._env.reset(seed=seed)
+        observation, info = self.env.reset(seed=seed)
         self.agents = list(self.possible_agents)
         return self._by_agent(observation, self.agents), self._infos(info, self.agents)
 
@@ -85,7 +85,7 @@ class _OfSeveral:
         """One step of those who are still in the game; what the environment says of the others is passed over."""
         chosen = tuple(actions.get(agent, self._idle) for agent in self.possible_agents)
         reward: Any  # a number, as gymnasium has it, or a sequence
-        observation, reward, terminated, truncated, info = self._env.step(chosen)
+        observation, reward, terminated, truncated, info = self.env.step(chosen)
         self.rewards_each = np.ndim(reward) == 1
         playing = self.agents
         rewards = self._one_each("rewards", reward, playing, float)
@@ -96,11 +96,11 @@ class _OfSeveral:
 
     def render(self) -> Any:
         """The environment's own picture."""
-        return self._env.render()
+        return self.env.render()
 
     def close(self) -> None:
         """Close the environment."""
-        self._env.close()
+        self.env.close()
 
     def _by_agent(self, values: Sequence[Value], agents: Sequence[str]) -> dict[str, Value]:
         return {agent: value for agent, value in zip(self.possible_agents, values, strict=True) if agent in agents}

@@ -21,6 +21,7 @@ OWN_GAMES: dict[str, str] = {
 # Families of games: what stands before the first colon -> `module:factory`, called with the rest of the name first.
 FAMILIES: dict[str, str] = {
     "gymnasium": "games.gymnasium_game:make_gymnasium",
+    "gym": "games.gymnasium_game:make_old_gym",
     "pettingzoo": "games.pettingzoo_game:make_pettingzoo",
     "openspiel": "games.openspiel_game:make_openspiel",
 }
@@ -31,13 +32,13 @@ def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | N
 
     Args:
         name: `counting`, `gymnasium:CartPole-v1`, `gymnasium:module:Id-v0`,
-            `pettingzoo:pettingzoo.classic.tictactoe_v3`, `openspiel:kuhn_poker`, or `my_package.my_game:make`: a
-            function `make(n_games, seed, **options)` that returns a `VectorGame`. Modules in the current directory are
-            found.
+            `gym:crafter:Env` (a class of the old gym), `pettingzoo:pettingzoo.classic.tictactoe_v3`,
+            `openspiel:kuhn_poker`, or `my_package.my_game:make`: a function `make(n_games, seed, **options)` that
+            returns a `VectorGame`. Modules in the current directory are found.
         n_games: slots, at least 1.
         seed: only for games that need one while they are built; `reset(seed)` is what starts games.
-        options: of the game. gymnasium: `wrappers`, `leave_out`, `kwargs`. pettingzoo: these and `teams`, `zero_sum`.
-            openspiel: `kwargs`.
+        options: of the game. gymnasium, gym: `wrappers`, `leave_out`, `kwargs`. pettingzoo: these, `teams` and
+            `zero_sum`. openspiel: `kwargs`.
 
     Raises:
         UnknownGameError: no such game; the nearest known names are suggested.
@@ -58,7 +59,7 @@ def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | N
     hint = nearest(name, OWN_GAMES) or nearest(name, gymnasium.registry, prefix="gymnasium:")
     raise UnknownGameError(
         f"unknown game {name!r}{hint}; a game is one of {', '.join(sorted(OWN_GAMES))}, or gymnasium:<id>, "
-        "pettingzoo:<module>, openspiel:<name> or <your module>:<function>"
+        "gym:<module>:<class> of the old gym, pettingzoo:<module>, openspiel:<name> or <your module>:<function>"
     )
 
 
