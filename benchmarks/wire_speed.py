@@ -127,7 +127,7 @@ def random_chunk(spec: ChunkSpec, rng: np.random.Generator) -> TrajectoryChunk:
         value=numbers((rows + 1, agents)),
         reward=numbers((rows, agents)),
         terminated=np.zeros((rows, agents), bool),
-        truncated=np.zeros(rows, bool),
+        truncated=np.zeros((rows, agents), bool),
         acting=np.ones((rows, agents), bool),
         valid=np.ones((rows, agents), bool),
         opponent_version=np.full(rows, -1, np.int32),

@@ -10,6 +10,7 @@ import numpy as np
 
 from cluster.players import Player, RandomPlayer
 from games.api import Actions, Array, VectorGame
+from games.attendance import Attendance
 from rollout_workers.self_play import EpisodeBooks, in_range
 
 
@@ -44,8 +45,7 @@ class Match:
         # A slot that has played its share goes on, because games of a batch are stepped together, but costs no thought.
         self.sitting.append((RandomPlayer(game.spec, seed=seed), np.empty(0, np.int64)))
         self.observation = game.reset(seed)
-        self.first = np.ones(n, np.bool_)
-        self.last_row = np.zeros(n, np.bool_)
+        self.attendance = Attendance(game.spec, self.observation)
         self.books = EpisodeBooks(game.spec, n)
 
     def play(self, games: int, progress: Callable[[int], None]) -> list[GameResult]:
@@ -84,10 +84,9 @@ class Match:
     def _step(self) -> list[tuple[int, GameResult]]:
         """One row in every slot; the games that ended in it, by slot."""
         transition = self.game.step(self._actions())
-        ended = np.flatnonzero(transition.ended & ~self.last_row)
-        self.books.add(transition, self.last_row, 0)
-        self.first = self.last_row
-        self.last_row = transition.ended & ~self.last_row
+        self.books.add(transition, self.attendance, 0)
+        self.attendance.advance(transition)
+        ended = np.flatnonzero(self.attendance.last)
         self.observation = transition.observation
         return [(int(slot), self._result(int(slot), e)) for slot, e in zip(ended, self.books.drain(), strict=True)]
 
@@ -106,7 +105,7 @@ class Match:
         spec = self.game.spec
         n, teams, agents = self.game.n_games, spec.teams, spec.agents_per_team
         rows = {name: array.reshape(n * teams, *array.shape[2:]) for name, array in self.observation.items()}
-        first, ignored = np.repeat(self.first, teams), np.repeat(self.last_row, teams)
+        first, ignored = np.repeat(self.attendance.first, teams), np.repeat(self.attendance.last, teams)
         actions: Actions = {}
         for player, at in self.sitting:
             if not len(at):

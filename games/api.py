@@ -7,6 +7,8 @@ An observation is a flat `dict[str, np.ndarray]`:
 
 * one array per entry of `spec.observation_space` (those in `spec.team_shared` have no agents axis);
 * `acting`: bool `[n_games, teams, agents]`, true where this agent's action will be used; false on last observations;
+* `present`: bool `[n_games, teams, agents]`, true where this agent is in its game; only of a game whose agents join
+  late, are cut off alone or come back: without it everybody is there from a game's first row until its own end;
 * `action_mask/<head>`: bool `[n_games, teams, agents, n]`, for every head named by `spec.masked_heads`; at least one
   entry is true wherever `acting` is. For heads in `spec.masked_by_primary` it is `[..., n_primary, n]`: the row of the
   chosen primary action applies, and a legal primary action has a legal choice in every such head that it reads.
@@ -32,6 +34,7 @@ EntryUse = Literal["policy", "critic", "label"]
 EntryKind = Literal["vector", "entity_set", "categorical", "image"]
 
 ACTING = "acting"
+PRESENT = "present"
 ACTION_MASK_PREFIX = "action_mask/"
 
 
@@ -149,6 +152,13 @@ class Transition:
     Autoreset is gymnasium's NEXT_STEP: the step after an end ignores its action and returns the new game's first
     observation with reward 0 and neither flag set, so the true last observation is always there to bootstrap from.
 
+    An agent may have an end of its own while its game goes on. Who leaves is `terminated` in that row. Who is cut off
+    alone is `truncated` in it, and the row after holds its own last observation, whose value bootstraps. From then on
+    neither acts, and no row of theirs counts; nor does one of an agent before it first appears. One that returns shows
+    so by `present`: its rows count again, as a stretch of their own (its LSTM state has run on, like everybody's). One
+    that will surely come back (a respawn) had better stay, with `acting` false: then its waiting is trained as well.
+    Where a game ends, one of the two is set for every agent, whether it is there or not; in no other row for all.
+
     A limit is a rule where the agents observe it and it decides the outcome (a clock they see, a draw by time): the
     game is terminated, and what the last rows are worth is learnt. It is truncated where it is nothing that an agent
     can know (a `TimeLimit` around a task without end): the game would have gone on, so the value of the last
@@ -159,14 +169,15 @@ class Transition:
     observation: Observation
     reward: Array  # f32 [n_games, teams, agents], before team spirit
     terminated: Array  # bool [n_games, teams, agents]: the rules ended it, nothing is bootstrapped
-    truncated: Array  # bool [n_games]: cut off; the value of the last observation stands for the rest
+    truncated: Array  # bool [n_games, teams, agents]: cut off, the value of its last observation stands for the rest
     outcome: Array  # f32 [n_games, teams], +1 won, 0 drawn, -1 lost; NaN where no game ended or the game has no winner
     episode: dict[str, Array] = field(default_factory=dict)  # name -> f32 [n_games, teams], read where a game ended
 
     @property
     def ended(self) -> Array:
-        """Where the game is over, `[n_games]` bool: cut off, or terminated for every agent of every team."""
-        ended: Array = self.truncated | self.terminated.all(axis=(1, 2))
+        """Where the game is over, `[n_games]` bool: terminated or cut off for every agent of every team."""
+        out: Array = self.terminated | self.truncated
+        ended: Array = np.logical_and.reduce(out, axis=(1, 2))
         return ended
 
 

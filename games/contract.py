@@ -15,6 +15,7 @@ from gymnasium import spaces
 from games.api import (
     ACTING,
     ACTION_MASK_PREFIX,
+    PRESENT,
     Actions,
     Array,
     GameContractError,
@@ -24,6 +25,7 @@ from games.api import (
     Transition,
     VectorGame,
 )
+from games.attendance import Attendance, place
 from games.masks import choices, is_read, mask_given, random_choices, readers, slots_present
 from games.spec_check import check_spec
 
@@ -113,10 +115,9 @@ def _play(games: list[VectorGame], rows: int, seed: int) -> None:
     observation, *others = (game.reset(seed) for game in games)
     for other in others:
         _same(spec, observation, other, "reset with the same seed gave different games")
-    ended, age = np.zeros(games[0].n_games, dtype=bool), np.zeros(games[0].n_games, dtype=np.int64)
-    left = np.zeros(observation[ACTING].shape, dtype=bool)
+    attendance, age = Attendance(spec, observation), np.zeros(games[0].n_games, dtype=np.int64)
     for row in range(rows):
-        actions, before = random_actions(spec, observation, random), _copied(observation)
+        actions, before, ended = random_actions(spec, observation, random), _copied(observation), attendance.last
         if isinstance(games[0], GameWithBots) and games[0].bots:
             _let_bots_play(spec, games[0], row, observation, actions)
         varied = _varied(spec, actions, ~observation[ACTING] | ended[:, None, None], random)
@@ -129,19 +130,21 @@ def _play(games: list[VectorGame], rows: int, seed: int) -> None:
         _same_step(spec, result, other_ignored, "an action that must be ignored had an effect")
         age = np.where(ended, 0, age + 1)
         _check_length(spec, age, result.ended)
-        left = _check_leavers(spec, result, left & ~ended[:, None, None])
-        observation, ended = result.observation, result.ended
+        _check_ends(spec, result, before, attendance)
+        attendance.advance(result)
+        observation = result.observation
 
 
 def _check_observation(spec: GameSpec, n_games: int, observation: Observation) -> None:
     lead = (n_games, spec.teams, spec.agents_per_team)
     masks = {f"{ACTION_MASK_PREFIX}{head}" for head in spec.masked_heads}
     wanted = {*spec.observation_space.spaces, *masks, ACTING}
-    if set(observation) != wanted:
+    if set(observation) - {PRESENT} != wanted:
         raise GameContractError(
             f"{spec.name}: the observation has the entries {sorted(observation)}; expected {sorted(wanted)}"
         )
-    _check_array(spec, ACTING, observation[ACTING], lead, ("bool",))
+    for name in (ACTING, PRESENT) if PRESENT in observation else (ACTING,):
+        _check_array(spec, name, observation[name], lead, ("bool",))
     for name, space in spec.observation_space.spaces.items():
         shape = (lead[:2] if name in spec.team_shared else lead) + tuple(space.shape or ())
         _check_array(spec, name, observation[name], shape, _dtypes(space))
@@ -162,7 +165,7 @@ def _check_mask(spec: GameSpec, head: str, observation: Observation, lead: tuple
     if not by_primary:
         empty = observation[ACTING] & ~observation[name].any(axis=-1)
         if empty.any():
-            raise GameContractError(f"{spec.name}: {name} allows nothing in {_place(empty)}, who is acting")
+            raise GameContractError(f"{spec.name}: {name} allows nothing in {place(empty)}, who is acting")
 
 
 def _check_read_masks(spec: GameSpec, observation: Observation) -> None:
@@ -182,7 +185,7 @@ def _check_read_masks(spec: GameSpec, observation: Observation) -> None:
         empty = acting & readers(spec, head) & ~some & (True if legal is None else legal)
         if empty.any():
             raise GameContractError(
-                f"{spec.name}: the primary action {np.argwhere(empty)[0][-1]} is legal in {_place(empty)}, but head "
+                f"{spec.name}: the primary action {np.argwhere(empty)[0][-1]} is legal in {place(empty)}, but head "
                 f"{head!r}, which it reads, has no legal choice for it"
             )
 
@@ -205,7 +208,7 @@ def _check_sets(spec: GameSpec, observation: Observation) -> None:
         missing = observation[ACTING] & ~own
         if missing.any():
             raise GameContractError(
-                f"{spec.name}: own_slots of {name}: the own slot is masked out in {_place(missing)}, who is acting"
+                f"{spec.name}: own_slots of {name}: the own slot is masked out in {place(missing)}, who is acting"
             )
 
 
@@ -223,11 +226,6 @@ def _check_label(spec: GameSpec, name: str, observation: Observation) -> None:
         raise GameContractError(
             f"{spec.name}: label {auxiliary.label} of {name} is {found}; expected numbers from 0 to 1{total}, or all -1"
         )
-
-
-def _place(where: Array) -> str:
-    slot, team, agent = np.argwhere(where)[0][:3]
-    return f"slot {slot}, team {team}, agent {agent}"
 
 
 def _dtypes(space: spaces.Space[Any]) -> tuple[str, ...]:
@@ -263,7 +261,7 @@ def _check_transition(spec: GameSpec, n_games: int, result: Transition, ended_be
     _check_observation(spec, n_games, result.observation)
     _check_array(spec, "reward", result.reward, lead, ("float32",))
     _check_array(spec, "terminated", result.terminated, lead, ("bool",))
-    _check_array(spec, "truncated", result.truncated, lead[:1], ("bool",))
+    _check_array(spec, "truncated", result.truncated, lead, ("bool",))
     _check_array(spec, "outcome", result.outcome, lead[:2], ("float32",))
     for name, values in result.episode.items():
         _check_array(spec, f"episode[{name!r}]", values, lead[:2], ("float32",))
@@ -299,14 +297,28 @@ def _check_length(spec: GameSpec, age: Array, ended: Array) -> None:
         raise GameContractError(f"{spec.name}: a game goes on after its max_steps = {spec.max_steps} rows")
 
 
-def _check_leavers(spec: GameSpec, result: Transition, left: Array) -> Array:
-    """Those terminated while their game goes on are out for good."""
-    left = left | result.terminated
-    if (left & result.observation[ACTING]).any():
-        raise GameContractError(f"{spec.name}: an agent is acting although it was terminated earlier in its game")
-    if (left.all(axis=(1, 2)) & ~result.ended).any():
-        raise GameContractError(f"{spec.name}: every agent has been terminated, but the game does not end")
-    return left
+def _check_ends(spec: GameSpec, result: Transition, before: Observation, attendance: Attendance) -> None:
+    """Ends of agents while their game goes on; what would be trained wrongly is refused by `Attendance` itself."""
+    out, going_on = result.terminated | result.truncated, ~(result.ended | attendance.last)
+    there = attendance.present
+    if (PRESENT in before) != (PRESENT in result.observation):
+        raise GameContractError(f"{spec.name}: {PRESENT!r} is in some observations only; show it always or never")
+    if PRESENT not in before:
+        if (going_on & ~(there & ~out).any(axis=(1, 2))).any():
+            raise GameContractError(
+                f"{spec.name}: every agent has left, but the game does not end: in the row that ends it terminated or "
+                "truncated is set for every agent, also for those that left earlier"
+            )
+        return
+    strange = out & ~there & going_on[:, None, None]
+    if strange.any():
+        raise GameContractError(f"{spec.name}: {place(strange)} is terminated or truncated, but it is not {PRESENT}")
+    paid = (result.reward != 0) & ~attendance.valid
+    if paid.any():
+        raise GameContractError(
+            f"{spec.name}: {place(paid)} gets a reward while it is not {PRESENT}: nobody is trained on it. Give it "
+            f"before it leaves, or let the agent stay {PRESENT} with {ACTING} false"
+        )
 
 
 def _same_step(spec: GameSpec, a: Transition, b: Transition, message: str) -> None:
@@ -353,7 +365,7 @@ def _check_actions(spec: GameSpec, bot: str, observation: Observation, chosen: A
         if wrong.any():
             raise GameContractError(
                 f"{spec.name}: bot {bot!r} takes {chosen[head][tuple(np.argwhere(wrong)[0])]} of head {head!r} in "
-                f"{_place(wrong)}, which the mask forbids"
+                f"{place(wrong)}, which the mask forbids"
             )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from gymnasium import spaces
 
-from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameError, GameSpec, Observation, Transition
+from games.api import ACTING, ACTION_MASK_PREFIX, PRESENT, Actions, Array, GameError, GameSpec, Observation, Transition
 
 SLOT, GAME, ROW, AGENT = range(4)  # the columns of `counter`
 REWARD_PER_GAME = 1000.0
@@ -48,6 +48,8 @@ class CountingOptions:
     """Teams act in turn; with one team, its agents do."""
     leaver_row: int = -1
     """The row at which the last agent of the last team leaves for good; -1: nobody does."""
+    visits: bool = False
+    """Every agent but the first joins late, leaves, is cut off alone and returns, as chance has it."""
 
     def __post_init__(self) -> None:
         for name in ("teams", "agents_per_team", "episode_steps"):
@@ -59,6 +61,8 @@ class CountingOptions:
             raise GameError(f"counting: ends is {self.ends!r}; it must be terminated, truncated or alternate")
         if self.leaver_row >= 0 and self.teams * self.agents_per_team == 1:
             raise GameError("counting: leaver_row needs a second agent that goes on playing")
+        if self.visits and self.leaver_row >= 0:
+            raise GameError("counting: visits and leaver_row do not go together")
 
 
 class CountingGame:
@@ -78,7 +82,7 @@ class CountingGame:
         self._row = np.zeros(self.n_games, dtype=np.int64)
         self._length = np.zeros(self.n_games, dtype=np.int64)
         self._over = np.ones(self.n_games, dtype=bool)
-        self._left = np.zeros(self._agents, dtype=bool)
+        self._present = np.zeros(self._agents, dtype=bool)
         self._last_action = np.zeros(self._agents, dtype=np.int64)
         self._begin_games(self._over)
         return self._observation()
@@ -95,16 +99,15 @@ class CountingGame:
         reward = self._reward(played)
         self._last_action = np.where(used, actions["action"] + 1, 0)
         self._row[played] += 1
-        if self.options.leaver_row >= 0:
-            self._left[:, -1, -1] |= played & (self._row > self.options.leaver_row)
+        left, cut_off = self._come_and_go(played)
         self._begin_games(~played)
         self._over = played & (self._row >= self._length)
         by_rules = self._ends_by_rules()
         return Transition(
             observation=self._observation(),
             reward=reward,
-            terminated=self._left | (self._over & by_rules)[:, None, None],
-            truncated=self._over & ~by_rules,
+            terminated=left | (self._over & by_rules)[:, None, None],
+            truncated=cut_off | (self._over & ~by_rules)[:, None, None],
             outcome=self._outcome(),
             episode={"rows": self._per_team(self._row)},
         )
@@ -118,9 +121,31 @@ class CountingGame:
         self._row[where] = 0
         longest = self.options.episode_steps + self.options.extra_steps
         self._length[where] = self._random.integers(self.options.episode_steps, longest + 1, size=int(where.sum()))
-        self._left[where] = False
+        self._present[where] = True
+        if self.options.visits:
+            self._present[where] = self._chance(0.5)[where]
+            self._present[where, 0, 0] = True
         self._last_action[where] = 0
         self._over[where] = False
+
+    def _come_and_go(self, played: Array) -> tuple[Array, Array]:
+        """Who leaves by the rules in this row, and who is cut off alone in it, `[n_games, teams, agents]`."""
+        left, cut_off = np.zeros(self._agents, dtype=bool), np.zeros(self._agents, dtype=bool)
+        if self.options.leaver_row >= 0:
+            left[:, -1, -1] = played & (self._row > self.options.leaver_row) & self._present[:, -1, -1]
+            self._present &= ~left
+        if self.options.visits:
+            there = self._present & played[:, None, None]
+            there[:, 0, 0] = False
+            left = there & self._chance(0.2)
+            cut_off = there & ~left & self._chance(0.2)
+            self._present = (self._present & ~left & ~cut_off) | (~cut_off & self._chance(0.3))
+            self._present[:, 0, 0] = True
+        return left, cut_off
+
+    def _chance(self, share: float) -> Array:
+        drawn: Array = self._random.random(self._agents) < share
+        return drawn
 
     def _ends_by_rules(self) -> Array:
         if self.options.ends == "alternate":
@@ -131,7 +156,7 @@ class CountingGame:
     def _acting(self) -> Array:
         """Bool `[n_games, teams, agents]`: whose action will be used."""
         _, teams, agents = self._agents
-        acting: Array = ~self._left & ~self._over[:, None, None]
+        acting: Array = self._present & ~self._over[:, None, None]
         if self.options.turns and teams > 1:
             acting &= (self._row[:, None] % teams == np.arange(teams))[:, :, None]
         elif self.options.turns:
@@ -152,7 +177,8 @@ class CountingGame:
     def _reward(self, played: Array) -> Array:
         worth = np.where(played, REWARD_PER_GAME * self._game + self._row, 0.0)
         per_agent = worth[:, None, None] * self._signs()[:, :, None]
-        return np.broadcast_to(per_agent, self._agents).astype(np.float32)
+        paid = self._present if self.options.visits else True  # a game that sums to zero pays who has left as well
+        return np.broadcast_to(per_agent * paid, self._agents).astype(np.float32)
 
     def _signs(self) -> Array:
         """`[n_games, teams]`: +1, and for two teams +1 for the one that wins this game, -1 for the other."""
@@ -175,6 +201,8 @@ class CountingGame:
             "last_action": self._last_action.copy(),
             ACTING: self._acting(),
         }
+        if options.visits:
+            observation[PRESENT] = self._present.copy()
         if options.units:
             observation["units"], observation["units_mask"] = self._units()
         if options.kinds:
@@ -232,7 +260,7 @@ def _spec(options: CountingOptions) -> GameSpec:
         observation_space=spaces.Dict(entries),
         action_space=spaces.Dict(heads),
         max_steps=options.episode_steps + options.extra_steps,
-        zero_sum=options.teams == 2,
+        zero_sum=options.teams == 2 and not options.visits,
         masked_heads=frozenset({"action"} if options.masks else ()),
         team_shared=frozenset({"board"} if options.shared else ()),
     )

@@ -228,7 +228,7 @@ class GymnasiumVectorGame:
             observation=self._observe(observation, info),
             reward=(reward * played).astype(np.float32).reshape(self._lead),
             terminated=terminated.reshape(self._lead),
-            truncated=truncated,
+            truncated=truncated.reshape(self._lead),
             outcome=self._no_outcome,
         )
 
@@ -305,7 +305,7 @@ class GymnasiumLoopGame:
             observation=self._finish(arrays, mask),
             reward=reward.reshape(self._lead),
             terminated=terminated.reshape(self._lead),
-            truncated=truncated,
+            truncated=truncated.reshape(self._lead),
             outcome=self._no_outcome,
         )
 

@@ -120,7 +120,7 @@ class OpenSpielGame:
             observation=self._observe(),
             reward=gained.astype(np.float32)[..., None],
             terminated=np.broadcast_to(self._ended[:, None, None], (self.n_games, self._players, 1)).copy(),
-            truncated=np.zeros(self.n_games, dtype=bool),
+            truncated=np.zeros((self.n_games, self._players, 1), dtype=bool),
             outcome=outcome_of(self._returns, self._ended),
         )
 

@@ -19,6 +19,7 @@ from gymnasium import spaces
 
 from games.api import (
     ACTING,
+    PRESENT,
     Actions,
     Array,
     GameError,
@@ -32,14 +33,13 @@ from games.api import (
 from games.dotted import import_module, nearest
 from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
 from games.outcome import outcome_of
+from games.seats import Agent, Seat, seats_of
 from games.wrappers import NamedWrapper, named_wrappers
 
 # Two-player games whose rewards are known to sum to zero. Hanabi stands in the same folder and is cooperative.
 ZERO_SUM_CLASSICS = frozenset(
     ("chess", "connect_four", "go", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit", "tictactoe")
 )
-
-Seat = tuple[int, int]  # team, agent in the team
 
 
 def make_pettingzoo(
@@ -79,7 +79,7 @@ def make_pettingzoo(
         raise UnknownGameError(f"game {name!r}: module {module_name} has neither `env` nor `parallel_env`")
     layers = named_wrappers(wrappers)
     envs = [_make_env(name, make_env, layers, kwargs or {}) for _ in range(n_games)]
-    seats = _seats(name, list(envs[0].possible_agents), teams)
+    seats = seats_of(name, list(envs[0].possible_agents), teams)
     if zero_sum is None:
         classic = re.fullmatch(r"pettingzoo\.classic\.(\w+)_v\d+", module_name)
         zero_sum = classic is not None and classic[1] in ZERO_SUM_CLASSICS and list(seats.values()) == [(0, 0), (1, 0)]
@@ -122,17 +122,6 @@ def _make_env(name: str, make_env: Any, layers: Sequence[NamedWrapper], kwargs: 
     return env
 
 
-def _seats(name: str, agents: list[str], teams: Sequence[Sequence[str]] | None) -> dict[str, Seat]:
-    """Who sits where."""
-    named = [[agent] for agent in agents] if teams is None else [list(team) for team in teams]
-    if sorted(agent for team in named for agent in team) != sorted(agents):
-        raise GameError(f"game {name!r}: teams are {named}; each of the agents {agents} must be in exactly one team")
-    if len({len(team) for team in named}) != 1:
-        sizes = [len(team) for team in named]
-        raise GameError(f"game {name!r}: the teams have {sizes} agents; all teams must be of the same size")
-    return {agent: (t, a) for t, team in enumerate(named) for a, agent in enumerate(team)}
-
-
 def _common_space(name: str, what: str, spaces_by_agent: Mapping[str, Any]) -> Any:
     (first, space), *others = spaces_by_agent.items()
     for agent, other in others:
@@ -148,10 +137,11 @@ def _common_space(name: str, what: str, spaces_by_agent: Mapping[str, Any]) -> A
 class _Step:
     """The arrays of one step, filled slot by slot."""
 
-    acting: Array  # bool [n_games, teams, agents]
-    reward: Array  # f32 [n_games, teams, agents]
-    terminated: Array  # bool [n_games, teams, agents]; stays true for those who left until their game ends
-    truncated: Array  # bool [n_games]
+    acting: Array  # bool [n_games, teams, agents], as is all else but the reward
+    present: Array
+    reward: Array  # f32
+    terminated: Array
+    truncated: Array
 
 
 class PettingZooGame(ABC):
@@ -161,7 +151,7 @@ class PettingZooGame(ABC):
         self,
         name: str,
         envs: Sequence[Any],
-        seats: Mapping[str, Seat],
+        seats: Mapping[Agent, Seat],
         *,
         zero_sum: bool,
         seed: int,
@@ -189,7 +179,7 @@ class PettingZooGame(ABC):
             observation_space=self._observations.space,
             action_space=self._actions.space,
             zero_sum=zero_sum,
-            team_names=tuple(", ".join(a for a in seats if seats[a][0] == team) for team in range(teams)),
+            team_names=tuple(", ".join(str(a) for a in seats if seats[a][0] == team) for team in range(teams)),
             masked_heads=frozenset(self._actions.choices if self._masked else ()),
         )
         self._forget_games(seed)
@@ -198,7 +188,7 @@ class PettingZooGame(ABC):
         sequences = np.random.SeedSequence(seed).spawn(self.n_games)
         self._random = [np.random.default_rng(sequence) for sequence in sequences]
         self._returns = np.zeros(self._shape[:2])
-        self._left = np.zeros(self._shape, dtype=bool)
+        self._present = np.zeros(self._shape, dtype=bool)
         self._ended = np.ones(self.n_games, dtype=bool)
 
     def reset(self, seed: int) -> Observation:
@@ -207,8 +197,8 @@ class PettingZooGame(ABC):
         step = self._new_step()
         for slot in range(self.n_games):
             self._begin(slot, step)
-        self._ended = step.truncated
-        return self._observation(step.acting)
+        self._ended = np.zeros(self.n_games, dtype=bool)
+        return self._observation(step)
 
     def step(self, actions: Actions) -> Transition:
         """Advance every game by one decision, or begin the next one where the last step ended it."""
@@ -220,11 +210,10 @@ class PettingZooGame(ABC):
                 self._begin(slot, step)
             else:
                 self._advance(slot, rows[slot * seats : (slot + 1) * seats], step)
-        self._left = step.terminated.copy()
-        self._ended = step.truncated | step.terminated.all(axis=(1, 2))
+        self._ended = np.logical_and.reduce(step.terminated | step.truncated, axis=(1, 2))
         self._returns += step.reward.sum(axis=2)
         return Transition(
-            observation=self._observation(step.acting),
+            observation=self._observation(step),
             reward=step.reward,
             terminated=step.terminated,
             truncated=step.truncated,
@@ -256,7 +245,6 @@ class PettingZooGame(ABC):
 
     def _begin(self, slot: int, step: _Step) -> None:
         self._returns[slot] = 0.0
-        step.terminated[slot] = False
         for array in self._entries.values():
             array[slot] = 0
         # Every game gets a seed of its own: not all environments go on from their generator when none is given.
@@ -265,12 +253,13 @@ class PettingZooGame(ABC):
     def _new_step(self) -> _Step:
         return _Step(
             acting=np.zeros(self._shape, dtype=bool),
+            present=np.zeros(self._shape, dtype=bool),
             reward=np.zeros(self._shape, dtype=np.float32),
-            terminated=self._left.copy(),
-            truncated=np.zeros(self.n_games, dtype=bool),
+            terminated=np.zeros(self._shape, dtype=bool),
+            truncated=np.zeros(self._shape, dtype=bool),
         )
 
-    def _see(self, slot: int, agent: str, observation: Any, info: Mapping[str, Any]) -> None:
+    def _see(self, slot: int, agent: Agent, observation: Any, info: Mapping[str, Any]) -> None:
         """Write what an agent sees into its place."""
         index = (slot, *self._seats[agent])
         self._observations.write(self._entries, index, observation)
@@ -278,17 +267,30 @@ class PettingZooGame(ABC):
             mask = info.get(ACTION_MASK) if self._mask_in_info else observation[ACTION_MASK]
             self._mask[index] = True if mask is None else self._actions.flat_mask(mask, self._name)
 
-    def _end(self, slot: int, cut_off: Iterable[str], step: _Step) -> None:
+    def _go_on(self, slot: int, agents: Iterable[Agent], cut_off: Iterable[Agent], step: _Step) -> None:
+        """These agents play on. Who was there and is not among them has its end in this row, cut off or by the rules.
+
+        Who is new among them, or back, is there from the next row on.
+        """
+        for agent in agents:
+            step.present[(slot, *self._seats[agent])] = True
+        left = self._present[slot] & ~step.present[slot]
+        for agent in cut_off:
+            step.truncated[(slot, *self._seats[agent])] = left[self._seats[agent]]
+        step.terminated[slot] = left & ~step.truncated[slot]
+
+    def _end(self, slot: int, cut_off: Iterable[Agent], step: _Step) -> None:
         """The game is over: terminated for everybody but those that were only cut off."""
         step.terminated[slot] = True
         for agent in cut_off:
-            step.terminated[(slot, *self._seats[agent])] = False
-            step.truncated[slot] = True
+            seat = (slot, *self._seats[agent])
+            step.terminated[seat], step.truncated[seat] = False, True
 
-    def _observation(self, acting: Array) -> Observation:
+    def _observation(self, step: _Step) -> Observation:
         copies = {name: array.copy() for name, array in self._entries.items()}
         observation = self._observations.finish(copies, self._shape)
-        observation[ACTING] = acting
+        observation[ACTING] = step.acting
+        observation[PRESENT] = self._present = step.present
         if self._masked:
             observation.update(self._actions.split_mask(self._mask.copy()))
         return observation
@@ -297,7 +299,7 @@ class PettingZooGame(ABC):
 class TurnGame(PettingZooGame):
     """AEC environments: one agent acts in each row."""
 
-    def __init__(self, name: str, envs: Sequence[Any], seats: Mapping[str, Seat], **options: Any) -> None:
+    def __init__(self, name: str, envs: Sequence[Any], seats: Mapping[Agent, Seat], **options: Any) -> None:
         self._cores = [_core(env) for env in envs]
         super().__init__(name, envs, seats, **options)
         self._plain = isinstance(envs[0].action_space(next(iter(seats))), spaces.Discrete)
@@ -309,6 +311,7 @@ class TurnGame(PettingZooGame):
     def _reset_slot(self, slot: int, seed: int, step: _Step) -> None:
         self._envs[slot].reset(seed=seed)
         self._look(slot, self._cores[slot].agents)
+        self._go_on(slot, self._cores[slot].agents, (), step)
         step.acting[(slot, *self._seats[self._cores[slot].agent_selection])] = True
 
     def _advance(self, slot: int, rows: Sequence[Any], step: _Step) -> None:
@@ -319,25 +322,25 @@ class TurnGame(PettingZooGame):
         for agent, reward in core.rewards.items():
             step.reward[(slot, *self._seats[agent])] = reward
         out = [agent for agent in core.agents if core.terminations[agent] or core.truncations[agent]]
+        cut_off = [agent for agent in out if not core.terminations[agent]]
         if len(out) == len(core.agents):
             self._look(slot, core.agents)
-            self._end(slot, [agent for agent in out if not core.terminations[agent]], step)
+            self._end(slot, cut_off, step)
             return
-        for agent in out:
-            if not step.terminated[(slot, *self._seats[agent])]:  # it leaves now: its last look
-                self._look(slot, [agent])
-                step.terminated[(slot, *self._seats[agent])] = True
+        self._look(slot, [agent for agent in out if self._present[(slot, *self._seats[agent])]])  # its last look
         while core.terminations[core.agent_selection] or core.truncations[core.agent_selection]:
             env.step(None)
-        self._look(slot, [agent for agent in core.agents if agent not in out])
+        stay = [agent for agent in core.agents if agent not in out]
+        self._look(slot, stay)
+        self._go_on(slot, stay, cut_off, step)
         step.acting[(slot, *self._seats[core.agent_selection])] = True
 
-    def _look(self, slot: int, agents: Iterable[str]) -> None:
+    def _look(self, slot: int, agents: Iterable[Agent]) -> None:
         core = self._cores[slot]
         for agent in agents:
             self._see(slot, agent, core.observe(agent), core.infos.get(agent, {}))
 
-    def _is_legal(self, slot: int, agent: str, action: Any) -> bool:
+    def _is_legal(self, slot: int, agent: Agent, action: Any) -> bool:
         """Whether our copy of the mask allows it; then the wrappers that would look again can be passed over."""
         if not (self._masked and self._plain):
             return not self._masked
@@ -367,8 +370,7 @@ class ParallelGame(PettingZooGame):
     def _reset_slot(self, slot: int, seed: int, step: _Step) -> None:
         observations, infos = self._envs[slot].reset(seed=seed)
         self._look(slot, observations, infos)
-        for agent in self._envs[slot].agents:
-            step.acting[(slot, *self._seats[agent])] = True
+        self._play_on(slot, self._envs[slot].agents, (), step)
 
     def _advance(self, slot: int, rows: Sequence[Any], step: _Step) -> None:
         env = self._envs[slot]
@@ -376,17 +378,20 @@ class ParallelGame(PettingZooGame):
         chosen = {agent: rows[self._place[agent]] for agent in playing}
         observations, rewards, terminated, truncated, infos = env.step(chosen)
         self._look(slot, observations, infos)
-        for agent in playing:
-            step.reward[(slot, *self._seats[agent])] = rewards.get(agent, 0.0)
+        for agent, reward in rewards.items():
+            step.reward[(slot, *self._seats[agent])] = reward
+        # Who has its end in this step is out, even where the environment goes on listing it.
         stay = [a for a in env.agents if not (terminated.get(a, False) or truncated.get(a, False))]
-        if not stay:
-            self._end(slot, [a for a in playing if truncated.get(a, False) and not terminated.get(a, False)], step)
-            return
-        for agent in playing:
-            step.terminated[(slot, *self._seats[agent])] = agent not in stay
-        for agent in stay:
-            step.acting[(slot, *self._seats[agent])] = True
+        cut_off = [a for a in playing if truncated.get(a, False) and not terminated.get(a, False)]
+        if stay:
+            self._play_on(slot, stay, cut_off, step)
+        else:
+            self._end(slot, cut_off, step)
 
-    def _look(self, slot: int, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
+    def _play_on(self, slot: int, agents: Iterable[Agent], cut_off: Iterable[Agent], step: _Step) -> None:
+        self._go_on(slot, agents, cut_off, step)
+        step.acting[slot] = step.present[slot]
+
+    def _look(self, slot: int, observations: Mapping[Agent, Any], infos: Mapping[Agent, Any]) -> None:
         for agent, observation in observations.items():
             self._see(slot, agent, observation, infos.get(agent, {}))

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from games.api import (
     ACTING,
     ACTION_MASK_PREFIX,
+    PRESENT,
     EntryUse,
     GameContractError,
     GameSpec,
@@ -34,7 +35,7 @@ def check_spec(spec: GameSpec) -> None:
         raise GameContractError(f"{spec.name}: a game needs a team, an agent, an observation entry and an action head")
     for name in entries:
         entry_kind(spec, name)
-        if name == ACTING or name.startswith(ACTION_MASK_PREFIX):
+        if name in (ACTING, PRESENT) or name.startswith(ACTION_MASK_PREFIX):
             raise GameContractError(f"{spec.name}: observation entry {name!r} has a reserved name")
     for head, space in heads.items():
         _check_head(spec, head, space)

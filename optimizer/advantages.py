@@ -6,9 +6,21 @@ import torch
 from torch import Tensor
 
 
-def team_spirit(reward: Tensor, tau: float) -> Tensor:
-    """r_i = (1 - tau) rho_i + tau mean(rho) over the agents of a team (arXiv 1912.06680, appendix G). [T, B, A]."""
-    return reward if tau == 0 else (1 - tau) * reward + tau * reward.mean(dim=-1, keepdim=True)
+def team_spirit(reward: Tensor, valid: Tensor, tau: float) -> Tensor:
+    """r_i = (1 - tau) rho_i + tau mean(rho) over the agents of a team (arXiv 1912.06680, appendix G).
+
+    Args:
+        reward: [T, B, A].
+        valid: [T, B, A] bool; the mean is over these alone: who has left or is yet to come is no part of the team.
+        tau: 0 is one's own reward, 1 the team's.
+
+    Returns:
+        [T, B, A]; a row that is not valid keeps its own reward, which nothing reads.
+    """
+    if tau == 0:
+        return reward
+    mean = (reward * valid).sum(dim=-1, keepdim=True) / valid.sum(dim=-1, keepdim=True).clamp(min=1)
+    return torch.where(valid, (1 - tau) * reward + tau * mean, reward)
 
 
 def gae(
@@ -26,13 +38,14 @@ def gae(
         delta_t = r_t + gamma (1 - terminated_t) v_{t+1} - v_t
         A_t = delta_t + gamma lambda (1 - terminated_t)(1 - truncated_t) A_{t+1}
 
-    A row that is not valid gets A = 0 and so never enters another row's.
+    A row that is not valid gets A = 0 and so never enters another row's: an agent that leaves and comes back has two
+    stretches, and the first ends with what its own end says, whatever the second is worth.
 
     Args:
         reward: [T, B, A].
         value: [T + 1, B, A] in reward units; the last row bootstraps.
         terminated: [T, B, A] bool.
-        truncated: [T, B] bool; the row after it holds the true last observation, whose value bootstraps.
+        truncated: [T, B, A] bool; the row after it holds that agent's last observation, whose value bootstraps.
         valid: [T, B, A] bool.
         discount: gamma.
         gae_lambda: lambda.
@@ -43,7 +56,7 @@ def gae(
     goes_on = torch.logical_not(terminated).to(reward.dtype)
     counts = valid.to(reward.dtype)
     delta = (reward + discount * goes_on * value[1:] - value[:-1]) * counts
-    carry = discount * gae_lambda * goes_on * torch.logical_not(truncated).unsqueeze(-1) * counts
+    carry = discount * gae_lambda * goes_on * torch.logical_not(truncated) * counts
     advantage = torch.empty_like(reward)
     running = torch.zeros_like(reward[0])
     for t in reversed(range(reward.shape[0])):

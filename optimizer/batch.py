@@ -25,7 +25,7 @@ class Batch:
     value: Tensor  # [T + 1, B, A], reward units
     reward: Tensor  # [T, B, A]
     terminated: Tensor  # [T, B, A] bool
-    truncated: Tensor  # [T, B] bool
+    truncated: Tensor  # [T, B, A] bool
     acting: Tensor  # [T, B, A] bool
     valid: Tensor  # [T, B, A] bool
     auxiliary: dict[str, Tensor]  # [B, A, k]: what follows the chunk's last row

@@ -94,7 +94,7 @@ class Learner:
     def targets(self, batch: Batch, agent_steps: int) -> tuple[Tensor, Tensor]:
         """Advantages and returns [T, B, A], in reward units; GAE runs over whole chunks."""
         advantage = gae(
-            reward=team_spirit(batch.reward, ramp(self.ppo.team_spirit, agent_steps)),
+            reward=team_spirit(batch.reward, batch.valid, ramp(self.ppo.team_spirit, agent_steps)),
             value=batch.value,
             terminated=batch.terminated,
             truncated=batch.truncated,

@@ -28,7 +28,7 @@ class Row:
     value: Array  # [B, A] f32
     reward: Array  # [B, A] f32
     terminated: Array  # [B, A] bool
-    truncated: Array  # [B] bool
+    truncated: Array  # [B, A] bool
     acting: Array  # [B, A] bool
     valid: Array  # [B, A] bool
 
@@ -66,7 +66,7 @@ class Chunker:
             "value": np.zeros((*rows, a), np.float32),
             "reward": np.zeros((*rows, a), np.float32),
             "terminated": np.zeros((*rows, a), np.bool_),
-            "truncated": np.zeros(rows, np.bool_),
+            "truncated": np.zeros((*rows, a), np.bool_),
             "acting": np.zeros((*rows, a), np.bool_),
             "valid": np.zeros((*rows, a), np.bool_),
         }

@@ -15,6 +15,7 @@ import torch
 from gymnasium import spaces
 
 from games.api import ACTING, Array, GameSpec, Transition, VectorGame
+from games.attendance import Attendance
 from model.policy import Acted, Policy
 from rollout_workers.chunker import Chunker, Row
 from wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
@@ -34,9 +35,7 @@ class SelfPlay:
         n, b, a = game.n_games, chunker.streams, self.spec.agents
         self.seen = [name for name in self.spec.observation if game.spec.uses.get(name) != "label"]
         self.state = policy.initial_state(b)
-        self.first = np.ones(n, np.bool_)
-        self.last_row = np.zeros(n, np.bool_)  # this row holds a finished game's true last observation
-        self.gone = np.zeros((n, self.spec.teams, a), np.bool_)  # agents that left their game for good
+        self.attendance = Attendance(game.spec, self.observation)  # at the row about to be played
         self.previous = {name: no_action(s.dtype, (b, a, *s.shape)) for name, s in self.spec.heads.items()}
         self.episodes = EpisodeBooks(game.spec, n)
 
@@ -51,7 +50,7 @@ class SelfPlay:
             acted = self._act(row)
             if t == 0:
                 chunks = self._close(row, acted)
-            valid = self._streams(~self.gone & ~self.last_row[:, None, None])
+            valid = self._streams(self.attendance.valid)
             np.logical_and(self._streams(self.observation[ACTING]), valid, out=row.acting)
             action = {name: tensor.numpy() for name, tensor in acted.action.items()}
             transition = self._step(action)
@@ -61,7 +60,7 @@ class SelfPlay:
                 np.multiply(acted.log_prob[name].numpy(), row.acting, out=row.log_prob[name])
             np.multiply(self._streams(transition.reward), valid, out=row.reward)
             np.logical_and(self._streams(transition.terminated), valid, out=row.terminated)
-            row.truncated[...] = np.repeat(transition.truncated & ~self.last_row, self.spec.teams)
+            np.logical_and(self._streams(transition.truncated), valid, out=row.truncated)
             self._advance(transition, version)
             self.previous = row.action
         return chunks
@@ -99,7 +98,7 @@ class SelfPlay:
         with self.timer.phase("infer"):
             for name, array in row.observation.items():
                 write_cast(self._streams(self.observation[name]), out=array)
-            row.first[...] = np.repeat(self.first, self.spec.teams)
+            row.first[...] = np.repeat(self.attendance.first, self.spec.teams)
             acted = self.policy.act(
                 {name: torch.from_numpy(row.observation[name]) for name in self.seen},
                 torch.from_numpy(row.first),
@@ -124,10 +123,8 @@ class SelfPlay:
 
     def _advance(self, transition: Transition, version: int) -> None:
         """Move to the next row: the one after an end holds the last observation, the one after that begins a game."""
-        self.episodes.add(transition, self.last_row, version)
-        self.first = self.last_row
-        self.last_row = transition.ended & ~self.last_row
-        self.gone = (self.gone | transition.terminated) & ~self.last_row[:, None, None] & ~self.first[:, None, None]
+        self.episodes.add(transition, self.attendance, version)
+        self.attendance.advance(transition)
         self.observation = transition.observation
 
     def _streams(self, array: Array) -> Array:
@@ -168,15 +165,16 @@ class EpisodeBooks:
         self.lengths = np.zeros(n_games, np.int64)
         self.finished: list[Episode] = []
 
-    def add(self, transition: Transition, last_row: Array, version: int) -> None:
-        """Count one row; `last_row` rows belong to no episode."""
-        self.returns += np.where(last_row[:, None], 0.0, transition.reward.mean(axis=2))
-        self.lengths += ~last_row
-        for k in np.flatnonzero(transition.ended & ~last_row):
+    def add(self, transition: Transition, attendance: Attendance, version: int) -> None:
+        """Count the row that `attendance` tells of; one with a last observation belongs to no episode."""
+        valid = attendance.valid
+        self.returns += (transition.reward * valid).sum(axis=2) / np.maximum(valid.sum(axis=2), 1)
+        self.lengths += ~attendance.last
+        for k in np.flatnonzero(transition.ended & ~attendance.last):
             outcome = transition.outcome[k]
             self.finished.append(
                 {
-                    "return": self.returns[k].tolist(),  # per team, mean over its agents
+                    "return": self.returns[k].tolist(),  # per team, every row's mean over the agents that are there
                     "length": int(self.lengths[k]),
                     "outcome": [None if np.isnan(x) else float(x) for x in outcome],
                     "version": version,

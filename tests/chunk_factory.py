@@ -66,7 +66,7 @@ def make_chunk(
         value=_random(rng, (t + 1, a), "float32"),
         reward=_random(rng, (t, a), "float32"),
         terminated=_random(rng, (t, a), "bool"),
-        truncated=_random(rng, (t,), "bool"),
+        truncated=_random(rng, (t, a), "bool"),
         acting=_random(rng, (t, a), "bool"),
         valid=_random(rng, (t, a), "bool"),
         opponent_version=np.full(t, MIRROR, np.int32),

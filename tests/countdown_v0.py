@@ -1,4 +1,4 @@
-"""A turn-based PettingZoo environment of three players; the second is terminated at move 5, time runs out at move 9."""
+"""A turn-based PettingZoo environment of three players; the second leaves at move 5, time runs out at move 9."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ class Countdown(AECEnv):  # type: ignore[misc]
     metadata = {"name": "countdown_v0", "render_modes": []}  # noqa: RUF012
     render_mode = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, cut_off: bool = False, back_at: int = 0) -> None:
+        """`cut_off`: the second is truncated, not terminated. `back_at`: the move with which it is back; 0: never."""
         super().__init__()
         self.possible_agents = ["x", "y", "z"]
+        self.cut_off, self.back_at = cut_off, back_at
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         return spaces.Box(0.0, 100.0, (2,))
@@ -51,7 +53,11 @@ class Countdown(AECEnv):  # type: ignore[misc]
         self.rewards[mover] = float(action)
         self.agent_selection = self.agents[(self.agents.index(mover) + 1) % len(self.agents)]
         if self.moves == 5:
-            self.terminations["y"] = True
+            (self.truncations if self.cut_off else self.terminations)["y"] = True
+        if self.moves == self.back_at:
+            self.agents, self.infos["y"] = ["x", "y", "z"], {}
+            self.terminations["y"] = self.truncations["y"] = False
+            self.rewards["y"] = self._cumulative_rewards["y"] = 0.0
         if self.moves == 9:
             self.truncations = dict.fromkeys(self.agents, True)
         self._deads_step_first()

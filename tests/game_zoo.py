@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -163,6 +163,61 @@ class Duel:
         pass
 
 
+class Visitors:
+    """A parallel PettingZoo environment of eight rows. Whoever is there sees the row's number and gets 1 a row.
+
+    `plan` says of every agent in which rows it is there: (first row, row behind its last, how it goes) each.
+    """
+
+    metadata = {"name": "visitors", "render_modes": []}  # noqa: RUF012
+    render_mode = None
+    rows = 8
+    plans: ClassVar[dict[str, dict[Any, list[tuple[int, int, str]]]]] = {
+        "together": {"a": [(0, 8, "end")], "b": [(0, 8, "end")]},
+        "cut off alone": {"a": [(0, 8, "end")], "b": [(0, 3, "cut off")]},
+        "late": {"a": [(0, 8, "end")], "b": [(3, 8, "end")]},
+        "back": {"a": [(0, 8, "end")], "b": [(0, 2, "left"), (4, 8, "end")]},
+        "cut off and back": {"a": [(0, 8, "end")], "b": [(0, 3, "cut off"), (5, 8, "end")]},
+        "integers": {0: [(0, 8, "end")], 1: [(0, 3, "left")]},
+    }
+
+    def __init__(self, plan: str = "together") -> None:
+        self.stays = self.plans[plan]
+        self.possible_agents = list(self.stays)
+
+    def observation_space(self, agent: Any) -> spaces.Space[Any]:
+        return spaces.Box(0.0, 9.0, (1,))
+
+    def action_space(self, agent: Any) -> spaces.Space[Any]:
+        return spaces.Discrete(2)
+
+    def _present(self, row: int) -> list[Any]:
+        return [a for a in self.stays if any(begin <= row < end for begin, end, _ in self.stays[a])]
+
+    def _observe(self, agents: list[Any]) -> dict[Any, Array]:
+        return {agent: np.array([self.row], np.float32) for agent in agents}
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
+        self.row = 0
+        self.agents = self._present(0)
+        return self._observe(self.agents), {agent: {} for agent in self.agents}
+
+    def step(self, actions: dict[Any, Any]) -> tuple[Any, ...]:
+        assert set(actions) == set(self.agents)
+        before, self.row = self.agents, self.row + 1
+        self.agents = self._present(self.row)
+        told = before + [agent for agent in self.agents if agent not in before]
+
+        def ends(*how: str) -> dict[Any, bool]:
+            return {a: any(end == self.row and why in how for _, end, why in self.stays[a]) for a in told}
+
+        rewards = {agent: float(agent in before) for agent in told}
+        return self._observe(told), rewards, ends("end", "left"), ends("cut off"), {agent: {} for agent in told}
+
+    def close(self) -> None:
+        pass
+
+
 def one_sided_vector(num_envs: int = 1, **_: Any) -> Any:
     """A vectorised entry point that resets in the same step, which a `VectorGame` must not."""
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -202,7 +257,7 @@ class Lottery:
             observation=self._observe(),
             reward=reward,
             terminated=played,
-            truncated=np.zeros(self.n_games, dtype=bool),
+            truncated=np.zeros_like(played),
             outcome=outcome,
         )
 
@@ -234,4 +289,5 @@ _register("zoo/Talking-v0", entry_point=Talking)
 _register("zoo/SameStep-v0", entry_point=Image, max_episode_steps=20, vector_entry_point=one_sided_vector)
 _register("zoo/VectorOnly-v0", vector_entry_point=one_sided_vector)
 _module("zoo_duel_v0", parallel_env=Duel)
+_module("zoo_visitors_v0", parallel_env=Visitors)
 _module("zoo_empty_v0")

@@ -105,7 +105,7 @@ class Outpost:
             observation=self._observe(),
             reward=np.repeat((gain - gain[:, ::-1])[..., None], 2, axis=2),
             terminated=np.broadcast_to(by_rules[:, None, None], act.shape).copy(),
-            truncated=self.over & ~by_rules,
+            truncated=np.broadcast_to((self.over & ~by_rules)[:, None, None], act.shape).copy(),
             outcome=outcome,
             episode={"hits": self.score.copy()},
         )

@@ -57,7 +57,7 @@ class RecallGame:
             observation=self._observe(),
             reward=right.astype(np.float32)[:, None, None],
             terminated=asked[:, None, None],
-            truncated=np.zeros(self.n_games, np.bool_),
+            truncated=np.zeros((self.n_games, 1, 1), np.bool_),
             outcome=np.full((self.n_games, 1), np.nan, np.float32),
         )
 

@@ -156,7 +156,7 @@ def test_a_wrong_observation_is_found(see: Callable[[Observation], Observation],
         (_but("reward", lambda r: r.reward + np.array([[[1], [-1]]], dtype=np.float32)), "the step after an end has a"),
         (_but("terminated", lambda r: r.terminated[:, 0]), "terminated is bool"),
         (_but("terminated", lambda r: r.terminated | r.observation["counter"][..., 2].any()), "acting"),
-        (_but("truncated", lambda r: r.terminated[:, 0, 0][:, None]), "truncated is bool"),
+        (_but("truncated", lambda r: r.terminated[:, 0, 0]), "truncated is bool"),
         (_but("outcome", lambda r: r.outcome.astype(np.float64)), "outcome is float64"),
         (_but("outcome", lambda r: np.nan_to_num(r.outcome)), "outcome is given where no game ended"),
         (_but("outcome", lambda r: r.outcome / 2), "other than -1, 0, 1"),
@@ -176,7 +176,7 @@ def test_an_end_in_the_step_after_an_end_is_found() -> None:
         def step(self, actions: dict[str, Any]) -> Transition:
             result = super().step(actions)
             again, self.ended = self.ended, result.ended
-            return dataclasses.replace(result, truncated=result.truncated | again)
+            return dataclasses.replace(result, truncated=result.truncated | again[:, None, None])
 
     with pytest.raises(GameContractError, match="the step after an end has an end itself"):
         check_game(EndsTwice)
@@ -196,18 +196,71 @@ def test_an_agent_that_acts_after_it_left_is_found() -> None:
         acting = result.observation["acting"] | (result.terminated & ~result.ended[:, None, None])
         return dataclasses.replace(result, observation={**result.observation, "acting": acting})
 
-    with pytest.raises(GameContractError, match="terminated earlier in its game"):
+    with pytest.raises(GameContractError, match="is acting after it left"):
         check_game(lambda n_games: Broken(n_games, end=act))
 
 
 def test_a_game_that_goes_on_after_everybody_left_one_by_one_is_found() -> None:
     def forget_the_leaver(result: Transition) -> Transition:
-        counted = result.observation["counter"][..., 2] == 4  # the leaver is terminated at its own row only
+        counted = result.observation["counter"][..., 2] == 4  # the leaver has its end at its own row only
         terminated = result.terminated & (counted | (np.arange(4).reshape(1, 2, 2) < 3))
         return dataclasses.replace(result, terminated=terminated, outcome=np.full_like(result.outcome, np.nan))
 
-    with pytest.raises(GameContractError, match="every agent has been terminated, but the game does not end"):
+    with pytest.raises(GameContractError, match="every agent has left, but the game does not end"):
         check_game(lambda n_games: Broken(n_games, end=forget_the_leaver))
+
+
+def _visits(see: Callable[[Observation], Observation] = lambda o: o, end: Any = lambda r: r) -> Callable[[int], Any]:
+    """A game whose agents come and go, told wrongly."""
+
+    def make(n_games: int) -> Broken:
+        game = Broken(n_games, see=see, end=end)
+        game.game = CountingGame(n_games, CountingOptions(agents_per_team=3, visits=True, extra_steps=5))
+        game.spec = game.game.spec
+        return game
+
+    return make
+
+
+def _shows(change: Callable[[Transition], Any]) -> Callable[[Transition], Transition]:
+    """The same transition with another `present`."""
+    return lambda r: dataclasses.replace(r, observation={**r.observation, "present": change(r)})
+
+
+ENDS_OF_THEIR_OWN: list[tuple[Callable[[int], Any], str]] = [
+    # cut off alone
+    (_visits(end=_but("truncated", lambda r: r.truncated[:, 0, 0])), "truncated is bool"),
+    (_visits(end=_shows(lambda r: r.observation["present"] | r.truncated)), "was cut off alone, but is present"),
+    (
+        _visits(end=_but("truncated", lambda r: r.truncated & r.ended[:, None, None])),
+        "is not present any more, but was neither terminated nor truncated",
+    ),
+    # joins late
+    (_visits(see=lambda o: {**o, "present": o["present"] & ~o["acting"]}), "is acting before it is present"),
+    (
+        _visits(end=_but("reward", lambda r: r.reward + r.reward.max(axis=2, keepdims=True))),
+        "gets a reward while it is not present",
+    ),
+    (
+        _visits(end=_but("terminated", lambda r: r.terminated | ~r.observation["present"])),
+        "is terminated or truncated, but it is not present",
+    ),
+    # returns
+    (_visits(see=lambda o: {k: v for k, v in o.items() if k != "present"}), "is acting after it left"),
+    (_visits(end=_but("observation", lambda r: {k: v for k, v in r.observation.items() if k != "present"})), "always"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), ENDS_OF_THEIR_OWN)
+def test_an_end_of_an_agents_own_that_would_be_trained_wrongly_is_found(
+    make: Callable[[int], Any], message: str
+) -> None:
+    with pytest.raises(GameContractError, match=message):
+        check_game(make)
+
+
+def test_a_game_whose_agents_come_and_go_by_the_rules_passes() -> None:
+    check_game(_visits())
 
 
 @pytest.mark.parametrize(
@@ -215,6 +268,7 @@ def test_a_game_that_goes_on_after_everybody_left_one_by_one_is_found() -> None:
     [
         ({"teams": 0}, "needs a team"),
         ({"observation_space": spaces.Dict({"acting": spaces.Discrete(2)})}, "reserved name"),
+        ({"observation_space": spaces.Dict({"present": spaces.Discrete(2)})}, "reserved name"),
         ({"action_space": spaces.Dict({"action": spaces.Discrete(4, start=1)})}, "expected Discrete from 0"),
         ({"action_space": spaces.Dict({"push": spaces.Box(-1, 1, (2, 2))})}, "expected Discrete from 0"),
         ({"masked_heads": frozenset({"move"})}, r"masked_heads names \['move'\]"),

@@ -82,7 +82,7 @@ def test_the_leaver_is_terminated_at_its_row_and_acts_no_more() -> None:
     assert [result.terminated[0, 0].tolist() for result in results] == [
         [False, False],
         [False, True],
-        [False, True],
+        [False, False],
         [True, True],
         [False, False],
     ]

@@ -121,10 +121,11 @@ def test_a_turn_based_agent_that_leaves_is_out_while_the_others_play_on() -> Non
     movers = [int(np.flatnonzero(result.observation["acting"][0, :, 0])[0]) for result in results[:-1]]
     assert movers == [1, 2, 0, 1, 2, 0, 2, 0]  # the second, gone at move 5, is never asked again
     assert [result.reward[0, :, 0].tolist() for result in results[:3]] == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
-    assert [result.terminated[0, 1, 0] for result in results] == [False] * 4 + [True] * 5
+    assert [result.terminated[0, 1, 0] for result in results] == [False] * 4 + [True] + [False] * 3 + [True]
+    assert [bool(result.observation["present"][0, 1, 0]) for result in results] == [True] * 4 + [False] * 5
     assert [bool(result.ended[0]) for result in results] == [False] * 8 + [True]
-    assert results[-1].truncated[0]
-    assert results[-1].terminated[0, :, 0].tolist() == [False, True, False]  # the others were only cut off
+    assert results[-1].truncated[0, :, 0].tolist() == [True, False, True]  # the others were only cut off
+    assert results[-1].terminated[0, :, 0].tolist() == [False, True, False]
     moves_seen = [result.observation["observation"][0, 1, 0, 0] for result in results]
     assert moves_seen == [1, 2, 3, 4, 5, 5, 5, 5, 5]  # its last look stays
     assert results[-1].outcome[0].tolist() == [1, -1, 0]  # returns 16, 8 and 12
@@ -136,12 +137,14 @@ def test_a_parallel_agent_that_leaves_is_out_while_the_others_play_on() -> None:
     observation = game.reset(seed=0)
     assert observation["acting"].all()
     results = _moves(game, [2] * 6)
-    assert [result.terminated[0, :, 0].tolist() for result in results] == [[False] * 4] * 2 + [[False] * 3 + [True]] * 4
+    assert [result.terminated[0, :, 0].tolist() for result in results] == (
+        [[False] * 4] * 2 + [[False] * 3 + [True]] + [[False] * 4] * 2 + [[False] * 3 + [True]]
+    )
     assert [result.observation["acting"][0, :, 0].tolist() for result in results] == (
         [[True] * 4] * 2 + [[True] * 3 + [False]] * 3 + [[False] * 4]
     )
     assert [result.reward[1, 3, 0] for result in results] == [2, 2, 2, 0, 0, 0]
-    assert results[-1].truncated.all()
+    assert results[-1].truncated[0, :, 0].tolist() == [True, True, True, False]
     assert results[-1].outcome[0].tolist() == [1, 1, 1, -1]
 
 

@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from games.api import Array
-from games.counting import GAME, ROW
+from games.counting import AGENT, GAME, ROW
+from optimizer.advantages import gae
 from tests.chunk_factory import RUN
 from tests.counting_policy import BPTT, CHUNK, Played, chooses, play_counting, saw, told
 from wire.chunk import MIRROR, NO_ACTION, TrajectoryChunk
@@ -29,6 +33,9 @@ GAMES: dict[str, dict[str, Any]] = {
         "teams": 2, "agents_per_team": 2, "episode_steps": 6, "extra_steps": 2, "leaver_row": 2, "ends": "alternate",
     },
     "a whole team leaves": {"teams": 2, "episode_steps": 6, "leaver_row": 1},
+    "agents come, go, are cut off alone and return": {
+        "teams": 2, "agents_per_team": 2, "episode_steps": 9, "extra_steps": 4, "visits": True, "ends": "alternate",
+    },
 }  # fmt: skip
 
 
@@ -50,7 +57,8 @@ def logged(played: Played, slot: int, team: int) -> list[dict[str, Any]]:
         first = before["counter"][slot, team, 0, ROW] == 0
         if first:
             gone = np.zeros_like(gone)
-        valid = np.zeros_like(gone) if ended_before else ~gone
+        present = before["present"][slot, team] if "present" in before else ~gone
+        valid = np.zeros_like(gone) if ended_before else present
         terminated = transition.terminated[slot, team] & valid
         rows.append(
             {
@@ -59,7 +67,7 @@ def logged(played: Played, slot: int, team: int) -> list[dict[str, Any]]:
                 "acting": before["acting"][slot, team] & valid,
                 "reward": np.where(valid, transition.reward[slot, team], 0),
                 "terminated": terminated,
-                "truncated": bool(transition.truncated[slot]) and not ended_before,
+                "truncated": transition.truncated[slot, team] & valid,
             }
         )
         gone = gone | terminated
@@ -101,7 +109,7 @@ def test_the_row_after_an_end_holds_the_true_last_observation_and_counts_for_not
         assert first[last_rows + 1].all()
         assert (counter[last_rows, ROW] == counter[last_rows - 1, ROW] + 1).all()
         by_rules = played.game.game.options.ends == "terminated"
-        assert truncated[last_rows - 1].any() != by_rules
+        assert truncated[last_rows - 1].any() != by_rules or played.game.game.options.visits
         assert not truncated[last_rows].any()
 
 
@@ -235,15 +243,18 @@ def test_every_chunk_travels(played: Played) -> None:
 
 
 def test_finished_episodes_are_those_of_the_log(played: Played) -> None:
-    """Per slot: sum of rewards per team (mean over agents), rows, outcome, components, and who played the last row."""
+    """Per slot: sum of rewards per team (mean over those there), rows, outcome, components, who played the last row."""
     episodes = played.play.episodes.drain()
     expected = []
     totals, lengths = np.zeros((played.game.n_games, played.spec.teams)), np.zeros(played.game.n_games, int)
+    rows_of = {stream: logged(played, *stream) for stream in played.streams}
     for t, transition in enumerate(played.game.transitions):
         row = played.game.observations[t]["counter"][:, 0, 0, ROW]
         on_last_row = np.array([t > 0 and row[k] > 0 and played.game.transitions[t - 1].ended[k] for k in range(5)])
         lengths += ~on_last_row
-        totals += transition.reward.mean(axis=2)
+        for (slot, team), rows_there in rows_of.items():
+            there = rows_there[t]["valid"]
+            totals[slot, team] += transition.reward[slot, team][there].sum() / max(there.sum(), 1)
         for k in np.flatnonzero(transition.ended & ~on_last_row):
             outcome = [None if np.isnan(x) else float(x) for x in transition.outcome[k]]
             rows = [float(lengths[k])] * played.spec.teams
@@ -253,3 +264,57 @@ def test_finished_episodes_are_those_of_the_log(played: Played) -> None:
     assert len(found) > 5
     assert found == expected
     assert played.play.episodes.drain() == []
+
+
+def returns_of(chunk: TrajectoryChunk, *, gae_lambda: float) -> Array:
+    """What the value of every row is trained towards, [T, A], without discount."""
+    names = ("reward", "value", "terminated", "truncated", "valid")
+    tensors = {name: torch.from_numpy(getattr(chunk, name)[:, None]) for name in names}
+    advantage: Array = gae(**tensors, discount=1.0, gae_lambda=gae_lambda)[:, 0].numpy()
+    return advantage + chunk.value[:-1]
+
+
+def slow_returns(log: list[dict[str, Any]], counter: Array, *, gae_lambda: float) -> Array:
+    """The same from the game's log alone, row by row from behind; `saw` says what every next row's value must be."""
+    step = int(saw(np.array([0, 0, 1, 0]), np.array(1)))  # an agent's next row: row and rows since the reset go up by 1
+    following = saw(counter, counter[..., ROW]) + step
+    returns = np.zeros(following.shape)
+    for t in reversed(range(len(log))):
+        for a in np.flatnonzero(log[t]["valid"]):
+            ends = log[t]["terminated"][a] or log[t]["truncated"][a] or t + 1 == len(log) or gae_lambda == 0
+            behind = following[t, a] if ends else returns[t + 1, a]
+            returns[t, a] = log[t]["reward"][a] + (0 if log[t]["terminated"][a] else behind)
+    return returns
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    seed=st.integers(0, 2**31),
+    teams=st.integers(1, 2),
+    agents=st.integers(1, 2),
+    rows=st.integers(1, 9),
+    ends=st.sampled_from(["terminated", "truncated", "alternate"]),
+    turns=st.booleans(),
+)
+def test_every_row_that_counts_is_there_once_and_bootstraps_from_its_own_next_value(
+    seed: int, teams: int, agents: int, rows: int, ends: str, turns: bool
+) -> None:
+    """Agents come, go, are cut off alone and return as chance has it; values say which row they are of."""
+    played = play_counting(
+        windows=7, slots=2, seed=seed, teams=teams, agents_per_team=agents, episode_steps=rows, extra_steps=4,
+        ends=ends, turns=turns, visits=True,
+    )  # fmt: skip
+    for slot, team in played.streams:
+        log, found, there = logged(played, slot, team), [], []
+        for row, before in zip(log, played.game.observations, strict=False):
+            seen = before["counter"][slot, team][row["valid"]]
+            there += [tuple(place) for place in seen[:, [GAME, ROW, AGENT]].tolist()]
+        for chunk in played.stream(slot, team):
+            counter, valid = chunk.observation["counter"], chunk.valid
+            mine, log = log[: chunk.rows], log[chunk.rows :]
+            for gae_lambda in (0.0, 1.0):
+                expected = slow_returns(mine, counter, gae_lambda=gae_lambda)
+                np.testing.assert_array_equal(returns_of(chunk, gae_lambda=gae_lambda)[valid], expected[valid])
+            found += [tuple(place) for place in counter[valid][:, [GAME, ROW, AGENT]].tolist()]
+        assert found == there
+        assert len(found) == len(set(found))

@@ -8,6 +8,9 @@ Rows, with T rows in a chunk, A agents in a team, H LSTM units, W = T / bptt_ste
 the last row, and so does `auxiliary` for labels. A head that was not read holds no action and log-probability 0.
 When row t ends a game, row t+1 holds the true last observation: it is evaluated with the running state
 (`first` false), its action is ignored, its reward is 0 and `valid` is false; row t+2 is the new game, `first` true.
+An agent with an end of its own while its game goes on is the same for itself alone: `terminated` or `truncated` at row
+t, not valid at row t+1, which holds its last observation, nor later unless it returns; nor is it before it first comes.
+Its LSTM state runs on meanwhile, as everybody's: `first` is of the whole stream.
 
 Worked example, T = 4, one agent, a game that ends at row 1 and a new one that begins at row 3:
 
@@ -35,7 +38,7 @@ from games.api import ACTION_MASK_PREFIX, GameSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 MIRROR = -1  # opponent_version of a game that the latest version plays against itself
 NO_ACTION = -1  # a Discrete action that was not taken: before a reset's first row, where not acting, unread heads
 
@@ -154,7 +157,7 @@ class TrajectoryChunk:
     value: Array  # [T + 1, A] f32, in reward units, by the behaviour policy
     reward: Array  # [T, A] f32, before team spirit
     terminated: Array  # [T, A] bool
-    truncated: Array  # [T] bool
+    truncated: Array  # [T, A] bool
     acting: Array  # [T, A] bool
     valid: Array  # [T, A] bool: the transition is real
     opponent_version: Array  # [T] i32

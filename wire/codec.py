@@ -360,7 +360,7 @@ def _arrays(spec: ChunkSpec, rows: int) -> list[tuple[str, str, np.dtype[Any], t
         ("", "value", "float32", (rows + 1, a)),
         ("", "reward", "float32", (rows, a)),
         ("", "terminated", "bool", (rows, a)),
-        ("", "truncated", "bool", t),
+        ("", "truncated", "bool", (rows, a)),
         ("", "acting", "bool", (rows, a)),
         ("", "valid", "bool", (rows, a)),
         ("", "opponent_version", "int32", t),

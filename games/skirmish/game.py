@@ -98,7 +98,7 @@ class SkirmishGame:
             observation=observation,
             reward=reward,
             terminated=np.repeat(ended, 2 * self.preset.heroes).reshape(reward.shape),
-            truncated=np.zeros(self.n_games, dtype=bool),  # the limit is a rule: every hero sees the clock
+            truncated=np.zeros(reward.shape, dtype=bool),  # the limit is a rule: every hero sees the clock
             outcome=self._outcome(ended),
             episode=self._episode() if ended.any() else self._no_episode,
         )

@@ -1,0 +1,29 @@
+"""Who sits where: the agents of an environment as teams and seats in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from games.api import GameError
+
+Agent = Any  # an agent's name: text as a rule, but any key will do
+Seat = tuple[int, int]  # team, agent in the team
+
+
+def seats_of(name: str, agents: list[Agent], teams: Sequence[Sequence[Agent]] | None) -> dict[Agent, Seat]:
+    """Who sits where: every agent in a team of its own, or in the teams that the user names by the agents' text.
+
+    Raises:
+        GameError: not every agent is in exactly one team, or the teams are not of the same size.
+    """
+    by_name = {str(agent): agent for agent in agents}
+    named = [[agent] for agent in by_name] if teams is None else [[str(agent) for agent in team] for team in teams]
+    if sorted(agent for team in named for agent in team) != sorted(by_name):
+        raise GameError(
+            f"game {name!r}: teams are {named}; each of the agents {list(by_name)} must be in exactly one team"
+        )
+    if len({len(team) for team in named}) != 1:
+        sizes = [len(team) for team in named]
+        raise GameError(f"game {name!r}: the teams have {sizes} agents; all teams must be of the same size")
+    return {by_name[agent]: (t, a) for t, team in enumerate(named) for a, agent in enumerate(team)}
