@@ -24,7 +24,8 @@ from games.dotted import nearest
 from games.registry import make_game
 from model.policy import Policy
 from model.weights import load_weights
-from optimizer.checkpoint import CheckpointError, CheckpointInfo, read_info, read_policy
+from optimizer.checkpoint import CheckpointInfo, read_info, read_policy
+from optimizer.resume import check_spec_is
 
 MAX_SLOTS = 200  # games of one inference batch
 BOT = "bot:"
@@ -120,11 +121,7 @@ def seat_policy(contestant: Contestant, game: GameSpec, streams: int, *, seed: i
     """
     config, info = contestant.config, contestant.info
     spec = config.chunk_spec(game)
-    if spec.hash != info.spec_hash:
-        raise CheckpointError(
-            f"checkpoint {contestant.path} is of {info.game!r} with spec {info.spec_hash}; {game.name!r} as it is now "
-            f"gives spec {spec.hash}: it cannot play this game"
-        )
+    check_spec_is(contestant.path, info, spec)
     policy = Policy(game, config.model).use_device(torch.device("cpu"))
     load_weights(policy, read_policy(contestant.path, info))
     return PolicyPlayer(policy, spec, streams, seed=seed, greedy=greedy)

@@ -117,8 +117,9 @@ class Game:
                 raise ArenaError(f"{spec.name} has no {opponent}; its bots: {', '.join(bots) or 'none'}")
             return None
         policy = new_policy(spec, self.config)
-        load_checkpoint(policy, self.show.path, opponent)
-        return Mind(policy, self.config.chunk_spec(spec), streams, seed=self.show.seed + 1, greedy=self.show.greedy)
+        wire = self.config.chunk_spec(spec)
+        load_checkpoint(policy, wire, self.show.path, opponent)
+        return Mind(policy, wire, streams, seed=self.show.seed + 1, greedy=self.show.greedy)
 
     @property
     def _seats(self) -> Array:

@@ -93,14 +93,14 @@ class Recording:
                     f"the replay is of {self.replay.preset}, checkpoint {self.show.player} plays {self.config.game}"
                 )
             return None
-        policy = new_policy(self.spec, self.config)
+        policy, wire = new_policy(self.spec, self.config), self.config.chunk_spec(self.spec)
         try:
-            self.version = load_checkpoint(policy, self.show.path, self.show.player)
+            self.version = load_checkpoint(policy, wire, self.show.path, self.show.player)
         except CheckpointError:
             if self.show.player != NEWEST:
                 raise
             return None
-        return Mind(policy, self.config.chunk_spec(self.spec), 2, seed=0, greedy=False)
+        return Mind(policy, wire, 2, seed=0, greedy=False)
 
     def _setting(self) -> dict[str, Any]:
         return {

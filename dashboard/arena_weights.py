@@ -13,6 +13,7 @@ from games.api import GameSpec
 from model.policy import Policy
 from model.weights import load_weights
 from optimizer.checkpoint import CheckpointError, find_checkpoint, read_info, read_policy
+from optimizer.resume import check_spec_is
 from wire.chunk import ChunkSpec
 from wire.errors import DecodeError, LinkError
 from wire.redis_link import RedisLink, connect
@@ -44,15 +45,19 @@ def new_policy(game: GameSpec, config: RunConfig) -> Policy:
         return Policy(game, config.model).use_device(torch.device("cpu"))
 
 
-def load_checkpoint(policy: Policy, folder: Path, name: str) -> int:
+def load_checkpoint(policy: Policy, spec: ChunkSpec, folder: Path, name: str) -> int:
     """Put a checkpoint of a run's folder into a policy; returns its version. NEWEST takes the newest one.
 
     Raises:
-        ArenaError: there is none of that name, or it is of another network.
-        CheckpointError: it is damaged.
+        ArenaError: it is of another game or network than the run as it is now.
+        CheckpointError: there is none of that name, or it is damaged.
     """
     where = find_checkpoint(folder if name == NEWEST else folder / "checkpoints" / name)
     info = read_info(where)
+    try:
+        check_spec_is(where, info, spec)
+    except CheckpointError as error:  # this one is there: its place is not taken by an untrained network
+        raise ArenaError(str(error)) from error
     try:
         load_weights(policy, read_policy(where, info))
     except DecodeError as error:
@@ -66,7 +71,8 @@ class Weights:
     """Keeps one policy as new as the run, or as its checkpoint is."""
 
     def __init__(self, policy: Policy, show: Show, spec: ChunkSpec) -> None:
-        self.policy, self.show, self.spec_hash = policy, show, spec.hash
+        self.policy, self.show, self.spec = policy, show, spec
+        self.spec_hash = spec.hash
         self.version = UNTRAINED
         self.origin = "untrained"  # for people: "live", "checkpoint 000123"
         self._link: RedisLink | None = None
@@ -101,7 +107,7 @@ class Weights:
 
     def _read_checkpoint(self) -> None:
         try:
-            self.version = load_checkpoint(self.policy, self.show.path, self.show.player)
+            self.version = load_checkpoint(self.policy, self.spec, self.show.path, self.show.player)
         except CheckpointError:
             if self.show.player != NEWEST:
                 raise

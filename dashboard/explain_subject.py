@@ -21,6 +21,7 @@ from model.policy import Policy
 from model.weights import load_weights
 from optimizer.batch import Batch, collate
 from optimizer.checkpoint import CheckpointInfo, read_info, read_policy, read_snapshot
+from optimizer.resume import check_spec_is
 from rollout_workers.chunker import Chunker
 from rollout_workers.self_play import SelfPlay
 from wire.chunk import chunk_spec
@@ -70,6 +71,7 @@ def trained_subject(folder: Path, overrides: Sequence[str] = ()) -> Subject:
     weights, snapshot = read_policy(folder, info), read_snapshot(folder, info)
     config = parse_config(info.config, overrides=overrides, source=f"the configuration in {folder}")
     subject = fresh_subject(config)
+    check_spec_is(folder, info, config.chunk_spec(subject.spec))
     load_weights(subject.policy, weights)
     return replace(subject, info=info, snapshot=snapshot)
 

@@ -47,6 +47,7 @@ class CheckpointInfo:
     settings_through: str = BEFORE_ALL  # the last request for a change that `config` holds
     journal_bytes: int = 0  # how long the run's journal was
     spec_hash: str
+    spec: str = ""  # `ChunkSpec.text`: says what differs where the hash does; empty before wire version 3
     game: str
     config: str  # the configuration then in force as TOML: what was changed while the run went on is in it
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> hex digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from model.policy import Policy
 from optimizer.checkpoint import CheckpointError, CheckpointInfo, find_checkpoint, read_info, read_snapshot
+from wire.chunk import WIRE_VERSION, ChunkSpec
+from wire.meaning import difference
 
 
 def checkpoint_to_resume(run_folder: Path, *, deterministic: bool) -> Path:
@@ -29,23 +32,37 @@ def _number(folder: Path) -> int:
     return int(folder.name)
 
 
-def load_fitting(
-    folder: Path, *, spec_hash: str, game: str, policy: Policy
-) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+def load_fitting(folder: Path, *, spec: ChunkSpec, policy: Policy) -> tuple[CheckpointInfo, dict[str, Tensor]]:
     """A checkpoint of this very game and network.
 
     Raises:
         CheckpointError: it is damaged, or of another one; the message says what must be the same.
     """
     info = read_info(folder)
-    if info.spec_hash != spec_hash:
-        raise CheckpointError(
-            f"checkpoint {folder} is of {info.game!r} with spec {info.spec_hash}, this run is "
-            f"{game!r} with spec {spec_hash}: game, lstm_units, bptt_steps and chunk_steps must be the same"
-        )
+    check_spec_is(folder, info, spec)
     snapshot = read_snapshot(folder, info)
     _check_fits(folder, snapshot, policy)
     return info, snapshot
+
+
+def check_spec_is(folder: Path, info: CheckpointInfo, spec: ChunkSpec) -> None:
+    """Whether the numbers of a checkpoint mean what this program would take them for.
+
+    Raises:
+        CheckpointError: they do not; the message names what differs first.
+    """
+    if info.spec_hash == spec.hash:
+        return
+    expected = json.loads(spec.text)
+    found = json.loads(info.spec) if info.spec else {"wire_version": f"less than {WIRE_VERSION}"}
+    if found["wire_version"] == WIRE_VERSION:
+        why = difference(found, expected)
+    else:
+        why = f"its wire version is {found['wire_version']}, this one is {WIRE_VERSION}"
+    raise CheckpointError(
+        f"checkpoint {folder} is of {info.game!r} with spec {info.spec_hash}, {spec.game!r} as it is now has spec "
+        f"{spec.hash}: {why}. Use the game and settings that it was trained with, or the Quintet that wrote it"
+    )
 
 
 def _check_fits(folder: Path, snapshot: Mapping[str, Tensor], policy: Policy) -> None:

@@ -319,6 +319,7 @@ class Optimizer:
             settings_through=BEFORE_ALL if self.settings is None else self.settings.through,
             journal_bytes=self._journal_bytes(),
             spec_hash=self.spec.hash,
+            spec=self.spec.text,
             game=self.game_name,
             config=self.config_text,
         )
@@ -355,7 +356,7 @@ class Optimizer:
         elif start_from is not None:
             folder = find_checkpoint(start_from)
         if folder is not None:
-            info, snapshot = load_fitting(folder, spec_hash=self.spec.hash, game=self.game_name, policy=self.policy)
+            info, snapshot = load_fitting(folder, spec=self.spec, policy=self.policy)
             self.learner.restore(snapshot)
             self.warmup_left = 0 if info.gradient_steps else self.warmup_left
             if resume:

@@ -32,6 +32,7 @@ def arena_run(folder: Path, text: str, *versions: int) -> Path:
             gradient_steps=0,
             trained_net=0,
             spec_hash=config.chunk_spec(game.spec).hash,
+            spec=config.chunk_spec(game.spec).text,
             game=game.spec.name,
             config=dump_config(config),
         )

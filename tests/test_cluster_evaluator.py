@@ -184,7 +184,7 @@ def test_an_opponent_may_have_another_network_but_not_another_game(tmp_path: Pat
     request = EvalRequest(player=tmp_path, games=4)
     assert len(play_match(small, large, request, progress=silent).results) == 4
     other = read_contestant(save_untrained(tmp_path / "other", TWO_TEAMS + "kinds = 3\n"))
-    with pytest.raises(CheckpointError, match="cannot play this game"):
+    with pytest.raises(CheckpointError, match=r"observation\.kind is new"):
         play_match(small, other, request, progress=silent)
 
 

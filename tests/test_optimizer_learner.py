@@ -260,6 +260,7 @@ def test_the_schedules_are_read_at_the_agent_steps_of_the_batch() -> None:
     stats = learner.update(batch, version=1, agent_steps=750).stats
     assert stats["losses/learning_rate"] == stats["losses/entropy_coefficient"] == 0.25
     assert learner.adam.param_groups[0]["lr"] == 0.25
+    batch.reward[..., 0] += 1  # in the counting game all agents get the same
     selfish, shared = (learner.targets(batch, agent_steps=n)[0] for n in (1000, 0))
     assert not torch.allclose(selfish, shared)
 

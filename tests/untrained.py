@@ -26,6 +26,7 @@ def save_untrained(folder: Path, config_text: str) -> Path:
         gradient_steps=1,
         trained_net=0,
         spec_hash=spec.hash,
+        spec=spec.text,
         game=game.spec.name,
         config=dump_config(config),
     )

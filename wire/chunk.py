@@ -35,6 +35,7 @@ import numpy as np
 from gymnasium import spaces
 
 from games.api import ACTION_MASK_PREFIX, GameSpec
+from wire.meaning import meaning_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -67,12 +68,21 @@ class ChunkSpec:
     observation: dict[str, ArraySpec]  # entries and action masks; `acting` is a field of the chunk
     heads: dict[str, ArraySpec]
     auxiliary: dict[str, ArraySpec] = field(default_factory=dict)  # predictions of the row after the last
+    meaning: dict[str, Any] = field(default_factory=dict)  # plain data: `wire.meaning.meaning_of`
+
+    @property
+    def text(self) -> str:
+        """All of it as JSON, with the version of the wire: what the hash is of."""
+        return json.dumps({"wire_version": WIRE_VERSION, **asdict(self)}, sort_keys=True)
 
     @property
     def hash(self) -> str:
-        """16 hex digits that change whenever a chunk of one side would not fit the other."""
-        text = json.dumps({"wire_version": WIRE_VERSION, **asdict(self)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """16 hex digits that change where chunks or weights of one side would not fit the other, or mean another thing.
+
+        So it covers whatever gives numbers a meaning: shapes, dtypes, categories, bounds of Box heads and of images,
+        what each primary action reads, what pointers point at, relations, own slots, uses.
+        """
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
 def chunk_spec(game: GameSpec, *, lstm_units: int, bptt_steps: int, chunk_steps: int) -> ChunkSpec:
@@ -110,6 +120,7 @@ def chunk_spec(game: GameSpec, *, lstm_units: int, bptt_steps: int, chunk_steps:
             name: ArraySpec(shape=tuple(game.observation_space[a.label].shape or ()), dtype="float32")
             for name, a in game.auxiliary.items()
         },
+        meaning=meaning_of(game),
     )
 
 
