@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from cluster.failure import USAGE, RunFailedError, UsageError
+from cluster.failure import FAULTS_WITHIN_S, RunFailedError, fault
 from cluster.short_lives import ShortLives
 from control.journal import EventKind
 from wire.link import Heartbeat
 
 MAX_QUICK_DEATHS = 4  # of a worker that never came to play, in a row, and the run is given up
 LONGEST_BACKOFF_S = 8.0
+ADOPTED_AND_GONE = "adopted, and gone"  # the reason of a worker whose answer another controller waited for
 
 
 class Launcher(Protocol):
@@ -32,7 +35,7 @@ class Launcher(Protocol):
         ...
 
     def poll(self, worker: int) -> dict[str, str] | None:
-        """None while it plays; then `{"reason": ...}`, or `{"error": one line, "traceback": ...}`."""
+        """None while it plays; then `{"reason": ...}`, or what `cluster.failure.last_words` says of an error."""
         ...
 
     def kill(self, worker: int) -> None:
@@ -78,13 +81,14 @@ class Crew:
         books: Books,
         chronicle: Chronicle,
         *,
-        keep_traceback: Callable[[int, str], None],
+        keep_traceback: Callable[[int, str], Path],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`keep_traceback(worker, text)` puts a dead worker's traceback where people will look for it."""
+        """`keep_traceback(worker, text)` puts a dead worker's traceback where people look for it; returns where."""
         self.launcher, self.books, self.chronicle = launcher, books, chronicle
         self._keep_traceback, self._clock = keep_traceback, clock
         self._places: dict[int, _Place] = {}
+        self._faults_s: deque[float] = deque()  # when workers ended that another start would hardly have helped
 
     @property
     def live(self) -> int:
@@ -102,8 +106,7 @@ class Crew:
         """One round: notice who left or died, and start who is missing.
 
         Raises:
-            RunFailedError: a worker died too often in a row.
-            UsageError: a worker cannot play this run at all.
+            RunFailedError, UsageError: a worker died too often in a row, or of something that no other start helps.
             LinkDownError: nobody answers; call again.
         """
         if self.launcher.ensure():
@@ -127,26 +130,37 @@ class Crew:
                 lost += self.books.close_worker(worker)
         return lost
 
-    def _ended(self, worker: int, place: _Place, end: dict[str, str]) -> None:
+    def _ended(self, worker: int, place: _Place, end: Mapping[str, str]) -> None:
         # Before anything is noted: these may raise, and then this runs again.
-        played = any(b.process == f"worker/{worker}" and b.data.get("version") for b in self.books.heartbeats())
+        beat = next((b for b in self.books.heartbeats() if b.process == f"worker/{worker}"), None)
         lost = self.books.close_worker(worker)
+        said = {} if beat is None else beat.data
+        if end.get("reason") == ADOPTED_AND_GONE and "error" in said:
+            end = {name: str(text) for name, text in said.items()}
         place.playing = False
         if "reason" in end:
             place.lives.left()
             place.next_start_s = self._clock()
             return
-        place.lives.died(self._clock(), useful=played)
+        place.lives.died(self._clock(), useful=bool(said.get("version")))
         place.next_start_s = self._clock() + self._backoff_s(place)
-        if end.get("traceback"):
-            self._keep_traceback(worker, end["traceback"])
-        text = end["error"] + (f"; {lost} steps lost" if lost else "")
-        self.chronicle.note("worker died", process=f"worker/{worker}", text=text)
-        if end.get("exit_code") == str(USAGE):
-            raise UsageError(f"worker {worker}: {end['error']}")
+        self._note_death(worker, end, lost)
         if place.lives.too_many:
             times = place.lives.in_a_row
             raise RunFailedError(f"worker {worker} died {times} times in a row, last of this: {end['error']}")
+
+    def _note_death(self, worker: int, end: Mapping[str, str], lost: int) -> None:
+        """Write it down, and raise where it is of a kind that another start would not help."""
+        log = self._keep_traceback(worker, end["traceback"]) if end.get("traceback") else None
+        text = end["error"] + (f"; {lost} steps lost" if lost else "")
+        self.chronicle.note("worker died", process=f"worker/{worker}", text=text)
+        if not end.get("borne"):
+            return
+        self._faults_s.append(self._clock())
+        while self._clock() - self._faults_s[0] > FAULTS_WITHIN_S:
+            self._faults_s.popleft()
+        if len(self._faults_s) > int(end["borne"]):
+            raise fault(f"worker {worker}: {end['error']}", int(end["exit_code"]), log)
 
     @staticmethod
     def _backoff_s(place: _Place) -> float:

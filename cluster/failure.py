@@ -32,21 +32,26 @@ def one_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-# Whose errors a person can act on: (module, class, exit code). By name, because the modules take time to load, torch
-# above all, and whoever raised one of them has loaded its module already. The first that fits counts.
-KNOWN_ERRORS = (
-    ("control.config_reader", "ConfigError", USAGE),
-    ("games.api", "GameError", USAGE),
-    ("wire.errors", "SpecMismatchError", USAGE),
-    ("wire.errors", "LinkAuthError", USAGE),
-    ("wire.errors", "LinkSetupError", USAGE),
-    ("wire.errors", "WireError", FAILED),
-    ("cluster.embedded_redis", "EmbeddedRedisError", FAILED),
-    ("optimizer.checkpoint", "CheckpointError", FAILED),
-    ("optimizer.device", "DeviceError", USAGE),
-    ("optimizer.service", "TrainingDivergedError", FAILED),
-    ("optimizer.era", "EraBrokenError", CRASHED),  # it goes on from its last checkpoint
+# Whose errors a person can act on: (module, class, exit code, how many such ends of its workers a run bears within
+# FAULTS_WITHIN_S; None: see `cluster.short_lives`). By name, because the modules take time to load, torch above all,
+# and whoever raised one of them has loaded its module already. The first that fits counts.
+KNOWN_ERRORS: tuple[tuple[str, str, int, int | None], ...] = (
+    ("control.config_reader", "ConfigError", USAGE, 0),
+    ("games.api", "GameDataError", FAILED, 0),
+    ("games.api", "GameCodeError", FAILED, 1),  # it may have been one rare game: one worker is started again
+    ("games.api", "GameError", USAGE, 0),
+    ("wire.errors", "SpecMismatchError", USAGE, 0),
+    ("wire.errors", "LinkAuthError", USAGE, 0),
+    ("wire.errors", "LinkSetupError", USAGE, 0),
+    ("wire.errors", "WireError", FAILED, None),
+    ("cluster.embedded_redis", "EmbeddedRedisError", FAILED, None),
+    ("optimizer.checkpoint", "CheckpointError", FAILED, None),
+    ("optimizer.device", "DeviceError", USAGE, None),
+    ("optimizer.service", "TrainingDivergedError", FAILED, None),
+    ("optimizer.era", "EraBrokenError", CRASHED, None),  # it goes on from its last checkpoint
 )
+FAULTS_WITHIN_S = 600.0
+UNREACHABLE = (ConnectionError, TimeoutError, EOFError)  # causes: a simulator that a game talks to may come back
 
 
 def exit_code(error: BaseException) -> int | None:
@@ -55,10 +60,40 @@ def exit_code(error: BaseException) -> int | None:
         return INTERRUPTED
     if isinstance(error, UsageError):
         return USAGE
-    for module, name, code in KNOWN_ERRORS:
-        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
-            return code
+    if (known := _known(error)) is not None:
+        return known[0]
     return FAILED if isinstance(error, RunFailedError | OSError) else None
+
+
+def faults_borne(error: BaseException) -> int | None:
+    """After how many such ends of its workers a run is still worth going on with; None: as after any other death."""
+    known = _known(error)
+    return None if known is None or isinstance(error.__cause__, UNREACHABLE) else known[1]
+
+
+def _known(error: BaseException) -> tuple[int, int | None] | None:
+    """The exit code, and how many are borne."""
+    for module, name, code, borne in KNOWN_ERRORS:
+        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
+            return code, borne
+    return None
+
+
+def last_words(error: BaseException) -> dict[str, str]:
+    """How a worker ended that could not go on, as text that travels: `cluster.crew` reads it."""
+    borne = faults_borne(error)
+    return {
+        "error": one_line(error),
+        "traceback": "".join(traceback.format_exception(error)),
+        "exit_code": str(exit_code(error)),
+        "borne": "" if borne is None else str(borne),
+    }
+
+
+def fault(said: str, code: int | None, log: Path | None) -> Exception:
+    """What ends the run when one of its workers said this for good; the line names where the traceback is."""
+    kind = UsageError if code == USAGE else RunFailedError
+    return kind(said + (f"; the whole traceback is in {log}" if log else ""))
 
 
 def report(error: BaseException, logs: Path | None) -> int:

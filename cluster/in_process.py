@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.board import Board
-from cluster.failure import RunFailedError, UsageError
+from cluster.failure import RunFailedError, UsageError, exit_code, fault, last_words
 from cluster.interrupts import Interrupts
 from cluster.optimizer_process import CHECKPOINT_FAILED, PASSIVE_WAIT
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder, shown
-from cluster.start_up import check_game, open_link
+from cluster.start_up import check_game, keep_traceback, open_link
 from control.config import RunConfig, dump_config
 from control.journal import read_journal
 from control.summary import Summary
+from games.api import GameError
 from wire.memory_link import MemoryLink
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def train_in_process(
         optimizer = _optimizer(config, folder, link, start_from)
         worker = _worker(config, folder, link, stack)
         interrupts.defer()
-        reason = _play_and_learn(config, link, worker, optimizer, recorder, interrupts)
+        try:
+            reason = _play_and_learn(config, link, worker, optimizer, recorder, interrupts)
+        except GameError as error:
+            words = last_words(error)
+            raise fault(words["error"], exit_code(error), keep_traceback(folder, 0, words["traceback"])) from error
         link.set_stopping(True)
         worker.run()  # which finds that it is to leave, and does
         optimizer.run()

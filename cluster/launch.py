@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import Any, Protocol
 
 import psutil
 
-from cluster.failure import REDIS_URL, RunFailedError, UsageError, exit_code, one_line
+from cluster.crew import ADOPTED_AND_GONE
+from cluster.failure import REDIS_URL, RunFailedError, UsageError, last_words, one_line
 from cluster.processes import end_all, family, spawn, usable_cores
 
 NAMESPACE = "quintet"
@@ -56,18 +56,14 @@ class RolloutActor:
         self.redis_url, self.run_name, self.worker = redis_url or os.environ.get(REDIS_URL, ""), run, worker
 
     def run(self) -> dict[str, str]:
-        """Play until told to leave: `reason`, or `error` in one line, its `traceback` and its `exit_code`."""
+        """Play until told to leave: `reason`, or what `cluster.failure.last_words` says of an error."""
         os.environ.update(ONE_THREAD)
         try:
             from cluster.worker_process import run_worker
 
             return {"reason": run_worker(self.redis_url, self.run_name, self.worker)}
         except Exception as error:  # noqa: BLE001  (a process border: it travels on as text)
-            return {
-                "error": one_line(error),
-                "traceback": traceback.format_exc(),
-                "exit_code": str(exit_code(error)),
-            }
+            return last_words(error)
         finally:
             # Whoever called this hears the answer and ends the process; a controller that adopted it cannot hear it.
             leave = threading.Timer(LINGER_S, os._exit, (0,))
@@ -126,7 +122,7 @@ class RayLauncher:
         if worker not in self._actors:
             return {"error": "its Ray node died"}
         if worker not in self._ends:
-            return None if self._find(worker) is not None else {"reason": "adopted, and gone"}
+            return None if self._find(worker) is not None else {"reason": ADOPTED_AND_GONE}
         if not ray.wait([self._ends[worker]], timeout=0)[0]:
             return None
         try:

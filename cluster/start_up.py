@@ -325,10 +325,12 @@ def let_children_find_our_code() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
 
 
-def keep_traceback(folder: RunFolder, worker: int, text: str) -> None:
-    """Append a dead worker's traceback to its log in the run folder."""
-    with (folder.logs / f"worker-{worker}.log").open("a") as file:
+def keep_traceback(folder: RunFolder, worker: int, text: str) -> Path:
+    """Append a dead worker's traceback to its log in the run folder; returns the log's path."""
+    path = folder.logs / f"worker-{worker}.log"
+    with path.open("a") as file:
         file.write(text.rstrip() + "\n\n")
+    return path
 
 
 class _InThread(Generic[Result]):

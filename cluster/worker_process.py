@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
 
+from cluster.failure import last_words
 from cluster.memory import keep_freed_memory
 from cluster.processes import usable_cores
 from control.config import RunConfig, parse_config
 from games.api import VectorGame
+from wire.errors import LinkError
 from wire.link import WorkerLink
 
 if TYPE_CHECKING:
     from rollout_workers.worker import Worker
+    from wire.redis_link import RedisLink
 
 CONNECT_S = 30.0
+MOST_SAID = 16_384  # characters of a traceback that a heartbeat carries
 PLAYING_NICE = 5  # where workers share cores, a third of the share of a process with 0
 
 
@@ -35,19 +40,34 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
     torch.set_num_threads(1)
     keep_freed_memory()
     with connect(redis_url, run, wait_s=CONNECT_S) as link:
-        config = parse_config(link.run_config(), source=f"the configuration of run {run}")
-        player, game = make_worker(config, run, link, worker)
-
-        def ask_to_leave(*_: object) -> None:
-            player.leave_requested = True
-
-        give_way(max(config.rollout.workers, worker + 1))
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ask_to_leave)  # from `quintet node`, whose machine is about to go
+        played = 0
         try:
-            return player.run()
-        finally:
-            game.close()
+            config = parse_config(link.run_config(), source=f"the configuration of run {run}")
+            player, game = make_worker(config, run, link, worker)
+
+            def ask_to_leave(*_: object) -> None:
+                player.leave_requested = True
+
+            give_way(max(config.rollout.workers, worker + 1))
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, ask_to_leave)  # from `quintet node`, whose machine is about to go
+            try:
+                return player.run()
+            finally:
+                played = player.version
+                with contextlib.suppress(Exception):  # a game that broke may not close either; the first error counts
+                    game.close()
+        except Exception as error:
+            _say_last_words(link, worker, error, played)
+            raise
+
+
+def _say_last_words(link: RedisLink, worker: int, error: Exception, version: int) -> None:
+    """For a controller that adopted this worker, and cannot hear what its process returns."""
+    words = last_words(error)
+    words["traceback"] = words["traceback"][-MOST_SAID:]
+    with contextlib.suppress(LinkError):
+        link.beat(f"worker/{worker}", {**words, "version": version})
 
 
 def give_way(workers: int) -> None:
@@ -73,10 +93,13 @@ def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> t
     from games.registry import make_game
     from model.policy import Policy
     from model.warm_up import compile_kernels
+    from rollout_workers.guarded_game import guarded
     from rollout_workers.worker import Worker
 
-    game = make_game(config.game, config.rollout.games_per_worker, config.seed, config.game_options)
-    rehearse(game, config.seed)
+    with guarded(config.game, make_game, ""):
+        game = make_game(config.game, config.rollout.games_per_worker, config.seed, config.game_options)
+    with guarded(config.game, game, "step"):
+        rehearse(game, config.seed)
     compile_kernels()
     player = Worker(
         game=game,

@@ -18,6 +18,8 @@ from games.api import ACTING, Array, GameSpec, Transition, VectorGame
 from games.attendance import Attendance
 from model.policy import Acted, Policy
 from rollout_workers.chunker import Chunker, Row
+from rollout_workers.guarded_game import GuardedGame
+from rollout_workers.sound_rows import SoundRows
 from wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
 from wire.reports import PhaseTimer
 
@@ -28,10 +30,11 @@ class SelfPlay:
     """`game.n_games` slots in one inference batch; B = n_games x teams streams, team fastest."""
 
     def __init__(self, game: VectorGame, policy: Policy, chunker: Chunker, *, seed: int, timer: PhaseTimer) -> None:
-        self.game, self.policy, self.chunker, self.timer = game, policy, chunker, timer
+        self.game, self.policy, self.chunker, self.timer = GuardedGame(game), policy, chunker, timer
         self.spec: ChunkSpec = chunker.spec
+        self.sound = SoundRows(self.spec, self.game.code)
         self.generator = torch.Generator().manual_seed(seed)
-        self.observation = game.reset(seed)
+        self.observation = self.game.reset(seed)
         n, b, a = game.n_games, chunker.streams, self.spec.agents
         self.seen = [name for name in self.spec.observation if game.spec.uses.get(name) != "label"]
         self.state = policy.initial_state(b)
@@ -59,6 +62,7 @@ class SelfPlay:
                 keep_taken(array, row.acting, out=row.action[name])
                 np.multiply(acted.log_prob[name].numpy(), row.acting, out=row.log_prob[name])
             np.multiply(self._streams(transition.reward), valid, out=row.reward)
+            self.sound.check_reward(row.reward, self._row_of)
             np.logical_and(self._streams(transition.terminated), valid, out=row.terminated)
             np.logical_and(self._streams(transition.truncated), valid, out=row.truncated)
             self._advance(transition, version)
@@ -74,7 +78,7 @@ class SelfPlay:
     def begin_anew(self, seed: int) -> SelfPlay:
         """Drop every game and every open chunk, and play others; finished episodes still wait to be reported."""
         self.chunker.forget()
-        successor = SelfPlay(self.game, self.policy, self.chunker, seed=seed, timer=self.timer)
+        successor = SelfPlay(self.game.game, self.policy, self.chunker, seed=seed, timer=self.timer)
         successor.episodes.finished = self.episodes.drain()
         return successor
 
@@ -98,6 +102,7 @@ class SelfPlay:
         with self.timer.phase("infer"):
             for name, array in row.observation.items():
                 write_cast(self._streams(self.observation[name]), out=array)
+            self.sound.check_observation(row.observation, self._row_of)
             row.first[...] = np.repeat(self.attendance.first, self.spec.teams)
             acted = self.policy.act(
                 {name: torch.from_numpy(row.observation[name]) for name in self.seen},
@@ -109,6 +114,10 @@ class SelfPlay:
             self.state = acted.state
             row.value[...] = acted.value.numpy()
             return acted
+
+    def _row_of(self, slot: int) -> str:
+        """Which row of its game a slot is at, in words."""
+        return "the last observation" if self.attendance.last[slot] else f"row {self.episodes.lengths[slot]}"
 
     def _step(self, action: dict[str, Array]) -> Transition:
         """Hand the game what it can take: numbers in the box, and some legal number for heads that were not read."""

@@ -12,13 +12,23 @@ from rich.console import Console
 
 from cluster.board import Board
 from cluster.controller import LINK_PATIENCE_S, Controller
-from cluster.crew import MAX_QUICK_DEATHS, Crew
-from cluster.failure import CRASHED, DONE, FAILED, USAGE, RunFailedError, UsageError
+from cluster.crew import ADOPTED_AND_GONE, MAX_QUICK_DEATHS, Crew
+from cluster.failure import (
+    CRASHED,
+    DONE,
+    FAILED,
+    FAULTS_WITHIN_S,
+    USAGE,
+    RunFailedError,
+    UsageError,
+    last_words,
+)
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder
 from cluster.short_lives import MOST_SHORT_LIVES, QUICK_DEATH_S
 from control.config import parse_config
 from control.journal import read_journal
+from games.api import GameCodeError, GameDataError, MissingExtraError
 from wire.errors import LinkDownError
 from wire.link import Parcel
 from wire.memory_link import MemoryLink
@@ -121,7 +131,7 @@ class Scene:
             self.workers,
             self.link,
             self.recorder,
-            keep_traceback=lambda worker, text: self.tracebacks.append((worker, text)),
+            keep_traceback=self.keep_traceback,
             clock=self.clock,
         )
         self.controller = Controller(
@@ -134,6 +144,10 @@ class Scene:
             describe={"capacity": 2},
             clock=self.clock,
         )
+
+    def keep_traceback(self, worker: int, text: str) -> Path:
+        self.tracebacks.append((worker, text))
+        return self.folder.logs / f"worker-{worker}.log"
 
     def round(self, seconds: float = 1.0) -> str | None:
         self.clock.now += seconds
@@ -247,9 +261,59 @@ def test_a_worker_that_played_in_between_may_die_more_often_and_is_replaced_at_o
 
 def test_a_worker_that_cannot_play_this_run_at_all_ends_it(scene: Scene) -> None:
     scene.round()
-    scene.workers.ends[0] = {"error": "the game needs pygame", "exit_code": str(USAGE)}
-    with pytest.raises(UsageError, match="worker 0: the game needs pygame"):
+    scene.workers.ends[0] = last_words(MissingExtraError("the game needs pygame"))
+    with pytest.raises(UsageError, match=r"worker 0: the game needs pygame; the whole traceback is in .*worker-0.log"):
         scene.round()
+    assert scene.workers.starts == [0, 1]
+
+
+def test_a_value_that_nothing_can_be_learned_from_ends_the_run_at_the_first_worker_that_meets_it(scene: Scene) -> None:
+    scene.round()
+    scene.workers.ends[1] = last_words(GameDataError("game x: the reward of slot 3, row 7 is nan"))
+    with pytest.raises(RunFailedError, match=r"worker 1: game x: the reward .* is nan; .*worker-1.log"):
+        scene.round()
+    assert scene.workers.starts == [0, 1]
+    assert "GameDataError" in scene.tracebacks[0][1]
+
+
+def test_an_exception_of_the_games_own_code_is_borne_once_whichever_workers_meet_it(scene: Scene) -> None:
+    scene.round()
+    scene.workers.ends[0] = last_words(GameCodeError("game x: its step raised ValueError"))
+    scene.round()
+    scene.round()
+    assert scene.workers.starts == [0, 1, 0]
+    scene.round(FAULTS_WITHIN_S + 1)  # a rare game now and then is no reason to end a run
+    scene.workers.ends[0] = last_words(GameCodeError("game x: its step raised ValueError"))
+    scene.round()
+    scene.round()
+    assert scene.workers.starts == [0, 1, 0, 0]
+    scene.workers.ends[1] = last_words(GameCodeError("game x: its step raised ValueError again"))
+    with pytest.raises(RunFailedError, match="worker 1: game x: its step raised ValueError again"):
+        scene.round(10.0)
+
+
+def test_a_simulator_that_does_not_answer_is_waited_for_as_after_any_other_death(scene: Scene) -> None:
+    scene.round()
+    error = GameCodeError("game x: its step raised ConnectionRefusedError")
+    error.__cause__ = ConnectionRefusedError()
+    for _ in range(3):
+        scene.workers.ends[0] = last_words(error)
+        scene.round()
+        scene.round(10.0)
+    assert scene.workers.starts == [0, 1, 0, 0, 0]
+
+
+def test_what_an_adopted_worker_said_last_is_heard_though_its_process_answers_to_nobody(scene: Scene) -> None:
+    scene.workers.adoptable = [0]
+    scene.crew.adopt(2)
+    scene.round()
+    registration = scene.link.register(0, SPEC)
+    scene.link.heartbeat(registration, 16, {"version": 3})
+    scene.link.beat("worker/0", {**last_words(GameDataError("game x: the reward is nan")), "version": 3})
+    scene.workers.ends[0] = {"reason": ADOPTED_AND_GONE}
+    with pytest.raises(RunFailedError, match="worker 0: game x: the reward is nan"):
+        scene.round()
+    assert scene.link.counters().lost == 16
 
 
 def test_all_workers_are_started_again_when_what_they_run_on_died(scene: Scene) -> None:

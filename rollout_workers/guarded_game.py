@@ -1,0 +1,83 @@
+"""A game as the worker's loop sees it: whatever its own code raises is the game's fault, and says so in one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from games.api import Actions, GameCodeError, GameError, GameSpec, Observation, Transition, VectorGame
+from games.blame import described_error, place, raised_at
+
+Answer = TypeVar("Answer")
+
+
+class GuardedGame:
+    """A `VectorGame` around another; another thread may ask since when it has been in which of its calls."""
+
+    def __init__(self, game: VectorGame) -> None:
+        self.game = game
+        self.spec: GameSpec = game.spec
+        self.n_games = game.n_games
+        self._call, self._since_s = "", 0.0
+
+    @property
+    def call(self) -> tuple[str, float]:
+        """`("step", 42.0)`: in which call of the game the worker is, and for how many seconds; ("", 0.0) in none."""
+        call, since_s = self._call, self._since_s
+        return (call, time.monotonic() - since_s) if call else ("", 0.0)
+
+    @property
+    def code(self) -> str:
+        """File, line and name of the `step` that a user wrote; empty where the game is one of ours, or an adapter."""
+        ours = VectorGame.__module__.rpartition(".")[0]
+        return "" if type(self.game).__module__.startswith(f"{ours}.") else place(self.game, "step")
+
+    def reset(self, seed: int) -> Observation:
+        """Start every game anew.
+
+        Raises:
+            GameError: its own, or a GameCodeError in place of anything else.
+        """
+        return self._guarded("reset", lambda: self.game.reset(seed))
+
+    def step(self, actions: Actions) -> Transition:
+        """Advance every game by one decision; raises as `reset` does."""
+        return self._guarded("step", lambda: self.game.step(actions))
+
+    def close(self) -> None:
+        """Close the game."""
+        self.game.close()
+
+    def _guarded(self, name: str, call: Callable[[], Answer]) -> Answer:
+        self._since_s, self._call = time.monotonic(), name
+        try:  # while games are played, Ctrl-C is a request and raises nothing
+            with guarded(self.spec.name, self.game, name, interrupts_too=name == "step"):
+                return call()
+        finally:
+            self._call = ""
+
+
+@contextmanager
+def guarded(name: str, thing: Any, method: str, *, interrupts_too: bool = False) -> Iterator[None]:
+    """Whatever the body raises is the game's fault, `SystemExit` included; lack of memory is the machine's.
+
+    Args:
+        name: of the game.
+        thing: the game, or what makes it.
+        method: what of it is called, empty where it is called itself.
+        interrupts_too: `KeyboardInterrupt` as well; only where Ctrl-C raises none.
+
+    Raises:
+        GameError: the game's own, or a GameCodeError in place of anything else.
+    """
+    try:
+        yield
+    except (GameError, MemoryError):
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and not interrupts_too:
+            raise
+        line = raised_at(error) or place(thing, method)
+        raise GameCodeError(f"{line}: {method or 'it'} raised {described_error(error)} (game {name!r})") from error
