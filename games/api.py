@@ -241,3 +241,12 @@ class GameWithPictures(Protocol):
     def picture(self) -> Array | None:
         """Slot 0 as it stands, uint8 [H, W, 3]; None where the game was built without a way to draw."""
         ...
+
+
+@runtime_checkable
+class GameWithRemarks(Protocol):
+    """What a `VectorGame` offers besides, if it reads environments by others."""
+
+    def remarks(self) -> dict[str, str]:
+        """What the last row shows that can be trained on but is hardly meant: key -> where, what, what is done."""
+        ...

@@ -103,17 +103,18 @@ def check_sizes(name: str, values: Array, lead: int) -> None:
     Raises:
         Mismatch: the first that is not.
     """
-    if values.size == 0:
+    flat = values.reshape(-1)
+    if np.vdot(flat, flat) <= LARGEST_NUMBER**2:  # one pass; false for NaN
         return
-    low, high = np.minimum.reduce(values, axis=None), np.maximum.reduce(values, axis=None)
-    if low >= -LARGEST_NUMBER and high <= LARGEST_NUMBER:  # false for NaN
-        return
-    at = tuple(np.argwhere(~(np.abs(values) <= LARGEST_NUMBER))[0].tolist())
+    wrong = ~(np.abs(values) <= LARGEST_NUMBER)
+    if not wrong.any():
+        return  # the sum of many large squares
+    at = tuple(np.argwhere(wrong)[0].tolist())
     which = f" at index {list(at[lead:])}" if at[lead:] else ""
     found = values[at]
     too_far = " (infinite, or too large for float32)" if np.isinf(found) else ""
     raise Mismatch(
-        f"{name} is {found}{too_far}{which}; expected finite numbers of at most {LARGEST_NUMBER:g}: look for a "
+        f"{name} is {found:.6g}{too_far}{which}; expected finite numbers of at most {LARGEST_NUMBER:g}: look for a "
         "division by zero, or clip it",
         at[:lead],
     )
@@ -177,6 +178,43 @@ def mask_bits(mask: Array) -> Array:
         f"the action mask holds {wrong}; expected 1 or True where an action is allowed and 0 or False where not (masks "
         "that are added to logits, 0 and -inf, are read the other way round: return mask == 0)"
     )
+
+
+def check_mask_bits(mask: Array) -> Array:
+    """Masks that were written as int8 numbers, [..., n], as booleans on the same memory.
+
+    Raises:
+        Mismatch: something else than 0 and 1.
+    """
+    bits = mask.view(np.uint8)
+    if bits.size and np.maximum.reduce(bits, axis=None) > 1:
+        at = tuple(np.argwhere(bits > 1)[0].tolist())
+        try:
+            mask_bits(mask[at[:-1]])
+        except Mismatch as wrong:
+            raise Mismatch(str(wrong), at[:-1]) from None
+    allowed: Array = mask.view(np.bool_)
+    return allowed
+
+
+def check_choice(head: str, allowed: Array, acting: Array) -> None:
+    """Whoever acts may choose something.
+
+    Args:
+        head: of the action.
+        allowed: bool [..., n].
+        acting: bool [...].
+
+    Raises:
+        Mismatch: the first who may not.
+    """
+    some = np.logical_or.reduce(allowed, axis=-1)
+    if not np.logical_and.reduce(some, axis=None) and (empty := acting & ~some).any():
+        raise Mismatch(
+            f"the action mask allows nothing of {head!r} ({allowed.shape[-1]} choices); expected at least one 1 "
+            "wherever an action is asked for: allow one that does nothing, or end the game",
+            tuple(np.argwhere(empty)[0].tolist()),
+        )
 
 
 def _range(array: Array) -> str:

@@ -19,7 +19,9 @@ from games.api import (
     ACTING,
     Actions,
     Array,
+    GameCodeError,
     GameContractError,
+    GameDataError,
     GameError,
     GameSpec,
     MissingExtraError,
@@ -28,6 +30,8 @@ from games.api import (
     UnknownGameError,
     VectorGame,
 )
+from games.blame import blamed, described_error, five, place, raised_at, two
+from games.data_check import Mismatch, check_sizes, described, flag, mask_bits, number
 from games.dotted import import_module, load, nearest
 from games.gymnasium_team import make_team
 from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
@@ -103,6 +107,7 @@ def make_old_gym(
 
 def _game_of(name: str, envs: Sequence[Env], seed: int, leave_out: Sequence[str] = ()) -> VectorGame:
     """The game that single environments make, one to a slot: of one agent, or of one team where they have several."""
+    _check_spaces(name, envs[0])
     max_steps = envs[0].spec.max_episode_steps if envs[0].spec else None
     return make_team(name, envs, seed, max_steps, leave_out) or GymnasiumLoopGame(name, envs, seed, leave_out)
 
@@ -137,8 +142,8 @@ def _make_one(
         raise MissingExtraError(f"game {name!r}: {error}") from error
     except gymnasium.error.UnregisteredEnv as error:
         raise UnknownGameError(f"game {name!r}: {error}") from error
-    except TypeError as error:
-        raise GameError(f"game {name!r} does not take these kwargs: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise _not_made(name, error) from error
     return _wrapped(env, layers)
 
 
@@ -146,6 +151,15 @@ def _wrapped(env: Env, layers: Sequence[NamedWrapper]) -> Env:
     for layer in layers:
         env = layer.apply(env)
     return env
+
+
+def _not_made(name: str, error: BaseException) -> GameError:
+    """Why an environment could not be made: arguments that it does not take, or what its own code raised."""
+    if isinstance(error, GameError):
+        return error
+    if (isinstance(error, TypeError) and "__init__() " in str(error)) or raised_at(error) is None:
+        return GameError(f"game {name!r} does not take these kwargs: {described_error(error)}")
+    return GameCodeError(f"{raised_at(error)}: making the environment raised {described_error(error)} (game {name!r})")
 
 
 def _make_vector(
@@ -205,7 +219,8 @@ class GymnasiumVectorGame:
         self._lead = (self.n_games, 1, 1)
         self._observations = ObservationLayout(env.single_observation_space, name, leave_out)
         self._actions = ActionLayout(env.single_action_space, name)
-        _, info = env.reset(seed=seed)
+        self._row = 0
+        _, info = self._reset(seed)
         self._masked = self._observations.has_mask or ACTION_MASK in info
         limit = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps) if env.spec else None
         self.spec = _spec(name, self._observations, self._actions, self._masked, limit)
@@ -214,23 +229,55 @@ class GymnasiumVectorGame:
 
     def reset(self, seed: int) -> Observation:
         """Start every game anew."""
-        observation, info = self._env.reset(seed=seed)
-        self._ended = np.zeros(self.n_games, dtype=bool)
-        return self._observe(observation, info)
+        observation, info = self._reset(seed)
+        self._ended, self._row = np.zeros(self.n_games, dtype=bool), 0
+        try:
+            return self._observe(observation, info)
+        except Mismatch as error:
+            raise self._blamed(error, "reset") from error
 
     def step(self, actions: Actions) -> Transition:
         """Advance every game by one decision."""
-        observation, reward, terminated, truncated, info = self._env.step(self._actions.batch(actions, self.n_games))
-        played = ~self._ended
-        terminated, truncated = terminated & played, truncated & played
-        self._ended = terminated | truncated
-        return Transition(
-            observation=self._observe(observation, info),
-            reward=(reward * played).astype(np.float32).reshape(self._lead),
-            terminated=terminated.reshape(self._lead),
-            truncated=truncated.reshape(self._lead),
-            outcome=self._no_outcome,
-        )
+        self._row += 1
+        try:
+            observation, reward, terminated, truncated, info = five(
+                self._env.step(self._actions.batch(actions, self.n_games))
+            )
+            self._check_shapes(reward, terminated, truncated)
+            played = ~self._ended
+            terminated, truncated = terminated & played, truncated & played
+            self._ended = terminated | truncated
+            reward = (reward * played).astype(np.float32)
+            check_sizes("the reward", reward, 1)
+            return Transition(
+                observation=self._observe(observation, info),
+                reward=reward.reshape(self._lead),
+                terminated=terminated.reshape(self._lead),
+                truncated=truncated.reshape(self._lead),
+                outcome=self._no_outcome,
+            )
+        except (Exception, SystemExit) as error:
+            raise self._blamed(error, "step") from error
+
+    def remarks(self) -> dict[str, str]:
+        """See `games.api.GameWithRemarks`."""
+        found = {**self._observations.space_remarks, **self._observations.remarks(self._seen)}
+        return {key: f"{place(self._env, 'step')}: {text}" for key, text in found.items()}
+
+    def _reset(self, seed: int) -> tuple[Any, Mapping[str, Any]]:
+        try:
+            return two(self._env.reset(seed=seed))
+        except (Exception, SystemExit) as error:
+            raise self._blamed(error, "reset") from error
+
+    def _check_shapes(self, reward: Any, terminated: Any, truncated: Any) -> None:
+        for name, array in (("the reward", reward), ("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(array, np.ndarray) or array.shape != (self.n_games,) or array.dtype.kind not in "biuf":
+                raise Mismatch(f"{name} is {described(array)}; expected an array of shape ({self.n_games},)")
+
+    def _blamed(self, error: BaseException, method: str) -> GameError:
+        slot = f"slot {error.at[0]}, " if isinstance(error, Mismatch) and error.at else ""
+        return blamed(error, self._env, method, self._name, f"{slot}row {self._row}")
 
     def picture(self) -> Array | None:
         """Slot 0, if the environment was made with `kwargs={"render_mode": "rgb_array"}`."""
@@ -242,21 +289,22 @@ class GymnasiumVectorGame:
         self._env.close()
 
     def _observe(self, raw: Any, info: Mapping[str, Any]) -> Observation:
+        self._seen = raw
         observation = self._observations.batch(raw, self._lead)
         observation[ACTING] = ~self._ended.reshape(self._lead)
         if self._masked:
             mask = self._mask(raw[ACTION_MASK] if self._observations.has_mask else info.get(ACTION_MASK))
-            observation.update(self._actions.split_mask(mask.reshape(*self._lead, -1)))
+            observation.update(self._actions.split_bits(mask.reshape(*self._lead, -1), observation[ACTING]))
         return observation
 
     def _mask(self, masks: Any) -> Array:
         if masks is None:
-            return np.ones((self.n_games, self._actions.mask_size), dtype=bool)
+            return np.ones((self.n_games, self._actions.mask_size), dtype=np.int8)
         if not isinstance(masks, np.ndarray) or masks.size != self.n_games * self._actions.mask_size:
             raise GameContractError(
                 f"{self._name}: action masks of a vector environment must be one array, one row each"
             )
-        return masks.astype(bool)
+        return mask_bits(masks).astype(np.int8)
 
 
 class GymnasiumLoopGame:
@@ -269,7 +317,8 @@ class GymnasiumLoopGame:
         self._lead = (self.n_games, 1, 1)
         self._observations = ObservationLayout(envs[0].observation_space, name, leave_out)
         self._actions = ActionLayout(envs[0].action_space, name)
-        _, info = envs[0].reset(seed=seed)  # some environments show their mask in `info` only
+        self._row, self._seen = 0, [None] * self.n_games
+        _, info = self._first(0, seed)  # some environments show their mask in `info` only
         self._mask_in_info = not self._observations.has_mask and ACTION_MASK in info
         self._masked = self._observations.has_mask or self._mask_in_info
         limit = envs[0].spec.max_episode_steps if envs[0].spec else None
@@ -280,34 +329,64 @@ class GymnasiumLoopGame:
     def reset(self, seed: int) -> Observation:
         """Start every game anew. Each environment is seeded once; its later games go on from its own generator."""
         seeds = np.random.SeedSequence(seed).generate_state(self.n_games).tolist()
-        self._ended = np.zeros(self.n_games, dtype=bool)
+        self._ended, self._row = np.zeros(self.n_games, dtype=bool), 0
         arrays, mask = self._observations.empty((self.n_games,)), self._empty_mask()
-        for i, env in enumerate(self._envs):
-            observation, info = env.reset(seed=seeds[i])
-            self._write(arrays, mask, i, observation, info)
+        for i in range(self.n_games):
+            observation, info = self._first(i, seeds[i])
+            try:
+                self._write(arrays, mask, i, observation, info)
+            except Exception as error:
+                raise self._blamed(error, i, "reset") from error
         return self._finish(arrays, mask)
 
     def step(self, actions: Actions) -> Transition:
         """Advance every game by one decision, or begin the next one where the last step ended it."""
         n = self.n_games
+        self._row += 1
         reward = np.zeros(n, dtype=np.float32)
         terminated, truncated = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         arrays, mask = self._observations.empty((n,)), self._empty_mask()
-        ended = self._ended.tolist()
-        for i, action in enumerate(self._actions.rows(actions, n)):
-            if ended[i]:
-                observation, info = self._envs[i].reset()
-            else:
-                observation, reward[i], terminated[i], truncated[i], info = self._envs[i].step(action)
-            self._write(arrays, mask, i, observation, info)
+        ended, i = self._ended.tolist(), 0
+        try:
+            for i, action in enumerate(self._actions.rows(actions, n)):
+                if ended[i]:
+                    observation, info = two(self._envs[i].reset())
+                else:
+                    played = self._envs[i].step(action)
+                    observation, gained, over, cut, info = (
+                        played if type(played) is tuple and len(played) == 5 else five(played)
+                    )
+                    reward[i] = gained if type(gained) is float else number(gained)
+                    terminated[i] = over if type(over) is bool else flag(over, "terminated")
+                    truncated[i] = cut if type(cut) is bool else flag(cut, "truncated")
+                self._write(arrays, mask, i, observation, info)
+        except (Exception, SystemExit) as error:
+            raise self._blamed(error, i, "reset" if ended[i] else "step") from error
         self._ended = terminated | truncated
         return Transition(
-            observation=self._finish(arrays, mask),
+            observation=self._finish(arrays, mask, reward),
             reward=reward.reshape(self._lead),
             terminated=terminated.reshape(self._lead),
             truncated=truncated.reshape(self._lead),
             outcome=self._no_outcome,
         )
+
+    def remarks(self) -> dict[str, str]:
+        """See `games.api.GameWithRemarks`."""
+        found = self._observations.space_remarks
+        for observation in self._seen:
+            found = {**self._observations.remarks(observation), **found}
+        return {key: f"{place(self._envs[0], 'step')}: {text}" for key, text in found.items()}
+
+    def _first(self, i: int, seed: int) -> tuple[Any, Mapping[str, Any]]:
+        """A slot's first observation."""
+        try:
+            return two(self._envs[i].reset(seed=seed))
+        except (Exception, SystemExit) as error:
+            raise self._blamed(error, i, "reset") from error
+
+    def _blamed(self, error: BaseException, slot: int, method: str) -> GameError:
+        return blamed(error, self._envs[slot], method, self._name, f"slot {slot}, row {self._row}")
 
     def picture(self) -> Array | None:
         """Slot 0, if the environment was made with `kwargs={"render_mode": "rgb_array"}`."""
@@ -320,18 +399,35 @@ class GymnasiumLoopGame:
             env.close()
 
     def _empty_mask(self) -> Array:
-        return np.ones((self.n_games, self._actions.mask_size if self._masked else 0), dtype=bool)
+        return np.ones((self.n_games, self._actions.mask_size if self._masked else 0), dtype=np.int8)
 
     def _write(self, arrays: dict[str, Array], mask: Array, i: int, observation: Any, info: Mapping[str, Any]) -> None:
+        self._seen[i] = observation
         self._observations.write(arrays, (i,), observation)
         if self._masked:
             found = info.get(ACTION_MASK) if self._mask_in_info else observation[ACTION_MASK]
             if found is not None:
                 mask[i] = self._actions.flat_mask(found, self._name)
 
-    def _finish(self, arrays: dict[str, Array], mask: Array) -> Observation:
-        observation = self._observations.finish(arrays, self._lead)
-        observation[ACTING] = ~self._ended.reshape(self._lead)
-        if self._masked:
-            observation.update(self._actions.split_mask(mask.reshape(*self._lead, -1)))
+    def _finish(self, arrays: dict[str, Array], mask: Array, reward: Array | None = None) -> Observation:
+        """Look at all numbers of a row at once; whose is wrong, its environment is to blame."""
+        try:
+            if reward is not None:
+                check_sizes("the reward", reward, 1)
+            observation = self._observations.finish(arrays, self._lead)
+            observation[ACTING] = ~self._ended.reshape(self._lead)
+            if self._masked:
+                mask = mask.reshape(*self._lead, -1)
+                observation.update(self._actions.split_bits(mask, observation[ACTING]))
+        except Mismatch as error:
+            raise self._blamed(error, error.at[0], "reset" if reward is None else "step") from error
         return observation
+
+
+def _check_spaces(name: str, env: Env) -> None:
+    for what, kind in (("observation_space", "spaces.Box(-1, 1, (4,))"), ("action_space", "spaces.Discrete(2)")):
+        if not isinstance(space := getattr(env, what, None), gymnasium.Space):
+            raise GameDataError(
+                f"{place(env)} has {'no' if space is None else described(space) + ' as'} {what}; expected a "
+                f"gymnasium space: write self.{what} = {kind} in __init__ (game {name!r})"
+            )

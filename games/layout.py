@@ -14,10 +14,11 @@ import numpy as np
 from gymnasium import spaces
 
 from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameError, UnsupportedSpaceError
+from games.data_check import Mismatch, check_choice, check_mask_bits, described, mask_bits
 from games.dotted import nearest
+from games.layout_entry import Path, Space, converted, entry_of, finished, part_of, start_of
+from games.remarks import flat_image, float64_box, leaf_remarks
 
-Path = tuple[str | int, ...]
-Space = spaces.Space[Any]
 ACTION_MASK = "action_mask"  # the key under which environments keep their masks
 
 
@@ -39,24 +40,6 @@ def _name(path: Path, plain: str) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _at(value: Any, path: Path) -> Any:
-    for part in path:
-        value = value[part]
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One leaf of the environment's observation space."""
-
-    name: str
-    path: Path
-    raw_shape: tuple[int, ...]  # as the environment gives it
-    space: Space  # as the game offers it
-    dtype: type[np.generic]
-    start: Array | None  # what to subtract so that categoricals count from 0
-
-
 class ObservationLayout:
     """Reads an environment's observations into arrays, one per entry.
 
@@ -72,6 +55,7 @@ class ObservationLayout:
             UnsupportedSpaceError: an entry cannot be served, none is left, or two have one name.
             GameError: `leave_out` names an entry that is not there.
         """
+        self._whole = space
         self.has_mask = isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces
         leaves = [(path, leaf) for path, leaf in _leaves(space) if path[:1] != (ACTION_MASK,)]
         leaves = _without(game, leaves, leave_out)
@@ -79,7 +63,7 @@ class ObservationLayout:
         _check_names(game, "observation", names, reserved=(ACTING,))
         _check_served(game, leaves, names, leave_out)
         self._entries = [
-            _entry(name, path, leaf, is_set=f"{name}_mask" in names)
+            entry_of(name, path, leaf, is_set=f"{name}_mask" in names)
             for name, (path, leaf) in zip(names, leaves, strict=True)
         ]
         self.space = spaces.Dict({entry.name: entry.space for entry in self._entries})
@@ -89,50 +73,68 @@ class ObservationLayout:
         return {entry.name: np.zeros(lead + entry.raw_shape, dtype=entry.dtype) for entry in self._entries}
 
     def write(self, arrays: Mapping[str, Array], index: tuple[int, ...], observation: Any) -> None:
-        """Copy one environment's observation into place."""
+        """Copy one environment's observation into place; its numbers are looked at by `finish`, all at once.
+
+        Raises:
+            Mismatch: an entry is missing, or has another shape or kind of numbers than its space says.
+        """
         for entry in self._entries:
-            arrays[entry.name][index] = _at(observation, entry.path)
+            value = part_of(observation, entry) if entry.path else observation
+            as_it_is = getattr(value, "dtype", None) is entry.dtype and value.shape == entry.raw_shape
+            if as_it_is or (type(value) is int and entry.categories is not None and not entry.raw_shape):
+                arrays[entry.name][index] = value
+            else:
+                arrays[entry.name][index] = converted(value, entry, entry.raw_shape)
 
     def finish(self, arrays: Mapping[str, Array], lead: tuple[int, ...]) -> dict[str, Array]:
-        """Written arrays in the shapes of `space`; vectors are views of `arrays`, categoricals count from 0."""
-        return {entry.name: _finish(entry, arrays[entry.name], lead) for entry in self._entries}
+        """Written arrays in the shapes of `space`; vectors are views of `arrays`, categoricals count from 0.
+
+        Raises:
+            Mismatch: a number that is not finite, or too large to travel, or a category that does not exist.
+        """
+        return {entry.name: finished(entry, arrays[entry.name], lead) for entry in self._entries}
 
     def batch(self, observation: Any, lead: tuple[int, ...]) -> dict[str, Array]:
-        """Freshly owned arrays, `lead` and then the shapes of `space`, from a vector environment's observation."""
-        return {
-            entry.name: _finish(entry, np.array(_at(observation, entry.path), dtype=entry.dtype, order="C"), lead)
-            for entry in self._entries
-        }
+        """Freshly owned arrays, `lead` and then the shapes of `space`, from a vector environment's observation.
+
+        Raises:
+            Mismatch: as `write` and `finish` say.
+        """
+        arrays: dict[str, Array] = {}
+        for entry in self._entries:
+            value, shape = part_of(observation, entry), (lead[0], *entry.raw_shape)
+            if getattr(value, "dtype", None) is not entry.dtype or value.shape != shape:
+                value = converted(value, entry, shape)
+            arrays[entry.name] = finished(entry, np.array(value, order="C"), lead)
+        return arrays
+
+    def remarks(self, observation: Any) -> dict[str, str]:
+        """What can be trained on, but is hardly meant: key -> what it is and what is done with it."""
+        found = {f"extra {key}": text for key, text in _extra_keys(self._whole, observation)}
+        for entry in self._entries:
+            value = np.asarray(part_of(observation, entry))
+            found |= {f"{kind} {entry.name}": text for kind, text in leaf_remarks(entry.name, entry.leaf, value)}
+        return found
+
+    @property
+    def space_remarks(self) -> dict[str, str]:
+        """The same of the spaces alone."""
+        found = {}
+        for entry in self._entries:
+            for text in (flat_image(entry.name, entry.leaf, entry.space), float64_box(entry.name, entry.leaf)):
+                if text:
+                    found[text] = text
+        return found
 
 
-def _finish(entry: _Entry, values: Array, lead: tuple[int, ...]) -> Array:
-    shaped = values.reshape(lead + (entry.space.shape or ()))
-    return shaped if entry.start is None else shaped - entry.start
-
-
-def _entry(name: str, path: Path, leaf: Space, *, is_set: bool) -> _Entry:
-    shape = tuple(leaf.shape or ())
-    size = int(np.prod(shape, dtype=np.int64))
-    if isinstance(leaf, spaces.Discrete):
-        return _Entry(name, path, (), spaces.Discrete(int(leaf.n)), np.int64, _start(leaf.start))
-    if isinstance(leaf, spaces.MultiDiscrete):
-        return _Entry(name, path, shape, spaces.MultiDiscrete(leaf.nvec.ravel()), np.int64, _start(leaf.start))
-    if isinstance(leaf, spaces.MultiBinary):
-        return _Entry(name, path, shape, spaces.MultiBinary(size), np.bool_, None)
-    if isinstance(leaf, spaces.Box) and leaf.dtype == np.uint8 and len(shape) == 3:
-        return _Entry(name, path, shape, leaf, np.uint8, None)
-    assert isinstance(leaf, spaces.Box), leaf  # `_check_served` has refused all else
-    # A set of entities keeps its slots; everything else is one flat vector.
-    kept = shape if is_set and len(shape) == 2 else (size,)
-    low, high = (bound.astype(np.float32).reshape(kept) for bound in (leaf.low, leaf.high))
-    return _Entry(name, path, shape, spaces.Box(low, high, dtype=np.float32), np.float32, None)
-
-
-def _start(start: Any) -> Array | None:
-    offset = np.asarray(start, dtype=np.int64).ravel()
-    if not offset.any():
-        return None
-    return offset if offset.size > 1 else offset.reshape(())
+def _extra_keys(space: Space, value: Any, path: Path = ()) -> Iterator[tuple[str, str]]:
+    if isinstance(space, spaces.Dict) and isinstance(value, Mapping):
+        for key in value:
+            if key not in space.spaces:
+                name = _name((*path, key), "observation")
+                yield name, f"the observation has {name!r}, which its space does not have: it is left out"
+        for key, inner in space.spaces.items():
+            yield from _extra_keys(inner, value.get(key), (*path, key))
 
 
 def _check_names(game: str, what: str, names: list[str], reserved: tuple[str, ...] = ()) -> None:
@@ -227,18 +229,37 @@ class ActionLayout:
         return sum(self.choices.values())
 
     def flat_mask(self, mask: Any, game: str) -> Array:
-        """An environment's mask (one array, or arrays nested like the action space) as one row of `mask_size`.
+        """An environment's mask (an array, or arrays nested like the action space) as a row of 1-byte numbers.
 
         Raises:
             UnsupportedSpaceError: it has another number of entries than the heads have choices.
+            Mismatch: it is no mask, or holds something else than 0 and 1.
         """
-        flat = mask.reshape(-1) if isinstance(mask, np.ndarray) else np.concatenate([*_mask_arrays(self._space, mask)])
+        try:
+            flat = (
+                mask.reshape(-1) if isinstance(mask, np.ndarray) else np.concatenate([*_mask_arrays(self._space, mask)])
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise Mismatch(
+                f"the action mask is {described(mask)}; expected it to look like the action space"
+            ) from error
         if flat.size != self.mask_size:
             raise UnsupportedSpaceError(
                 f"{game}: the action mask has {flat.size} entries, but the Discrete heads {self.choices} have "
                 f"{self.mask_size} choices; there must be one entry per choice"
             )
-        return flat
+        return flat if flat.dtype.kind in "iub" and flat.dtype.itemsize == 1 else mask_bits(flat)
+
+    def split_bits(self, mask: Array, acting: Array) -> dict[str, Array]:
+        """A mask that was written as int8 numbers, `[..., mask_size]`, by head; `acting` has its leading axes.
+
+        Raises:
+            Mismatch: something else than 0 and 1, or a head of which somebody who acts may choose nothing.
+        """
+        masks = self.split_mask(check_mask_bits(mask))
+        for name, allowed in masks.items():
+            check_choice(name.removeprefix(ACTION_MASK_PREFIX), allowed, acting)
+        return masks
 
     def split_mask(self, mask: Array) -> dict[str, Array]:
         """`[..., mask_size]` to one freshly owned `action_mask/<head>` per Discrete head."""
@@ -253,10 +274,10 @@ class ActionLayout:
 def _part(path: Path, leaf: Space, game: str) -> _Part:
     name = _name(path, "action")
     if isinstance(leaf, spaces.Discrete):
-        return _Part(path, "discrete", (name,), {name: int(leaf.n)}, leaf, _start(leaf.start))
+        return _Part(path, "discrete", (name,), {name: int(leaf.n)}, leaf, start_of(leaf.start))
     if isinstance(leaf, spaces.MultiDiscrete):
         heads = {f"{name}_{i}": int(n) for i, n in enumerate(leaf.nvec.ravel())}
-        return _Part(path, "many", tuple(heads), heads, leaf, _start(leaf.start))
+        return _Part(path, "many", tuple(heads), heads, leaf, start_of(leaf.start))
     if isinstance(leaf, spaces.MultiBinary):
         heads = {f"{name}_{i}": 2 for i in range(int(np.prod(leaf.shape)))}
         return _Part(path, "many", tuple(heads), heads, leaf, None)

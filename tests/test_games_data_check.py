@@ -1,0 +1,122 @@
+"""What an environment gets wrong is said in one line: the user's file and line, what was found, what to do."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tests.faulty_envs
+from games.api import GameError
+from games.contract import random_actions
+from games.registry import make_game
+
+CALLED = {"NoInfo": "reset", "NoSeed": "reset", "OldApi": "reset"}
+
+
+def _played(name: str, rows: int = 20) -> Any:
+    game = make_game(f"gymnasium:tests.faulty_envs:faulty/{name}-v0", 2, 0)
+    observation, random = game.reset(3), np.random.default_rng(0)
+    for _ in range(rows):
+        observation = game.step(random_actions(game.spec, observation, random)).observation
+    return game
+
+
+def _line(kind: type, method: str) -> int:
+    """The line of the class's method, its own or inherited, or of the class."""
+    return inspect.getsourcelines(getattr(kind, method) if method else kind)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("NanGain", r"the reward is nan; expected finite numbers .* slot 0, row 4\)"),
+        ("NoGain", r"the reward is None; expected one number: return a float, .* row 1\)"),
+        ("GainInArray", r"the reward is an array float64 \(1,\); expected one number: return float\(reward\[0\]\)"),
+        ("HugeGain", r"the reward is 1e\+13; expected finite numbers of at most 1e\+12"),
+        ("NanSeen", r"observation is nan at index \[0\]; expected finite .* row 4\)"),
+        ("InfinitySeen", r"place is inf .* at index \[0\]; .* row 4\)"),
+        ("TooLargeForFloat32", r"observation is inf \(infinite, or too large for float32\) at index \[1\]"),
+        ("TooLargeToTravel", r"observation is 2e\+12 at index \[0\]"),
+        ("CategoryBeyond", r"sign is 3; expected 0 to 2, as its space says: make the space larger .* row 4\)"),
+        ("CategoryNegative", r"observation is 1; expected 2 to 6"),
+        ("ManyBeyond", r"observation is 2; expected 0 to 1"),
+        ("BitsBeyond", r"observation holds 2; expected 0 and 1 alone"),
+        ("CategoryOfFloats", r"observation holds floats \(1.5 to 1.5\); expected whole numbers"),
+        ("OneForThree", r"observation has shape \(1,\); expected \(3,\), as its space says"),
+        ("FourForThree", r"observation has shape \(4,\); expected \(3,\)"),
+        ("Words", r"observation is 'three numbers'; expected numbers of shape \(3,\)"),
+        ("Ragged", r"observation is \[\[0.0\], \[1.0, 2.0\], 3.0\]; expected numbers of shape \(3,\)"),
+        ("FloatPicture", r"holds floats \(0.5 to 0.5\); expected uint8 image, .* \(x \* 255\).astype\(np.uint8\)"),
+        ("WidePicture", r"observation holds 256 to 256; expected 0 to 255"),
+        ("PartMissing", r"the observation has no 'sign', which its space has; it has the keys \['place'\]"),
+        ("AddedMask", r"the action mask holds -inf; expected 1 or True where .* read the other way round"),
+        ("TwosInMask", r"the action mask holds 2; expected 1 or True"),
+        ("EmptyMask", r"allows nothing of 'action' \(3 choices\); expected at least one 1 .* row 4\)"),
+        ("NoInfo", r"returned an array float32 \(3,\) alone; expected two values: return observation, \{\}"),
+        ("NoSeed", r"cannot be called: TypeError: .* argument 'seed'; write def reset\(self, \*, seed=None"),
+        ("OldApi", r"cannot be called: TypeError: .* argument 'seed'; write def reset\(self, \*, seed=None"),
+        ("FourValues", r"returned 4 values \(.*\) \(the old API: .*; expected five values: return observation, reward"),
+        ("ObservationAlone", r"returned an array float32 \(3,\) alone; expected five values"),
+        ("EndsInWords", r"terminated is 'no'; expected True or False: return bool\(terminated\)"),
+    ],
+)
+def test_wrong_data_is_refused_where_it_arises(name: str, says: str) -> None:
+    kind: Any = tests.faulty_envs.CLASSES[name]
+    with pytest.raises(GameError, match=says) as caught:
+        _played(name)
+    if "Mask" in name or name == "CategoryNegative":  # seen at the first reset or at a step
+        return
+    method = CALLED.get(name) or ("reset" if "row 0" in str(caught.value) else "step")
+    assert str(caught.value).startswith(f"tests/faulty_envs.py:{_line(kind, method)}: {name}.{method}")
+
+
+def test_a_mask_of_another_length_is_refused() -> None:
+    with pytest.raises(GameError, match="the action mask has 2 entries, but the Discrete heads"):
+        _played("ShortMask")
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "says"),
+    [
+        ("Raises", "<- here", "Raises.step raised ValueError: the engine stalled with a second line"),
+        ("RaisesDeep", "<- deep", "RaisesDeep.step raised LinAlgError: Singular matrix"),
+        ("Quits", "SystemExit(", r"Quits.step ended the program \(SystemExit: no licence\); raise an error"),
+        ("CannotBeMade", "no simulator", "making the environment raised RuntimeError: no simulator here"),
+    ],
+)
+def test_an_error_in_the_users_code_comes_with_its_line_there(name: str, mark: str, says: str) -> None:
+    source = inspect.getsource(tests.faulty_envs).splitlines()
+    line = next(number for number, text in enumerate(source, 1) if mark in text)
+    with pytest.raises(GameError, match=f"^tests/faulty_envs.py:{line}: .*{says}") as caught:
+        _played(name)
+    assert caught.value.__cause__ is not None
+
+
+def test_an_environment_without_spaces_is_told_what_to_write() -> None:
+    line = _line(tests.faulty_envs.Spaceless, "")
+    with pytest.raises(GameError, match=f"^tests/faulty_envs.py:{line}: Spaceless has no observation_space; .* write"):
+        _played("Spaceless")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("OutsideBox", r"OutsideBox.step: 'place' holds .*, outside its space Box\(-2.0, 2.0, .*taken as it is"),
+        ("OnePartMore", r"the observation has 'hint', which its space does not have: it is left out"),
+        ("Float64Seen", r"'observation' is float64 where its space says float32: it is rounded"),
+        ("PictureWithoutChannels", r"is taken for 1,600 single numbers; an image, .* axis of channels: x\[..., None\]"),
+    ],
+)
+def test_what_is_hardly_meant_is_remarked(name: str, says: str) -> None:
+    (remark,) = _played(name, rows=7).remarks().values()
+    assert remark.startswith("tests/faulty_envs.py:")
+    assert re.search(says, remark), remark
+
+
+@pytest.mark.parametrize("name", ["Sound", "Plain"])
+def test_a_sound_environment_gets_no_remark(name: str) -> None:
+    assert _played(name, rows=20).remarks() == {}
