@@ -247,6 +247,11 @@ class GameWithPictures(Protocol):
 class GameWithRemarks(Protocol):
     """What a `VectorGame` offers besides, if it reads environments by others."""
 
+    @property
+    def origin(self) -> Any:
+        """The first environment that it reads."""
+        ...
+
     def remarks(self) -> dict[str, str]:
         """What the last row shows that can be trained on but is hardly meant: key -> where, what, what is done."""
         ...

@@ -6,7 +6,7 @@ import inspect
 import os
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ OURS = tuple(
 )
 STANDARD = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 LIBRARIES = ("gymnasium", "pettingzoo", "numpy", "supersuit", "shimmy")  # they hand on what others' code does
-INNER = ("env", "aec_env", "par_env")  # where wrappers keep what they are laid around
+INNER = ("env", "_env", "aec_env", "par_env")  # where wrappers keep what they are laid around
 CHANGES = {"step": ("observation", "observations", "reward", "rewards"), "reset": ("observation", "observations")}
 RESET = "def reset(self, *, seed=None, options=None): super().reset(seed=seed); ... return observation, {}"
 STEP = "return observation, reward, terminated, truncated, info"
@@ -64,7 +64,7 @@ def blamed(error: BaseException, thing: Any, method: str, game: str, at: str) ->
         return error
     where = f"(game {game!r}, {at})"
     if isinstance(error, Mismatch):
-        return GameDataError(f"{place(thing, method)}: {error} {where}")
+        return GameDataError(f"{place(thing, error.method or method)}: {error} {where}")
     says = described_error(error)
     if f"{method}()" in says and isinstance(error, TypeError) and "argument" in says:
         hint = f"write {RESET}" if method == "reset" else "write def step(self, action)"
@@ -78,7 +78,19 @@ def blamed(error: BaseException, thing: Any, method: str, game: str, at: str) ->
             f"{line or place(thing, method)}: {_bare(thing, method)} ended the program ({says}); raise an error that "
             f"says what is wrong, or return terminated {where}"
         )
-    return GameCodeError(f"{line or place(thing, method)}: {_bare(thing, method)} raised {says} {where}")
+    if line is None:
+        return GameDataError(f"{place(thing, method)}: to call it or to read what it returned failed: {says} {where}")
+    return GameCodeError(f"{line}: {_bare(thing, method)} raised {says} {where}")
+
+
+def not_made(game: str, error: BaseException) -> GameError:
+    """Why an environment could not be made: arguments that it does not take, or what its own code raised."""
+    if isinstance(error, GameError):
+        return error
+    line, says = raised_at(error), described_error(error)
+    if line is None or (isinstance(error, TypeError) and "argument" in says):
+        return GameError(f"game {game!r} does not take these kwargs: {says.removeprefix('TypeError: ')}")
+    return GameCodeError(f"{line}: making the environment raised {says} (game {game!r})")
 
 
 def described_error(error: BaseException) -> str:
@@ -108,6 +120,20 @@ def two(returned: Any) -> tuple[Any, Any]:
     if isinstance(returned, tuple | list) and len(returned) == 2 and isinstance(returned[1], dict):
         return returned[0], returned[1]
     raise Mismatch(f"returned {_how_many(returned)}; expected two values: return observation, {{}}")
+
+
+def each(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a parallel environment returned, each a dict with something for each agent.
+
+    Raises:
+        Mismatch: one is none.
+    """
+    for position, value in enumerate(values):
+        if type(value) is not dict and not isinstance(value, Mapping):
+            raise Mismatch(
+                f"value {position} of what it returned is {described(value)}; expected a dict, agent by agent"
+            )
+    return values
 
 
 def _count(returned: Any) -> int | None:

@@ -14,6 +14,7 @@ from games.api import Array
 LARGEST_NUMBER = 1e12  # beyond it nothing travels: see `wire.codec`
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
+PLAIN = (float, int)  # the types of rewards that need no look
 _FLAGS = (bool, np.bool_)
 
 
@@ -22,11 +23,12 @@ class Mismatch(Exception):  # noqa: N818  (the adapter that knows whose it is ma
 
     Attributes:
         at: which of the leading axes (slot, team, agent), where several were looked at together.
+        method: which of the environment's methods returned it, where that is not the one that was called.
     """
 
-    def __init__(self, text: str, at: tuple[int, ...] = ()) -> None:
+    def __init__(self, text: str, at: tuple[int, ...] = (), method: str = "") -> None:
         super().__init__(text)
-        self.at = at
+        self.at, self.method = at, method
 
 
 def described(value: Any) -> str:
@@ -65,8 +67,8 @@ def as_promised(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[A
     return array
 
 
-def number(reward: Any) -> float:
-    """A reward that is no Python float.
+def number(reward: Any, at: tuple[int, ...] = ()) -> float:
+    """A reward that is no Python float; `at` says whose.
 
     Raises:
         Mismatch: it is None, an array with axes, or no number at all.
@@ -76,7 +78,7 @@ def number(reward: Any) -> float:
     if isinstance(reward, np.ndarray) and reward.shape == () and reward.dtype.kind in "biuf":
         return float(reward)
     hint = "float(reward[0])" if isinstance(reward, np.ndarray | list | tuple) else "a float, 0.0 where nothing is won"
-    raise Mismatch(f"the reward is {described(reward)}; expected one number: return {hint}")
+    raise Mismatch(f"the reward is {described(reward)}; expected one number: return {hint}", at)
 
 
 def flag(value: Any, name: str) -> bool:

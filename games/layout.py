@@ -6,7 +6,7 @@ becomes the entry `observation`, or the head `action`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameError, UnsupportedSpaceError
+from games.blame import place
 from games.data_check import Mismatch, check_choice, check_mask_bits, described, mask_bits
 from games.dotted import nearest
 from games.layout_entry import Path, Space, converted, entry_of, finished, part_of, start_of
@@ -108,23 +109,33 @@ class ObservationLayout:
             arrays[entry.name] = finished(entry, np.array(value, order="C"), lead)
         return arrays
 
-    def remarks(self, observation: Any) -> dict[str, str]:
-        """What can be trained on, but is hardly meant: key -> what it is and what is done with it."""
+    def clear(self, arrays: Mapping[str, Array], slot: int) -> None:
+        """Zeros, or first categories, for whoever is shown nothing."""
+        for entry in self._entries:
+            if entry.start is None or entry.start.size == 1:
+                arrays[entry.name][slot] = 0 if entry.start is None else entry.start
+            else:
+                arrays[entry.name][slot] = entry.start.reshape(entry.raw_shape)
+
+    def all_remarks(self, observations: Iterable[Any], env: Any, method: str) -> dict[str, str]:
+        """What can be trained on, but is hardly meant: key -> file and line, what it is and what is done with it."""
+        found = dict(self._space_remarks())
+        for observation in observations:
+            found = {**self._remarks(observation), **found}
+        return {key: f"{place(env, method)}: {text}" for key, text in found.items()}
+
+    def _remarks(self, observation: Any) -> dict[str, str]:
         found = {f"extra {key}": text for key, text in _extra_keys(self._whole, observation)}
         for entry in self._entries:
             value = np.asarray(part_of(observation, entry))
             found |= {f"{kind} {entry.name}": text for kind, text in leaf_remarks(entry.name, entry.leaf, value)}
         return found
 
-    @property
-    def space_remarks(self) -> dict[str, str]:
-        """The same of the spaces alone."""
-        found = {}
+    def _space_remarks(self) -> Iterator[tuple[str, str]]:
         for entry in self._entries:
             for text in (flat_image(entry.name, entry.leaf, entry.space), float64_box(entry.name, entry.leaf)):
                 if text:
-                    found[text] = text
-        return found
+                    yield text, text
 
 
 def _extra_keys(space: Space, value: Any, path: Path = ()) -> Iterator[tuple[str, str]]:

@@ -6,12 +6,10 @@ what that move changed (`rewards`, never `last`). `step(None)` for agents that a
 
 from __future__ import annotations
 
-import re
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,102 +22,15 @@ from games.api import (
     Array,
     GameError,
     GameSpec,
-    MissingExtraError,
     Observation,
     Transition,
-    UnknownGameError,
     UnsupportedSpaceError,
 )
-from games.dotted import import_module, nearest
+from games.blame import blamed, each, five, raised_at, two
+from games.data_check import PLAIN, Mismatch, check_sizes, number
 from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
 from games.outcome import outcome_of
-from games.seats import Agent, Seat, seats_of
-from games.wrappers import NamedWrapper, named_wrappers
-
-# Two-player games whose rewards are known to sum to zero. Hanabi stands in the same folder and is cooperative.
-ZERO_SUM_CLASSICS = frozenset(
-    ("chess", "connect_four", "go", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit", "tictactoe")
-)
-
-
-def make_pettingzoo(
-    module_name: str,
-    n_games: int,
-    seed: int,
-    *,
-    teams: Sequence[Sequence[str]] | None = None,
-    zero_sum: bool | None = None,
-    wrappers: Sequence[Any] = (),
-    leave_out: Sequence[str] = (),
-    kwargs: Mapping[str, Any] | None = None,
-) -> PettingZooGame:
-    """Build the game from a module with a function `parallel_env` (taken where there is one) or `env`.
-
-    Args:
-        module_name: such as `pettingzoo.classic.tictactoe_v3`.
-        n_games: slots.
-        seed: for the environments that show their action mask only after a reset.
-        teams: names of agents per team, all teams of one size; one team per agent if it is not given.
-        zero_sum: rewards sum to zero in every row; if it is not given, true for the two-player classics alone.
-        wrappers: see `games.wrappers.named_wrappers`; they are laid around each PettingZoo environment.
-        leave_out: entries of the observation that the policy is not shown, such as a text.
-        kwargs: passed to the environment's function.
-
-    Raises:
-        UnknownGameError: no such module, or it holds no environment.
-        MissingExtraError: PettingZoo, or what the environment needs, is not installed.
-        UnsupportedSpaceError: spaces that cannot be served, or that differ between agents.
-        GameError: the teams do not fit the agents.
-    """
-    name = f"pettingzoo:{module_name}"
-    module = _environment_module(name, module_name)
-    parallel = hasattr(module, "parallel_env")
-    make_env = getattr(module, "parallel_env" if parallel else "env", None)
-    if make_env is None:
-        raise UnknownGameError(f"game {name!r}: module {module_name} has neither `env` nor `parallel_env`")
-    layers = named_wrappers(wrappers)
-    envs = [_make_env(name, make_env, layers, kwargs or {}) for _ in range(n_games)]
-    seats = seats_of(name, list(envs[0].possible_agents), teams)
-    if zero_sum is None:
-        classic = re.fullmatch(r"pettingzoo\.classic\.(\w+)_v\d+", module_name)
-        zero_sum = classic is not None and classic[1] in ZERO_SUM_CLASSICS and list(seats.values()) == [(0, 0), (1, 0)]
-    kind = ParallelGame if parallel else TurnGame
-    return kind(name, envs, seats, zero_sum=zero_sum, seed=seed, leave_out=leave_out)
-
-
-def _environment_module(name: str, module_name: str) -> Any:
-    library = import_module("pettingzoo", what=f"game {name!r}")
-    try:
-        with warnings.catch_warnings():  # 1.27 would rather be asked through its registry, which 1.25 does not have
-            warnings.filterwarnings("ignore", "The old environment creation API", DeprecationWarning)
-            return import_module(module_name, what=f"game {name!r}")
-    except UnknownGameError as error:
-        files = Path(library.__file__ or "").parent.glob("*/*_v*.py")
-        hint = nearest(module_name, [f"pettingzoo.{file.parent.name}.{file.stem}" for file in files], cutoff=0.9)
-        raise UnknownGameError(f"{error}{hint}") from error
-    except MissingExtraError as error:
-        family = re.match(r"pettingzoo\.(\w+)\.", module_name)
-        if family is None or not isinstance(error.__cause__, ModuleNotFoundError):
-            raise
-        raise MissingExtraError(
-            f'{error}, or all that its family needs: pip install "pettingzoo[{family[1]}]"'
-        ) from error
-
-
-def _make_env(name: str, make_env: Any, layers: Sequence[NamedWrapper], kwargs: Mapping[str, Any]) -> Any:
-    try:
-        env = make_env(**kwargs)
-    except TypeError as error:
-        raise GameError(f"game {name!r} does not take these kwargs: {error}") from error
-    except ImportError as error:
-        raise MissingExtraError(f"game {name!r}: {error}") from error
-    for layer in layers:
-        env = layer.apply(env)
-    if not getattr(env, "possible_agents", None):
-        raise GameError(
-            f"game {name!r} does not say its possible_agents; the number of agents must be known beforehand"
-        )
-    return env
+from games.seats import Agent, Seat
 
 
 def _common_space(name: str, what: str, spaces_by_agent: Mapping[str, Any]) -> Any:
@@ -147,6 +58,8 @@ class _Step:
 class PettingZooGame(ABC):
     """What turn-based and parallel games share: spaces, seats, seeds, returns and outcomes."""
 
+    _shown_by = ""  # the environment's method that shows observations, where it is neither `reset` nor `step`
+
     def __init__(
         self,
         name: str,
@@ -164,14 +77,18 @@ class PettingZooGame(ABC):
         teams, agents = (1 + max(numbers) for numbers in zip(*seats.values(), strict=True))
         self._shape = (self.n_games, teams, agents)
         self._place = {agent: team * agents + seat for agent, (team, seat) in seats.items()}  # in a slot's actions
-        first = envs[0]
-        observation_space = _common_space(name, "observation", {a: first.observation_space(a) for a in seats})
-        self._observations = ObservationLayout(observation_space, name, leave_out)
-        self._actions = ActionLayout(_common_space(name, "action", {a: first.action_space(a) for a in seats}), name)
-        self._mask_in_info = not self._observations.has_mask and self._shows_mask(first, seed)
+        self._row = 0
+        with self._blaming("observation_space"):
+            seen = _common_space(name, "observation", {a: envs[0].observation_space(a) for a in seats})
+        with self._blaming("action_space"):
+            done = _common_space(name, "action", {a: envs[0].action_space(a) for a in seats})
+        self._observations, self._actions = ObservationLayout(seen, name, leave_out), ActionLayout(done, name)
+        with self._blaming("reset"):
+            self._mask_in_info = not self._observations.has_mask and self._shows_mask(envs[0], seed)
         self._masked = self._observations.has_mask or self._mask_in_info
         self._entries = self._observations.empty(self._shape)  # kept: who left goes on seeing its last observation
-        self._mask = np.ones((*self._shape, self._actions.mask_size if self._masked else 0), dtype=bool)
+        self._mask = np.ones((*self._shape, self._actions.mask_size if self._masked else 0), dtype=np.int8)
+        self._seen: dict[tuple[int, ...], Any] = {}  # what each agent was last shown, as the environment gave it
         self.spec = GameSpec(
             name=name,
             teams=teams,
@@ -189,31 +106,36 @@ class PettingZooGame(ABC):
         self._random = [np.random.default_rng(sequence) for sequence in sequences]
         self._returns = np.zeros(self._shape[:2])
         self._present = np.zeros(self._shape, dtype=bool)
-        self._ended = np.ones(self.n_games, dtype=bool)
+        self._ended, self._row = np.ones(self.n_games, dtype=bool), 0
 
     def reset(self, seed: int) -> Observation:
         """Start every game anew."""
         self._forget_games(seed)
         step = self._new_step()
         for slot in range(self.n_games):
-            self._begin(slot, step)
+            with self._blaming("reset", slot):
+                self._begin(slot, step)
         self._ended = np.zeros(self.n_games, dtype=bool)
-        return self._observation(step)
+        return self._observation(step, "reset")
 
     def step(self, actions: Actions) -> Transition:
         """Advance every game by one decision, or begin the next one where the last step ended it."""
-        step, ended = self._new_step(), self._ended.tolist()
+        step, ended, self._row = self._new_step(), self._ended.tolist(), self._row + 1
         seats = len(self._seats)
         rows = self._actions.rows(actions, self.n_games * seats)
-        for slot in range(self.n_games):
-            if ended[slot]:
-                self._begin(slot, step)
-            else:
-                self._advance(slot, rows[slot * seats : (slot + 1) * seats], step)
+        slot = 0
+        try:
+            for slot in range(self.n_games):
+                if ended[slot]:
+                    self._begin(slot, step)
+                else:
+                    self._advance(slot, rows[slot * seats : (slot + 1) * seats], step)
+        except (Exception, SystemExit) as error:
+            raise self._blamed(error, "reset" if ended[slot] else "step", slot) from error
         self._ended = np.logical_and.reduce(step.terminated | step.truncated, axis=(1, 2))
         self._returns += step.reward.sum(axis=2)
         return Transition(
-            observation=self._observation(step),
+            observation=self._observation(step, "step"),
             reward=step.reward,
             terminated=step.terminated,
             truncated=step.truncated,
@@ -245,8 +167,7 @@ class PettingZooGame(ABC):
 
     def _begin(self, slot: int, step: _Step) -> None:
         self._returns[slot] = 0.0
-        for array in self._entries.values():
-            array[slot] = 0
+        self._observations.clear(self._entries, slot)
         # Every game gets a seed of its own: not all environments go on from their generator when none is given.
         self._reset_slot(slot, int(self._random[slot].integers(2**31)), step)
 
@@ -262,10 +183,19 @@ class PettingZooGame(ABC):
     def _see(self, slot: int, agent: Agent, observation: Any, info: Mapping[str, Any]) -> None:
         """Write what an agent sees into its place."""
         index = (slot, *self._seats[agent])
-        self._observations.write(self._entries, index, observation)
-        if self._masked:
-            mask = info.get(ACTION_MASK) if self._mask_in_info else observation[ACTION_MASK]
-            self._mask[index] = True if mask is None else self._actions.flat_mask(mask, self._name)
+        self._seen[index] = observation
+        try:
+            self._observations.write(self._entries, index, observation)
+            if self._masked:
+                mask = info.get(ACTION_MASK) if self._mask_in_info else observation[ACTION_MASK]
+                self._mask[index] = True if mask is None else self._actions.flat_mask(mask, self._name)
+        except Mismatch as error:
+            raise Mismatch(str(error), index, self._shown_by) from error
+
+    def _reward(self, slot: int, rewards: Mapping[Agent, Any], step: _Step) -> None:
+        for agent, reward in rewards.items():
+            index = (slot, *self._seats[agent])
+            step.reward[index] = reward if type(reward) in PLAIN else number(reward, index)
 
     def _go_on(self, slot: int, agents: Iterable[Agent], cut_off: Iterable[Agent], step: _Step) -> None:
         """These agents play on. Who was there and is not among them has its end in this row, cut off or by the rules.
@@ -286,18 +216,51 @@ class PettingZooGame(ABC):
             seat = (slot, *self._seats[agent])
             step.terminated[seat], step.truncated[seat] = False, True
 
-    def _observation(self, step: _Step) -> Observation:
+    def _observation(self, step: _Step, method: str) -> Observation:
+        """Look at all numbers of a row at once; whose is wrong, its environment is to blame."""
         copies = {name: array.copy() for name, array in self._entries.items()}
-        observation = self._observations.finish(copies, self._shape)
+        try:
+            check_sizes("the reward", step.reward, 3)
+            observation = self._observations.finish(copies, self._shape)
+            if self._masked:
+                observation.update(self._actions.split_bits(self._mask.copy(), step.acting))
+        except Mismatch as error:
+            raise self._blamed(error, method, error.at[0]) from error
         observation[ACTING] = step.acting
         observation[PRESENT] = self._present = step.present
-        if self._masked:
-            observation.update(self._actions.split_mask(self._mask.copy()))
         return observation
+
+    @contextmanager
+    def _blaming(self, method: str, slot: int = 0) -> Iterator[None]:
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            raise self._blamed(error, method, slot) from error
+
+    def _blamed(self, error: BaseException, method: str, slot: int) -> GameError:
+        """The error in one line: the environment's file and line, what it did, and in which row and whose."""
+        agent = ""
+        if isinstance(error, KeyError) and raised_at(error) is None:
+            named, known = error.args[0], list(self._seats)
+            error = Mismatch(f"something is missing for, or is given to, {named!r}; its possible_agents are {known}")
+        elif isinstance(error, Mismatch) and len(error.at) == 3:
+            agent = f", agent {next(a for a, seat in self._seats.items() if seat == error.at[1:])!r}"
+        return blamed(error, self._envs[slot], method, self._name, f"slot {slot}, row {self._row}{agent}")
+
+    @property
+    def origin(self) -> Any:
+        """See `games.api.GameWithRemarks`."""
+        return self._envs[0]
+
+    def remarks(self) -> dict[str, str]:
+        """See `games.api.GameWithRemarks`."""
+        return self._observations.all_remarks(self._seen.values(), self._envs[0], self._shown_by or "step")
 
 
 class TurnGame(PettingZooGame):
     """AEC environments: one agent acts in each row."""
+
+    _shown_by = "observe"
 
     def __init__(self, name: str, envs: Sequence[Any], seats: Mapping[Agent, Seat], **options: Any) -> None:
         self._cores = [_core(env) for env in envs]
@@ -319,8 +282,7 @@ class TurnGame(PettingZooGame):
         mover = core.agent_selection
         action = rows[self._place[mover]]
         (core if self._is_legal(slot, mover, action) else env).step(action)
-        for agent, reward in core.rewards.items():
-            step.reward[(slot, *self._seats[agent])] = reward
+        self._reward(slot, core.rewards, step)
         out = [agent for agent in core.agents if core.terminations[agent] or core.truncations[agent]]
         cut_off = [agent for agent in out if not core.terminations[agent]]
         if len(out) == len(core.agents):
@@ -364,11 +326,11 @@ class ParallelGame(PettingZooGame):
     """Parallel environments: all agents that are left act in each row."""
 
     def _shows_mask(self, env: Any, seed: int) -> bool:
-        _, infos = env.reset(seed=seed)
+        _, infos = each(two(env.reset(seed=seed)))
         return any(ACTION_MASK in info for info in infos.values())
 
     def _reset_slot(self, slot: int, seed: int, step: _Step) -> None:
-        observations, infos = self._envs[slot].reset(seed=seed)
+        observations, infos = each(two(self._envs[slot].reset(seed=seed)))
         self._look(slot, observations, infos)
         self._play_on(slot, self._envs[slot].agents, (), step)
 
@@ -376,10 +338,9 @@ class ParallelGame(PettingZooGame):
         env = self._envs[slot]
         playing = list(env.agents)
         chosen = {agent: rows[self._place[agent]] for agent in playing}
-        observations, rewards, terminated, truncated, infos = env.step(chosen)
+        observations, rewards, terminated, truncated, infos = each(five(env.step(chosen)))
         self._look(slot, observations, infos)
-        for agent, reward in rewards.items():
-            step.reward[(slot, *self._seats[agent])] = reward
+        self._reward(slot, rewards, step)
         # Who has its end in this step is out, even where the environment goes on listing it.
         stay = [a for a in env.agents if not (terminated.get(a, False) or truncated.get(a, False))]
         cut_off = [a for a in playing if truncated.get(a, False) and not terminated.get(a, False)]

@@ -20,9 +20,9 @@ OWN_GAMES: dict[str, str] = {
 }
 # Families of games: what stands before the first colon -> `module:factory`, called with the rest of the name first.
 FAMILIES: dict[str, str] = {
-    "gymnasium": "games.gymnasium_game:make_gymnasium",
-    "gym": "games.gymnasium_game:make_old_gym",
-    "pettingzoo": "games.pettingzoo_game:make_pettingzoo",
+    "gymnasium": "games.gymnasium_source:make_gymnasium",
+    "gym": "games.gymnasium_source:make_old_gym",
+    "pettingzoo": "games.pettingzoo_source:make_pettingzoo",
     "openspiel": "games.openspiel_game:make_openspiel",
 }
 

@@ -11,7 +11,8 @@ from gymnasium import spaces
 import tests.game_zoo
 from games.api import Array, GameError, Transition, UnsupportedSpaceError, VectorGame
 from games.contract import random_actions
-from games.pettingzoo_game import ParallelGame, TurnGame, make_pettingzoo
+from games.pettingzoo_game import ParallelGame, TurnGame
+from games.pettingzoo_source import make_pettingzoo
 from games.registry import make_game
 
 pytest.importorskip("pettingzoo")
