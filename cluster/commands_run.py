@@ -114,7 +114,13 @@ def _toml(value: object) -> str:
     return json_module.dumps(value) if isinstance(value, str | bool) and value != "none" else str(value)
 
 
-def optimizer(run_folder: Path, start_from: StartFrom = None, hold: bool = False, service: bool = False) -> int:
+def optimizer(
+    run_folder: Path,
+    start_from: StartFrom = None,
+    hold: bool = False,
+    service: bool = False,
+    workers_here: bool = False,
+) -> int:
     """Run the optimizer alone: the process that trains. QUINTET_REDIS_URL says where the run is open. Needs no Ray.
 
     Args:
@@ -122,6 +128,7 @@ def optimizer(run_folder: Path, start_from: StartFrom = None, hold: bool = False
         start_from: A checkpoint whose weights a new run starts with.
         hold: Load the libraries, then wait until stdin is closed.
         service: Wait for Redis and for `quintet controller` to open the run; somebody else starts this again.
+        workers_here: All workers play on this machine, so model.precision = auto may go by its processor.
     """
     from cluster.optimizer_process import run_optimizer
     from cluster.run_folder import RunFolder
@@ -133,7 +140,7 @@ def optimizer(run_folder: Path, start_from: StartFrom = None, hold: bool = False
         from cluster.optimizer_service import serve_optimizer
 
         return serve_optimizer(RunFolder(run_folder), url)
-    return run_optimizer(RunFolder(run_folder), url, start_from=start_from, hold=hold)
+    return run_optimizer(RunFolder(run_folder), url, start_from=start_from, hold=hold, workers_here=workers_here)
 
 
 def status(run: str | None = None, json: bool = False, watch: bool = False, redis_url: str | None = None) -> int:

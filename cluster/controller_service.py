@@ -22,6 +22,7 @@ from cluster.node import split_address
 from cluster.optimizer_service import OptimizerService
 from cluster.recorder import Recorder
 from cluster.run_folder import RUNS, RunFolder, checked, create_run
+from cluster.settings_watch import with_known_format
 from cluster.start_up import check_game, keep_traceback, let_children_find_our_code, open_link, weights_bytes
 from control.config import RunConfig, dump_config, load_config
 from wire.errors import LinkDownError
@@ -90,6 +91,7 @@ def _drive(request: ControllerRequest, config: RunConfig, folder: RunFolder, boa
             max_queue_bytes=config.wire.max_queue_bytes, workers=workers, weights_bytes=weights_bytes(config)
         )
         check_maxmemory(request.redis_url, needed)
+        config = with_known_format(config, folder, link.run_config())
         open_link(link, config, spec, workers)
         folder.write_config(dump_config(config))
         for note in notes:

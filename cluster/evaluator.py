@@ -23,7 +23,7 @@ from games.api import Array, GameSpec, GameWithBots, VectorGame
 from games.dotted import nearest
 from games.registry import make_game
 from model.policy import Policy
-from model.weights import load_weights
+from model.weights import load_masters
 from optimizer.checkpoint import CheckpointInfo, read_info, read_policy
 from optimizer.resume import check_spec_is
 
@@ -123,7 +123,7 @@ def seat_policy(contestant: Contestant, game: GameSpec, streams: int, *, seed: i
     spec = config.chunk_spec(game)
     check_spec_is(contestant.path, info, spec)
     policy = Policy(game, config.model).use_device(torch.device("cpu"))
-    load_weights(policy, read_policy(contestant.path, info))
+    load_masters(policy, read_policy(contestant.path, info), info.precision)
     return PolicyPlayer(policy, spec, streams, seed=seed, greedy=greedy)
 
 

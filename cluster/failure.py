@@ -43,10 +43,12 @@ KNOWN_ERRORS: tuple[tuple[str, str, int, int | None], ...] = (
     ("wire.errors", "SpecMismatchError", USAGE, 0),
     ("wire.errors", "LinkAuthError", USAGE, 0),
     ("wire.errors", "LinkSetupError", USAGE, 0),
+    ("wire.errors", "WeightsRefusedError", USAGE, 0),
     ("wire.errors", "WireError", FAILED, None),
     ("cluster.embedded_redis", "EmbeddedRedisError", FAILED, None),
     ("optimizer.checkpoint", "CheckpointError", FAILED, None),
     ("optimizer.device", "DeviceError", USAGE, None),
+    ("optimizer.number_format", "NumberFormatError", USAGE, None),
     ("optimizer.service", "TrainingDivergedError", FAILED, None),
     ("optimizer.era", "EraBrokenError", CRASHED, None),  # it goes on from its last checkpoint
 )

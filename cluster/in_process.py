@@ -14,6 +14,7 @@ from cluster.interrupts import Interrupts
 from cluster.optimizer_process import CHECKPOINT_FAILED, PASSIVE_WAIT
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder, shown
+from cluster.settings_watch import with_known_format
 from cluster.start_up import check_game, keep_traceback, open_link
 from control.config import RunConfig, dump_config
 from control.journal import read_journal
@@ -47,7 +48,7 @@ def train_in_process(
     for note in notes:
         board.say(f"note: {note}")
     link = MemoryLink(folder.run, issued_incarnations=_lives(folder))
-    open_link(link, config, spec)
+    open_link(link, config := with_known_format(config, folder, ""), spec)
     folder.write_config(dump_config(config))
     recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
     recorder.note("resumed" if folder.has_checkpoint else "started", text="in one process")
@@ -106,7 +107,7 @@ def _optimizer(config: RunConfig, folder: RunFolder, link: MemoryLink, start_fro
     os.environ.update(PASSIVE_WAIT)
     from cluster.optimizer_process import make_optimizer
 
-    return make_optimizer(config, folder, link, start_from=start_from, prefetch=False)
+    return make_optimizer(config, folder, link, start_from=start_from, prefetch=False, workers_here=True)
 
 
 def _worker(config: RunConfig, folder: RunFolder, link: MemoryLink, stack: ExitStack) -> Worker:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ CONNECT_S = 30.0
 PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
 
-def run_optimizer(folder: RunFolder, redis_url: str, *, start_from: Path | None, hold: bool) -> int:
+def run_optimizer(folder: RunFolder, redis_url: str, *, start_from: Path | None, hold: bool, workers_here: bool) -> int:
     """Train until the run is asked to stop or its budget is used up; SIGTERM asks for it, too. Returns the exit code.
 
     It goes on from the run's newest checkpoint where there is one, else it starts from `start_from` or anew. What ends
@@ -45,14 +46,17 @@ def run_optimizer(folder: RunFolder, redis_url: str, *, start_from: Path | None,
         redis_url: where the run is open, or will be.
         start_from: a checkpoint whose weights a new run starts with.
         hold: load everything that is slow to load, then wait until stdin ends before touching the run.
+        workers_here: whether all workers play on this machine: `auto` is settled by what their processors can do.
     """
-    code, said = train_to_its_end(folder, redis_url, start_from=start_from, hold=hold)
+    code, said = train_to_its_end(folder, redis_url, start_from=start_from, hold=hold, workers_here=workers_here)
     if said:
         print(f"{PREFIX}{said}", file=sys.stderr, flush=True)
     return code
 
 
-def train_to_its_end(folder: RunFolder, redis_url: str, *, start_from: Path | None, hold: bool) -> tuple[int, str]:
+def train_to_its_end(
+    folder: RunFolder, redis_url: str, *, start_from: Path | None, hold: bool, workers_here: bool
+) -> tuple[int, str]:
     """As `run_optimizer`; returns the exit code and the line that says why, empty where all went well."""
     os.environ.update(PASSIVE_WAIT)
     keep_freed_memory()
@@ -61,7 +65,7 @@ def train_to_its_end(folder: RunFolder, redis_url: str, *, start_from: Path | No
         if hold:
             load_libraries()
             sys.stdin.buffer.read()
-        return _train(folder, redis_url, start_from)
+        return _train(folder, redis_url, start_from, workers_here)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the process's border: it becomes a line and a code)
         code = exit_code(error)
         if isinstance(error, LinkDownError):
@@ -89,7 +93,7 @@ def load_libraries() -> None:
     compile_kernels()
 
 
-def _train(folder: RunFolder, redis_url: str, start_from: Path | None) -> tuple[int, str]:
+def _train(folder: RunFolder, redis_url: str, start_from: Path | None, workers_here: bool) -> tuple[int, str]:
     import torch
 
     from wire.redis_link import connect
@@ -97,7 +101,9 @@ def _train(folder: RunFolder, redis_url: str, start_from: Path | None) -> tuple[
     with connect(redis_url, folder.run, wait_s=CONNECT_S) as link:
         config = parse_config(link.run_config(), source=f"the configuration of run {folder.run}")
         torch.set_num_threads(config.optimizer.threads or usable_cores())
-        optimizer = make_optimizer(config, folder, link, start_from=start_from, prefetch=True)
+        optimizer = make_optimizer(
+            config, folder, link, start_from=start_from, prefetch=True, workers_here=workers_here
+        )
 
         def ask_to_stop(*_: object) -> None:
             optimizer.stop_requested = True
@@ -110,12 +116,19 @@ def _train(folder: RunFolder, redis_url: str, start_from: Path | None) -> tuple[
 
 
 def make_optimizer(
-    config: RunConfig, folder: RunFolder, link: OptimizerLink, *, start_from: Path | None, prefetch: bool
+    config: RunConfig,
+    folder: RunFolder,
+    link: OptimizerLink,
+    *,
+    start_from: Path | None,
+    prefetch: bool,
+    workers_here: bool,
 ) -> Optimizer:
     """The optimizer of a run: at the run's newest checkpoint, else at the weights of `start_from`, else anew."""
     from games.registry import make_game
     from optimizer.service import Optimizer
 
+    config = _with_number_format(config, folder, workers_here=workers_here)
     settings = LiveConfig(config)
     if config.deterministic:
         from optimizer.determinism import make_deterministic
@@ -145,10 +158,27 @@ def make_optimizer(
     )
 
 
+def _with_number_format(config: RunConfig, folder: RunFolder, *, workers_here: bool) -> RunConfig:
+    """The run's configuration once `auto` is settled."""
+    from optimizer.checkpoint import read_info
+    from optimizer.device import pick_device
+    from optimizer.number_format import settled
+    from optimizer.resume import checkpoint_to_resume
+
+    info = None
+    if folder.has_checkpoint:
+        info = read_info(checkpoint_to_resume(folder.path, deterministic=config.deterministic))
+    model = settled(config.model, pick_device(config.device), workers_here=workers_here, checkpoint=info)
+    return replace(config, model=model)
+
+
 class OptimizerProcess:
     """The optimizer as a child of this process; see `cluster.controller.OptimizerHost`."""
 
-    def __init__(self, folder: RunFolder, redis_url: str, start_from: Path | None) -> None:
+    def __init__(
+        self, folder: RunFolder, redis_url: str, start_from: Path | None, *, workers_here: bool = True
+    ) -> None:
+        self._workers_here = workers_here
         self._folder, self._redis_url, self._start_from = folder, redis_url, start_from
         self._log = folder.logs / "optimizer.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -167,6 +197,7 @@ class OptimizerProcess:
         command = [sys.executable, "-m", "cluster", "optimizer", "--run-folder", str(self._folder.path)]
         if self._start_from is not None:
             command += ["--from", str(self._start_from)]
+        command += ["--workers-here"] * self._workers_here
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         self._process = spawn(
             command + ["--hold"] * hold,

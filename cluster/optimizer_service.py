@@ -41,7 +41,7 @@ def serve_optimizer(folder: RunFolder, redis_url: str) -> int:
         if not wait_until_open(link, stopped):
             return DONE
         with _Pulse(link):
-            code, said = train_to_its_end(folder, redis_url, start_from=None, hold=False)
+            code, said = train_to_its_end(folder, redis_url, start_from=None, hold=False, workers_here=False)
         if said:
             print(f"{PREFIX}{said}", flush=True)
         on_signals([signal.SIGTERM], lambda *_: stopped.set())

@@ -62,6 +62,14 @@ class ReportDesk(Protocol):
         """See `wire.settings.SettingsDesk`."""
         ...
 
+    def run_config(self) -> str:
+        """See `wire.link.ControllerDesk`."""
+        ...
+
+    def amend_config(self, config_text: str) -> None:
+        """See `wire.link.ControllerDesk`."""
+        ...
+
 
 class Recorder:
     """The only writer of metrics.jsonl, tensorboard/, journal.jsonl and summary.json."""
@@ -120,6 +128,9 @@ class Recorder:
         self.counters = self.link.counters()
         self.metrics.observe(self.counters, workers_wanted=wanted, workers_live=live)
         heartbeats = self.link.heartbeats()
+        if self._settings.note_format(heartbeats):
+            self._go_by(self._settings.config)
+            self.note("note", process=names.OPTIMIZER, text=f"computes in {self.config.model.precision}")
         self._note_memory(heartbeats)
         self.playing = sum(b.process.startswith("worker/") and bool(b.data.get("version")) for b in heartbeats)
         if time.monotonic() - self._shared_s >= SHARE_S:

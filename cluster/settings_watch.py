@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from cluster.failure import UsageError
 from cluster.run_folder import RunFolder
 from control.config import RunConfig, dump_config, parse_config
 from control.live_settings import LiveConfig, LiveError, in_force
+from control.metrics import OPTIMIZER
+from wire.link import PRECISIONS, Heartbeat, Precision
 from wire.settings import BEFORE_ALL, Setting, SettingsDesk
 
 
 class RequestSource(Protocol):
-    """Where requests are read."""
+    """Where requests are read, and the configuration that the run was opened with."""
+
+    def run_config(self) -> str:
+        """See `wire.link.ControllerDesk`."""
+        ...
+
+    def amend_config(self, config_text: str) -> None:
+        """See `wire.link.ControllerDesk`."""
+        ...
 
     def settings(self, after: str) -> list[Setting]:
         """See `wire.settings.SettingsDesk`."""
@@ -49,6 +61,54 @@ class SettingsWatch:
             return False
         self._folder.write_config(dump_config(self.config))
         return True
+
+    def note_format(self, heartbeats: Iterable[Heartbeat]) -> bool:
+        """Write down the number format that the optimizer has settled on, where `auto` left it open; whether it was.
+
+        Raises:
+            LinkDownError: nobody answers; call again.
+        """
+        if self.config.model.precision != "auto":
+            return False
+        said = {beat.data.get("precision") for beat in heartbeats if beat.process == OPTIMIZER}
+        for precision in PRECISIONS:
+            if precision in said:
+                registered = parse_config(self._link.run_config(), source="the run's configuration")
+                self._link.amend_config(dump_config(_in_format(registered, precision)))
+                self._live = LiveConfig(_in_format(self.config, precision))
+                self._folder.write_config(dump_config(self.config))
+                return True
+        return False
+
+
+def with_known_format(config: RunConfig, folder: RunFolder, registered: str) -> RunConfig:
+    """The configuration that a run goes on with: in the number format that it has, where that is settled.
+
+    Args:
+        config: what is asked for.
+        folder: the run's; a new run has no configuration in it yet, whatever an old one of its name left on a server.
+        registered: the configuration that the run was opened with last, empty where it was not.
+
+    Raises:
+        UsageError: another format is asked for; names both.
+    """
+    if not folder.config.exists():
+        return config
+    known = folder.checkpoint_info().get("precision", "")
+    if not known and registered:
+        known = parse_config(registered, source="the run's configuration").model.precision
+    if known not in PRECISIONS:
+        return config
+    if config.model.precision not in ("auto", known):
+        raise UsageError(
+            f"run {folder.run} computes in {known}, but model.precision is {config.model.precision}: leave it as it "
+            f"was, or start a new run with --from {folder.path} --set model.precision={config.model.precision}"
+        )
+    return _in_format(config, known)
+
+
+def _in_format(config: RunConfig, precision: Precision) -> RunConfig:
+    return replace(config, model=replace(config.model, precision=precision))
 
 
 def take_in_requests(

@@ -27,7 +27,7 @@ from cluster.optimizer_process import OptimizerProcess
 from cluster.processes import usable_cores
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder, shown
-from cluster.settings_watch import take_in_requests
+from cluster.settings_watch import take_in_requests, with_known_format
 from cluster.web_page import WebPage
 from control.autoscale import Bounds
 from control.config import RunConfig, check_config, dump_config
@@ -56,6 +56,11 @@ class Resources:
     cores_per_worker: float = 1.0
     autoscale: Bounds | None = None  # the run chooses its number of workers within these
     web_page: bool = True  # `quintet dashboard` beside the run
+
+    @property
+    def private(self) -> bool:
+        """Whether all workers play on this machine."""
+        return not self.ray_address
 
     @property
     def capacity(self) -> int | None:
@@ -151,7 +156,7 @@ def _start(
     url, redis = _redis(config, folder, resources, stack)
     folder.write_redis_url(url)
     stack.callback(clear_node_cache, folder.run)
-    optimizer = OptimizerProcess(folder, _url_of("optimizer", url, redis), start_from)
+    optimizer = OptimizerProcess(folder, _url_of("optimizer", url, redis), start_from, workers_here=resources.private)
     optimizer.start(hold=True)
     stack.callback(optimizer.stop, GRACE_S)
     launcher = _ray(config, folder, _url_of("worker", url, redis), resources, stack)
@@ -160,7 +165,7 @@ def _start(
     rehearsal = _InThread(partial(_rehearse, game, config.seed))  # may compile; torch loads in the others meanwhile
     link = stack.enter_context(connect(url, folder.run, wait_s=LINK_WAIT_S))
     config, through = take_in_requests(link, config, overrides, resumed=folder.config.exists())
-    open_link(link, config, game.spec)
+    open_link(link, config := with_known_format(config, folder, link.run_config()), game.spec)
     link.drop_settings(through)
     link.set_autoscale(str(resources.autoscale or ""))
     if redis is not None:  # ours alone: whoever held the lease died with the `quintet train` before this one

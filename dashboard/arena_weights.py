@@ -11,7 +11,7 @@ from control.config import RunConfig, parse_config
 from dashboard.arena_show import NEWEST, ArenaError, Show
 from games.api import GameSpec
 from model.policy import Policy
-from model.weights import load_weights
+from model.weights import load_masters, load_weights
 from optimizer.checkpoint import CheckpointError, find_checkpoint, read_info, read_policy
 from optimizer.resume import check_spec_is
 from wire.chunk import ChunkSpec
@@ -59,7 +59,7 @@ def load_checkpoint(policy: Policy, spec: ChunkSpec, folder: Path, name: str) ->
     except CheckpointError as error:  # this one is there: its place is not taken by an untrained network
         raise ArenaError(str(error)) from error
     try:
-        load_weights(policy, read_policy(where, info))
+        load_masters(policy, read_policy(where, info), info.precision)
     except DecodeError as error:
         raise ArenaError(
             f"checkpoint {where.name} is of another network than the run's configuration: {error}"
@@ -83,7 +83,11 @@ class Weights:
             self._read_checkpoint()
 
     def refresh(self) -> None:
-        """Take what the run has published since, if it is alive; at most every POLL_S."""
+        """Take what the run has published since, if it is alive; at most every POLL_S.
+
+        Raises:
+            ArenaError: it is of another network or number format than the run's configuration.
+        """
         now = time.monotonic()
         if self.show.player != NEWEST or not self.show.redis_url or now < self._next_look:
             return
@@ -91,13 +95,18 @@ class Weights:
         try:
             self._link = self._link or connect(self.show.redis_url, self.show.path.name, wait_s=CONNECT_S)
             found = self._link.latest(self.version)
-            if found is not None and found.spec_hash == self.spec_hash:
-                load_weights(self.policy, found.payload)
-                self.version, self.origin = found.version, "live"
         except (LinkError, DecodeError):
             # The run has ended, or its Redis is down for a while: what plays goes on with the weights that it has.
             self.close()
             self._next_look = now + RETRY_S
+            return
+        if found is None or found.spec_hash != self.spec_hash:
+            return
+        try:
+            load_weights(self.policy, found)
+        except DecodeError as error:
+            raise ArenaError(f"the run's weights do not fit its configuration: {error}") from error
+        self.version, self.origin = found.version, "live"
 
     def close(self) -> None:
         """Leave Redis."""

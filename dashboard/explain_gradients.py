@@ -103,7 +103,7 @@ class PlainRnn(nn.Module):
 
     def forward(self, x: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As `LSTM.forward`; the cell stays what it is."""
-        hidden, given = state[:, 0], self.input(x)
+        hidden, given = state[:, 0], self.input(x.to(self.input.weight.dtype))
         states: list[Tensor] = []
         for t in range(len(x)):
             kept = torch.where(first[t].unsqueeze(-1), 0.0, hidden)
@@ -132,7 +132,7 @@ class SteppedLstm(nn.Module):
         for t in range(len(x)):
             begins = first[t].unsqueeze(-1)
             kept_hidden, kept_cell = torch.where(begins, 0.0, hidden), torch.where(begins, 0.0, cell)
-            gates = (given[t] + kept_hidden @ weight_hidden.t()).to(torch.float32)
+            gates = (given[t] + kept_hidden.to(given.dtype) @ weight_hidden.t()).to(torch.float32)
             i, f, o, g = torch.split(gates, self.lstm.units, dim=-1)
             cell = f.sigmoid() * kept_cell + i.sigmoid() * g.tanh()
             hidden = o.sigmoid() * cell.tanh()

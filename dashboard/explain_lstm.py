@@ -97,7 +97,7 @@ def look_inside(subject: Subject, record: Record) -> tuple[Trace, Array]:
     state = batch.lstm_state[0, :, 0].to(torch.float32)
     first = torch.ones_like(batch.first) if policy.config.zero_state else batch.first
     trace = policy.lstm.trace(x[:, :, 0], first, state)
-    return trace, x[:, :, 0].numpy()
+    return trace, x[:, :, 0].to(torch.float32).numpy()
 
 
 def half_lives(forget: Array) -> Array:

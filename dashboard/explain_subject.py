@@ -18,7 +18,7 @@ from dashboard.explain_hidden import open_game
 from games.api import Array, GameSpec
 from games.registry import make_game
 from model.policy import Policy
-from model.weights import load_weights
+from model.weights import load_masters
 from optimizer.batch import Batch, collate
 from optimizer.checkpoint import CheckpointInfo, read_info, read_policy, read_snapshot
 from optimizer.resume import check_spec_is
@@ -72,7 +72,7 @@ def trained_subject(folder: Path, overrides: Sequence[str] = ()) -> Subject:
     config = parse_config(info.config, overrides=overrides, source=f"the configuration in {folder}")
     subject = fresh_subject(config)
     check_spec_is(folder, info, config.chunk_spec(subject.spec))
-    load_weights(subject.policy, weights)
+    load_masters(subject.policy, weights, info.precision)
     return replace(subject, info=info, snapshot=snapshot)
 
 

@@ -19,7 +19,7 @@ class PolicyConfig:
     cross_agent_pool: float = 0.25
     """Share of the vector before the LSTM that is max-pooled across a team's agents; 0 keeps them apart."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What matrix products run in: auto is bfloat16 on GPUs and on CPUs with AVX512-BF16 or AMX, else float32."""
+    """What matrix products run in, everywhere in the run; auto is settled by the optimizer when a run starts."""
     zero_state: bool = False
     """Zero the LSTM's state before every row: the ablation that shows what memory is worth."""
     encoder: str = ""

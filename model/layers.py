@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -51,16 +50,3 @@ def set_compute_dtype(module: nn.Module, dtype: torch.dtype) -> None:
     for child in module.modules():
         if isinstance(child, Linear):
             child.compute_dtype = dtype
-
-
-def preferred_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What "auto" means here: bf16 where the hardware multiplies it natively, f32 elsewhere.
-
-    Emulated bf16 on a CPU without AVX512-BF16 or AMX is several times slower than f32.
-    """
-    if precision != "auto":
-        return cast(torch.dtype, getattr(torch, precision))
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32

@@ -22,11 +22,13 @@ from model.auxiliary import AuxiliaryHeads
 from model.config import PolicyConfig
 from model.entries import EntryEncoders
 from model.heads import ActionHeads, Evaluated
-from model.layers import Linear, preferred_dtype, set_compute_dtype, side_by_side
+from model.layers import Linear, set_compute_dtype, side_by_side
 from model.lstm import LSTM
 from model.normalizer import ReturnNormalizer
 from model.previous_action import PreviousAction
 from model.related import SlotKeys
+from wire.errors import DecodeError
+from wire.link import Precision
 
 TensorDict = Mapping[str, Tensor]
 
@@ -85,16 +87,36 @@ class Policy(nn.Module):
         return self.encoders.names
 
     def use_device(self, device: torch.device) -> Policy:
-        """Move to a device and choose the number format of its matrix products; the value head stays f32."""
+        """Move to a device, and compute in the configured number format; see `compute_in`."""
         self.to(device)
-        set_compute_dtype(self, preferred_dtype(self.config.precision, device))
-        self.value.compute_dtype = torch.float32
+        self.compute_in("float32" if self.config.precision == "auto" else self.config.precision)
         return self
 
+    def compute_in(self, precision: Precision) -> None:
+        """Run matrix products in the number format of the weights that are about to be loaded; the value head stays
+        f32. With `auto` the run's format counts, which its weights name, and f32 until there are any: never what this
+        machine would prefer.
+
+        Raises:
+            DecodeError: the configuration says another one; names both.
+        """
+        self.check_precision(precision)
+        set_compute_dtype(self, getattr(torch, precision))
+        self.value.compute_dtype = torch.float32
+
+    def check_precision(self, precision: Precision) -> None:
+        """Whether weights of this number format may be loaded; raises as `compute_in` does."""
+        if self.config.precision not in ("auto", precision):
+            raise DecodeError(
+                f"these weights are computed in {precision}, but model.precision is {self.config.precision} here: the "
+                f"number format belongs to the run; leave model.precision as the run has it ({precision}), or train "
+                f"a new run with --from and --set model.precision={self.config.precision}"
+            )
+
     @property
-    def compute_dtype(self) -> torch.dtype:
-        """What matrix products run in, and what published weights are stored in."""
-        return self.layer.compute_dtype
+    def precision(self) -> Precision:
+        """The number format that matrix products run in, and that published weights are stored in."""
+        return "bfloat16" if self.layer.compute_dtype == torch.bfloat16 else "float32"
 
     def initial_state(self, batch: int, agents: int | None = None) -> Tensor:
         """Zeros [B, A, 2, H]: (hidden, cell)."""

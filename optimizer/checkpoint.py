@@ -15,12 +15,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from wire.link import PRECISIONS, Precision
 from wire.settings import BEFORE_ALL
 
 FORMAT = 1
@@ -49,6 +50,7 @@ class CheckpointInfo:
     spec_hash: str
     spec: str = ""  # `ChunkSpec.text`: says what differs where the hash does; empty before wire version 3
     game: str
+    precision: Precision | Literal[""] = ""  # the run's number format; old checkpoints do not say
     config: str  # the configuration then in force as TOML: what was changed while the run went on is in it
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> hex digest
     format: int = FORMAT
@@ -160,6 +162,10 @@ def read_info(folder: Path) -> CheckpointInfo:
         raise CheckpointError(f"checkpoint {folder} cannot be read: {INFO} is missing or damaged ({error})") from error
     if info.format != FORMAT:
         raise CheckpointError(f"checkpoint {folder} has format {info.format}, this version reads {FORMAT}")
+    if info.precision not in ("", *PRECISIONS):
+        raise CheckpointError(
+            f"checkpoint {folder} is computed in {info.precision!r}, expected {' or '.join(PRECISIONS)}"
+        )
     return info
 
 

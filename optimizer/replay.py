@@ -29,11 +29,11 @@ class ReplayCheck:
     def __init__(self, spec: GameSpec, config: PolicyConfig, device: torch.device, bptt_steps: int) -> None:
         self.policy = Policy(spec, config).use_device(device)
         self.bptt_steps = bptt_steps
-        self.kept: OrderedDict[int, bytes] = OrderedDict()
+        self.kept: OrderedDict[int, EncodedWeights] = OrderedDict()
 
     def keep(self, weights: EncodedWeights) -> None:
         """Remember a published version."""
-        self.kept[weights.version] = weights.payload
+        self.kept[weights.version] = weights
         while len(self.kept) > KEPT_VERSIONS:
             self.kept.popitem(last=False)
 
@@ -49,8 +49,8 @@ class ReplayCheck:
                 return self._replay(batch, torch.from_numpy(columns), self.kept[version])
         return {}
 
-    def _replay(self, batch: Batch, columns: Tensor, payload: bytes) -> dict[str, float]:
-        load_weights(self.policy, payload)
+    def _replay(self, batch: Batch, columns: Tensor, weights: EncodedWeights) -> dict[str, float]:
+        load_weights(self.policy, weights)
         rows = {"value": batch.value[:-1], "valid": batch.valid, "acting": batch.acting & batch.valid}
         windows = cut_windows(batch, rows, self.bptt_steps).pick(columns.to(batch.first.device))
         unrolled = self.policy.unroll(windows.observation, windows.first, windows.previous_action, windows.state)

@@ -65,6 +65,19 @@ def check_spec_is(folder: Path, info: CheckpointInfo, spec: ChunkSpec) -> None:
     )
 
 
+def check_precision(folder: Path, info: CheckpointInfo, policy: Policy) -> None:
+    """A run goes on in the number format that it began in: chunks and weights of another one are on their way.
+
+    Raises:
+        CheckpointError: it would not; names both.
+    """
+    if info.precision not in ("", policy.precision):
+        raise CheckpointError(
+            f"checkpoint {folder} is computed in {info.precision}, but model.precision is {policy.precision}: leave "
+            f"it as it was, or start a new run with --from {folder} --set model.precision={policy.precision}"
+        )
+
+
 def _check_fits(folder: Path, snapshot: Mapping[str, Tensor], policy: Policy) -> None:
     """The spec's hash says nothing of the network's other widths."""
     for name, own in policy.state_dict().items():

@@ -27,7 +27,7 @@ from optimizer.gather import BatchGatherer, Prefetcher
 from optimizer.learner import Learner, NonFiniteUpdateError, Update
 from optimizer.lease import Lease
 from optimizer.replay import ReplayCheck
-from optimizer.resume import checkpoint_to_resume, load_fitting
+from optimizer.resume import check_precision, checkpoint_to_resume, load_fitting
 from optimizer.settings import SettingsInForce, SettingsReader
 from wire.chunk import chunk_spec
 from wire.errors import LeaseLostError, LinkDownError
@@ -108,6 +108,8 @@ class Optimizer:
         if self.era is not None:
             self._begin_era(self.era)
         self._publish()
+        self.beaten_s = float("-inf")
+        self._beat()  # at once: it says which number format the run has
 
     def run(self) -> Reason:
         """Train until told to stop or the budget of agent steps is used up; a checkpoint is the last thing written.
@@ -286,6 +288,7 @@ class Optimizer:
         data: dict[str, float | int | str] = {
             "pid": os.getpid(),
             "version": self.version,
+            "precision": self.policy.precision,
             "rss_bytes": psutil.Process().memory_info().rss,
         }
         try:
@@ -320,6 +323,7 @@ class Optimizer:
             journal_bytes=self._journal_bytes(),
             spec_hash=self.spec.hash,
             spec=self.spec.text,
+            precision=self.policy.precision,
             game=self.game_name,
             config=self.config_text,
         )
@@ -360,6 +364,7 @@ class Optimizer:
             self.learner.restore(snapshot)
             self.warmup_left = 0 if info.gradient_steps else self.warmup_left
             if resume:
+                check_precision(folder, info, self.policy)
                 self._go_on_from(info)
                 restore_random_state(snapshot)
         self._count_undone()

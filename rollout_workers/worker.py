@@ -23,7 +23,7 @@ from rollout_workers.self_play import Episode, SelfPlay
 from wire.chunk import TrajectoryChunk, chunk_spec
 from wire.codec import encode_chunk
 from wire.config import WireConfig
-from wire.errors import LinkDownError
+from wire.errors import DecodeError, LinkDownError, WeightsRefusedError
 from wire.link import Directive, EncodedWeights, Parcel, Registration, WorkerLink
 from wire.reports import MAX_REPORT_BYTES, PhaseTimer
 
@@ -148,7 +148,7 @@ class Worker:
             return False
         self.directive = self.link.directive()
         if self.directive.version != self.version:
-            self._load(self.link.latest(self.version))
+            self._load(self._latest())
         return 0 < self.version == self.directive.version
 
     def play_window(self) -> None:
@@ -194,7 +194,7 @@ class Worker:
         elif self.lease_missed_s is None:
             self.lease_missed_s = time.monotonic()
         if self.directive.version != self.version and self.fetching is None and not self.turn_steps:
-            self.fetching = self.fetcher.submit(self.link.latest, self.version)
+            self.fetching = self.fetcher.submit(self._latest)
             self.fetch_patience_s = max(FETCH_PATIENCE_S, self.window_s)
 
     def _take_weights(self, *, wait: bool) -> None:
@@ -214,11 +214,29 @@ class Worker:
         self.fetching = None
         self._load(weights)
 
+    def _latest(self) -> EncodedWeights | None:
+        """The newest weights, if they are others than these.
+
+        Raises:
+            WeightsRefusedError: nobody can read what was published.
+        """
+        try:
+            return self.link.latest(self.version)
+        except DecodeError as error:
+            raise WeightsRefusedError(f"{self.name} cannot read the run's weights: {error}") from error
+
     def _load(self, weights: EncodedWeights | None) -> None:
-        """Take these, if there are any; in a new era begin the games anew."""
+        """Take these, if there are any; in a new era begin the games anew.
+
+        Raises:
+            WeightsRefusedError: they are of another network or number format.
+        """
         if weights is None:
             return
-        load_weights(self.policy, weights.payload)
+        try:
+            load_weights(self.policy, weights)
+        except DecodeError as error:
+            raise WeightsRefusedError(f"{self.name} cannot play with version {weights.version}: {error}") from error
         self.version = weights.version
         if weights.era > self.era:
             self.era = weights.era

@@ -119,6 +119,7 @@ def make_weights(
         version=version,
         agent_steps=agent_steps,
         spec_hash=spec_hash,
+        precision="float32",
         sha256=hashlib.sha256(payload).hexdigest(),
         payload=payload,
     )

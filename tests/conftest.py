@@ -12,6 +12,7 @@ import pytest
 
 from cluster.embedded_redis import EmbeddedRedis
 from wire.keys import RunKeys
+from wire.link import Precision
 from wire.memory_link import MemoryLink
 from wire.node_cache import clear_node_cache
 from wire.redis_client import RedisServer
@@ -23,6 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell without job control starts what it puts in the background with Ctrl-C ignored, and children inherit that, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+"""A test that takes `precision` runs in both; QUINTET_AUTO_PRECISION says what `auto` is in all others."""
 
 AnyLink = MemoryLink | RedisLink
 LinkMaker = Callable[[], AnyLink]
@@ -49,6 +53,13 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("redis")
     with EmbeddedRedis.start(folder, maxmemory_bytes=256 * 2**20) as server:
         yield server.url
+
+
+@pytest.fixture(params=PRECISIONS)
+def precision(request: pytest.FixtureRequest) -> Precision:
+    """For whatever acts, learns, travels, is evaluated, explained or shown: each number format, emulated if need be."""
+    found: Precision = request.param
+    return found
 
 
 @pytest.fixture

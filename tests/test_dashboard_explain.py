@@ -20,7 +20,9 @@ from dashboard.explain_subject import Record, Subject, fresh_subject, part_of, p
 from model.entity_sets import EntitySetEncoder
 from optimizer.learner import Learner
 from rollout_workers.self_play import SelfPlay
+from tests.conftest import PRECISIONS
 from wire.chunk import TrajectoryChunk
+from wire.link import Precision
 
 CARTPOLE = """
 game = "gymnasium:CartPole-v1"
@@ -28,7 +30,6 @@ game = "gymnasium:CartPole-v1"
 wrappers = [{ name = "games.wrappers:mask_observation", hide = [1, 3] }]
 [model]
 lstm_units = 8
-precision = "float32"
 [rollout]
 bptt_steps = 4
 chunk_steps = 8
@@ -42,7 +43,6 @@ OUTPOST = """
 game = "tests.outpost:make_outpost"
 [model]
 lstm_units = 8
-precision = "float32"
 [rollout]
 bptt_steps = 4
 chunk_steps = 8
@@ -50,8 +50,8 @@ chunk_steps = 8
 
 
 @cache
-def subject(config: str = CARTPOLE) -> Subject:
-    found = fresh_subject(parse_config(config))
+def subject(config: str = CARTPOLE, precision: Precision = "float32") -> Subject:
+    found = fresh_subject(parse_config(config, overrides=[f"model.precision={precision}"]))
     with torch.no_grad():
         for parameter in found.policy.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
@@ -59,13 +59,15 @@ def subject(config: str = CARTPOLE) -> Subject:
 
 
 @cache
-def record(config: str = CARTPOLE) -> Record:
-    return play_record(subject(config), games=4, rows=12, seed=1)
+def record(config: str = CARTPOLE, precision: Precision = "float32") -> Record:
+    return play_record(subject(config, precision), games=4, rows=12, seed=1)
 
 
 @pytest.mark.parametrize("config", [CARTPOLE, OUTPOST], ids=["cartpole", "outpost"])
-def test_replaying_a_record_gives_the_very_values_and_log_probabilities_of_its_play(config: str) -> None:
-    who, batch = subject(config), record(config).batch
+def test_replaying_a_record_gives_the_very_values_and_log_probabilities_of_its_play(
+    config: str, precision: Precision
+) -> None:
+    who, batch = subject(config, precision), record(config, precision).batch
     # At window borders the worker rounds the state, so a window is replayed from the one before it.
     first = part_of(batch, slice(0, 4), range(batch.first.shape[1]), batch.lstm_state[0].float())
     previous = {name: action[:-1] for name, action in first.action.items()}
@@ -91,9 +93,11 @@ def test_what_a_wrapper_hides_is_written_down_and_not_shown() -> None:
     assert torch.allclose(moved, 0.02 * torch.from_numpy(found.hidden["velocity"][:-1])[goes_on], atol=1e-5)
 
 
-def test_the_trace_is_what_the_policys_own_lstm_does() -> None:
-    who, batch = subject(), record().batch
-    trace, _ = look_inside(who, record())
+def test_the_trace_is_what_the_policys_own_lstm_does(precision: Precision) -> None:
+    played = record(precision=precision)
+    who, batch = subject(precision=precision), played.batch
+    trace, given = look_inside(who, played)
+    assert given.dtype == np.float32
     previous = {name: action[:-1] for name, action in batch.action.items()}
     with torch.no_grad():
         unrolled = who.policy.unroll(batch.observation, batch.first, previous, batch.lstm_state[0].float())
@@ -147,10 +151,10 @@ def test_ridge_is_least_squares_where_there_is_plenty() -> None:
     assert ridge(x, y)(np.array([[1.0, 1.0, 1.0]]))[0] == pytest.approx(2.5, abs=0.3)
 
 
-def test_the_stepped_lstm_is_the_lstm() -> None:
-    lstm = subject().policy.lstm
+def test_the_stepped_lstm_is_the_lstm(precision: Precision) -> None:
+    lstm = subject(precision=precision).policy.lstm
     x, first = (
-        torch.randn(5, 3, lstm.inputs),
+        torch.randn(5, 3, lstm.inputs).to(lstm.gates.compute_dtype),
         torch.tensor([[1, 0, 0]] + [[0, 0, 0]] * 2 + [[0, 1, 0]] * 2) > 0,
     )
     state = torch.randn(3, 2, 8)
@@ -224,8 +228,20 @@ class _From(torch.nn.Module):
         return torch.stack([*before, hidden, *after]), last
 
 
-def test_the_gradient_report_compares_lstm_and_plain_rnns_on_the_same_rows() -> None:
-    report = explain_gradients(subject(), games=4, rows=12, span=4)
+@pytest.mark.parametrize("kind", ["rnn", "hidden", "cell"])
+def test_gradient_norms_in_bfloat16_are_those_in_float32_to_its_rounding(kind: str) -> None:
+    """Finite differences are no judge there: a state that is moved by a little is rounded back."""
+    found = []
+    for precision in PRECISIONS:
+        who = subject(precision=precision)
+        torch.manual_seed(0)
+        core = PlainRnn(who.policy.layer.out_features, 8) if kind == "rnn" else SteppedLstm(who.policy.lstm)
+        found.append(norms_back(who, core, last_rows(who, record(), 4)[0])["hidden" if kind == "rnn" else kind])
+    assert found[1] == pytest.approx(found[0], rel=0.05, abs=0.01)
+
+
+def test_the_gradient_report_compares_lstm_and_plain_rnns_on_the_same_rows(precision: Precision) -> None:
+    report = explain_gradients(subject(precision=precision), games=4, rows=12, span=4)
     assert [curve.name.split()[0] for curve in report.curves] == ["LSTM,", "LSTM,", "plain", "plain", "plain"]
     for curve in report.curves:
         assert curve.norms[0] == 1.0
@@ -234,8 +250,8 @@ def test_the_gradient_report_compares_lstm_and_plain_rnns_on_the_same_rows() -> 
     assert report.imitation > 0, "the plain RNN has learned something of the LSTM"
 
 
-def test_the_rows_of_the_loss_add_up_to_what_the_optimizer_minimises() -> None:
-    report = explain_loss(subject(), games=4, skip_rows=4)
+def test_the_rows_of_the_loss_add_up_to_what_the_optimizer_minimises(precision: Precision) -> None:
+    report = explain_loss(subject(precision=precision), games=4, skip_rows=4)
     assert len(report.rows) == 8
     assert report.summed == pytest.approx(report.total, abs=1e-5)
     assert report.gradient_steps == 2
@@ -282,8 +298,8 @@ def test_explaining_the_loss_leaves_the_policy_as_it_was() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in who.policy.state_dict().items())
 
 
-def test_max_pool_winners_are_those_of_brute_force() -> None:
-    who, batch = subject(OUTPOST), record(OUTPOST).batch
+def test_max_pool_winners_are_those_of_brute_force(precision: Precision) -> None:
+    who, batch = subject(OUTPOST, precision), record(OUTPOST, precision).batch
     row, team = 5, 1
     one = {name: x[row : row + 1, team : team + 1] for name, x in batch.observation.items()}
     found = pooled_sets(who, one, agents_row(who, batch.observation, row, team, 0))
@@ -315,8 +331,8 @@ def test_a_slot_that_is_not_there_never_wins() -> None:
             assert {winner.slot for winner in pooled.winners} == there
 
 
-def test_probabilities_of_the_observations_report_are_those_of_the_play() -> None:
-    report = explain_observation(subject(OUTPOST), games=2, rows=12)
+def test_probabilities_of_the_observations_report_are_those_of_the_play(precision: Precision) -> None:
+    report = explain_observation(subject(OUTPOST, precision), games=2, rows=12)
     for choices in report.choices:
         assert sum(p for _, p, _ in choices.options) == pytest.approx(1, abs=0.01)
         assert all(a[1] >= b[1] for a, b in zip(choices.options, choices.options[1:], strict=False))
@@ -341,7 +357,7 @@ def test_a_record_is_played_by_the_workers_own_self_play(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("topic", list(TOPICS))
 @pytest.mark.parametrize("config", [CARTPOLE, OUTPOST], ids=["cartpole", "outpost"])
 def test_every_topic_has_a_picture_and_two_paragraphs_for_every_kind_of_game(
-    topic: str, config: str, monkeypatch: pytest.MonkeyPatch
+    topic: str, config: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import dashboard.explain_gradients as gradients
     import dashboard.explain_loss as loss
@@ -355,15 +371,15 @@ def test_every_topic_has_a_picture_and_two_paragraphs_for_every_kind_of_game(
         (observation, "explain_observation", {"games": 2, "rows": 8}),
     ):
         monkeypatch.setattr(getattr(module, function), "__kwdefaults__", {"seed": 7, **small})
-    found = explain(topic, subject(config))
+    found = explain(topic, subject(config, precision))
     assert found.svg.startswith("<svg")
     assert len(found.paragraphs) == 2
     assert all(len(paragraph) > 60 for paragraph in found.paragraphs)
     assert "nan" not in " ".join(found.paragraphs)
 
 
-def test_the_lstm_report_shows_a_game_on_which_no_read_out_was_fitted() -> None:
-    report = explain_lstm(subject(), games=8, rows=48)
+def test_the_lstm_report_shows_a_game_on_which_no_read_out_was_fitted(precision: Precision) -> None:
+    report = explain_lstm(subject(precision=precision), games=8, rows=48)
     assert report.hidden.shape == (48, 8)
     assert sorted(report.order) == list(range(8))
     assert {found.name for found in report.read_outs} <= {"velocity", "pole's angular velocity"}

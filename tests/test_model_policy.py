@@ -335,6 +335,6 @@ def test_widths_follow_from_the_one_dial() -> None:
 
 def test_the_value_head_stays_in_float32_when_products_run_in_bfloat16() -> None:
     policy = make_policy(plain(), precision="bfloat16")
-    assert policy.compute_dtype == torch.bfloat16
+    assert policy.precision == "bfloat16"
     assert policy.value.compute_dtype == torch.float32
-    assert make_policy(plain(), precision="float32").compute_dtype == torch.float32
+    assert make_policy(plain(), precision="float32").precision == "float32"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,15 +15,21 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from model.policy import Policy
-from model.weights import encode_weights, load_weights
+from model.weights import encode_weights, load_masters, load_weights
 from tests.policy_factory import every_kind, make_policy, plain, random_rows
 from wire.errors import DecodeError
+from wire.link import EncodedWeights, Precision
 
 SPEC = plain()
+OTHER: dict[Precision, Precision] = {"float32": "bfloat16", "bfloat16": "float32"}
+
+
+def published(policy: Policy) -> EncodedWeights:
+    return encode_weights(policy, version=3, agent_steps=500, spec_hash="abc")
 
 
 def payload_of(policy: Policy) -> bytes:
-    return encode_weights(policy, version=3, agent_steps=500, spec_hash="abc").payload
+    return published(policy).payload
 
 
 def contents(policy: Policy) -> dict[str, Tensor]:
@@ -34,7 +41,7 @@ def assert_refused(payload: bytes, match: str, spec_policy: Policy | None = None
     policy = spec_policy or make_policy(SPEC, seed=1)
     before = contents(policy)
     with pytest.raises(DecodeError, match=match):
-        load_weights(policy, payload)
+        load_weights(policy, replace(published(policy), payload=payload))
     assert all(torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
 
 
@@ -49,7 +56,7 @@ def test_a_round_trip_gives_the_same_policy() -> None:
     one, other, rows = make_policy(spec, seed=0), make_policy(spec, seed=1), random_rows(spec, 8)
     one.update_input_statistics(rows.observation, torch.ones(7, 3, 2, dtype=torch.bool))
     one.returns.update(torch.tensor([1.0, 5.0]), decay=0.9, value_head=one.value)
-    load_weights(other, payload_of(one))
+    load_weights(other, published(one))
     assert contents(one).keys() == contents(other).keys()
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in contents(one).items())
     assert torch.equal(rows.unroll(one).value, rows.unroll(other).value)
@@ -85,14 +92,49 @@ def test_bfloat16_products_travel_as_bfloat16_and_statistics_value_head_and_the_
 def test_a_worker_that_loads_bfloat16_computes_what_the_optimizers_float32_master_does() -> None:
     spec = every_kind()
     master, worker = make_policy(spec, precision="bfloat16"), make_policy(spec, seed=1, precision="bfloat16")
-    load_weights(worker, payload_of(master))
+    load_weights(worker, published(master))
     rows = random_rows(spec, 8)
     torch.testing.assert_close(rows.unroll(worker).value, rows.unroll(master).value)
 
 
-def test_float32_weights_are_taken_by_a_bfloat16_policy_and_not_the_other_way_round() -> None:
-    load_weights(make_policy(SPEC, precision="bfloat16"), payload_of(make_policy(SPEC)))
-    assert_refused(payload_of(make_policy(SPEC, precision="bfloat16")), "is torch.bfloat16, expected torch.float32")
+def test_weights_of_the_other_number_format_are_refused_with_both_names(precision: Precision) -> None:
+    other = OTHER[precision]
+    policy = make_policy(SPEC, precision=precision)
+    before = contents(policy)
+    says = f"computed in {other}, but model.precision is {precision} here"
+    with pytest.raises(DecodeError, match=says):
+        load_weights(policy, published(make_policy(SPEC, precision=other)))
+    with pytest.raises(DecodeError, match=says):
+        load_masters(policy, save(make_policy(SPEC).state_dict()), other)
+    assert policy.precision == precision
+    assert all(torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
+
+
+def test_a_policy_that_leaves_it_open_computes_in_the_format_of_its_weights(precision: Precision) -> None:
+    spec = every_kind()
+    rows, master = random_rows(spec, 8), make_policy(spec, precision=precision)
+    worker, evaluated = (make_policy(spec, seed=1, precision="auto") for _ in range(2))
+    assert worker.precision == "float32", "and in f32 before, whatever this machine prefers"
+    load_weights(worker, published(master))
+    load_masters(evaluated, save(master.state_dict()), precision)
+    for policy in (worker, evaluated):
+        assert policy.precision == precision
+        assert policy.value.compute_dtype == torch.float32
+        assert torch.equal(rows.unroll(policy).value, rows.unroll(master).value)
+
+
+def test_a_header_that_lies_about_the_number_format_is_refused(precision: Precision) -> None:
+    """Or f32 numbers would be cast on the way to a product, and the policy would not be the one that is trained."""
+    policy = make_policy(SPEC, precision=precision)
+    lie = replace(published(policy), payload=payload_of(make_policy(SPEC, precision=OTHER[precision])))
+    with pytest.raises(DecodeError, match=f"is torch.{OTHER[precision]}, expected torch.{precision}"):
+        load_weights(policy, lie)
+
+
+def test_a_checkpoint_of_before_formats_were_written_down_is_loaded_as_configured(precision: Precision) -> None:
+    policy = make_policy(SPEC, seed=1, precision=precision)
+    load_masters(policy, save(make_policy(SPEC).state_dict()), "")
+    assert policy.precision == precision
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -130,7 +172,7 @@ def test_truncated_or_overwritten_bytes_are_refused_or_harmless_but_nothing_else
     policy = make_policy(SPEC, seed=1)
     before = contents(policy)
     try:
-        load_weights(policy, bad)
+        load_weights(policy, replace(published(policy), payload=bad))
     except DecodeError:
         assert all(torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -14,13 +14,12 @@ from model.weights import encode_weights, load_weights
 from optimizer.batch import Batch, judge_freshness
 from optimizer.replay import KEPT_VERSIONS, ReplayCheck
 from tests.in_process_run import CPU, batch_of, counting_game, play_chunks
-from wire.link import EncodedWeights
+from wire.link import EncodedWeights, Precision
 
 GAME: dict[str, Any] = {
     "teams": 2, "agents_per_team": 2, "units": 3, "kinds": 3, "shared": 2, "masks": True, "box_dims": 2, "turns": True,
     "leaver_row": 3, "ends": "alternate",
 }  # fmt: skip
-Precision = Literal["float32", "bfloat16"]
 
 
 def published(precision: Precision = "float32", *, version: int = 5, seed: int = 0) -> EncodedWeights:
@@ -37,7 +36,7 @@ def played(weights: EncodedWeights, precision: Precision = "float32") -> Batch:
     """Windows that a worker played with those very bytes."""
     game = counting_game(6, **GAME)
     policy = Policy(game.spec, PolicyConfig(lstm_units=16, precision=precision)).use_device(CPU)
-    load_weights(policy, weights.payload)
+    load_weights(policy, weights)
     return batch_of(*play_chunks(game, policy, version=weights.version))
 
 
@@ -91,6 +90,13 @@ def test_a_value_that_is_not_the_networks_is_seen() -> None:
 def test_weights_that_are_not_those_that_played_are_seen() -> None:
     batch = played(published(seed=0))
     assert replay(batch, published(seed=1))["recurrent/replay_error"] > 0.01
+
+
+def test_a_window_that_was_played_in_the_other_number_format_is_seen(precision: Precision) -> None:
+    """The same numbers rounded otherwise: what a worker that takes weights of the other format would play."""
+    other: Precision = "bfloat16" if precision == "float32" else "float32"
+    batch = played(published(other), other)
+    assert replay(batch, published(precision), precision=precision)["recurrent/replay_error"] > 1e-3
 
 
 def test_the_version_that_played_is_found_among_those_kept() -> None:

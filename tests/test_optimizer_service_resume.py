@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.weights import load_weights
+from model.weights import load_masters, load_weights
 from optimizer import service as service_module
 from optimizer.checkpoint import CheckpointError, find_checkpoint, read_info, read_policy, read_snapshot
 from tests.in_process_run import InProcessRun, WatchedLink, drop, wait_until
@@ -119,8 +119,10 @@ def test_the_checkpoint_holds_what_is_published(run: InProcessRun, link: Watched
     weights = link.latest(0)
     assert weights is not None
     one, other = run.optimizer().policy, run.optimizer().policy
-    load_weights(one, weights.payload)
-    load_weights(other, read_policy(folder, read_info(folder)))
+    load_weights(one, weights)
+    info = read_info(folder)
+    assert info.precision == weights.precision == "float32"
+    load_masters(other, read_policy(folder, info), info.precision)
     assert all(torch.equal(x, other.state_dict()[name]) for name, x in one.state_dict().items())
 
 

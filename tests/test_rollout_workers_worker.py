@@ -232,7 +232,7 @@ def test_weights_change_at_window_borders_only_and_every_window_names_who_played
     played_by = batch.version.reshape(-1)
     for version in range(1, 10):
         policy = Policy(run.game_spec, run.policy).use_device(CPU)
-        load_weights(policy, weights(run, version).payload)
+        load_weights(policy, weights(run, version))
         windows = cut.pick(torch.from_numpy(np.flatnonzero(played_by == version)))
         assert windows.first.shape[1] == run.slots
         with torch.no_grad():

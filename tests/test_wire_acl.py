@@ -68,6 +68,13 @@ def refused(link: RedisLink, *command: str | int) -> bool:
     return False
 
 
+def test_the_controller_writes_down_what_the_optimizer_settled_on(links: dict[str, RedisLink]) -> None:
+    links["optimizer"].beat("optimizer", {"precision": "float32"})
+    assert links["controller"].heartbeats()[0].data == {"precision": "float32"}
+    links["controller"].amend_config("x = 2")
+    assert links["worker"].run_config() == links["optimizer"].run_config() == "x = 2"
+
+
 def test_a_worker_and_an_optimizer_train_and_the_controller_and_people_look_on(links: dict[str, RedisLink]) -> None:
     controller, optimizer, worker = links["controller"], links["optimizer"], links["worker"]
     operator, viewer = links["operator"], links["viewer"]

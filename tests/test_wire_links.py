@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -338,9 +339,15 @@ def test_a_version_never_goes_down_and_is_never_used_twice(link: AnyLink) -> Non
 
 def test_weights_whose_bytes_do_not_match_their_hash_are_not_returned(link: AnyLink) -> None:
     good = weights_of(1)
-    link.publish(EncodedWeights(version=1, agent_steps=0, spec_hash=SPEC_HASH, sha256=good.sha256, payload=b"Weights"))
+    link.publish(replace(good, payload=b"Weights"))
     with pytest.raises(DecodeError, match="sha256"):
         link.latest(0)
+
+
+def test_the_configuration_is_what_was_stored_last_and_the_run_stays_open(link: AnyLink) -> None:
+    link.amend_config("seed = 2")
+    assert link.run_config() == "seed = 2"
+    assert link.register(0, SPEC_HASH).worker == 0
 
 
 # ---- reports ----

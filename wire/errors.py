@@ -2,6 +2,7 @@
 
 WireError
 ├── DecodeError         bytes that are not what they should be; names what was found and what was expected
+├── WeightsRefusedError weights that this worker cannot play with, and no other copy of them either
 ├── LinkError           the other side cannot be reached or refuses
 │   ├── LinkDownError   no connection (refused, timed out, gone): worth trying again
 │   ├── LinkAuthError   wrong or missing password, or a user without this right: not worth trying again
@@ -20,6 +21,10 @@ class WireError(Exception):
 
 class DecodeError(WireError):
     """Bytes that cannot be a chunk, weights or a report of this run."""
+
+
+class WeightsRefusedError(WireError):
+    """The run's weights are damaged, or of another network or number format: starting again will not help."""
 
 
 class LinkError(WireError):

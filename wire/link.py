@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from wire.settings import SettingsDesk
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""The number formats that a run may compute in; one of them is a property of the run, whatever its machines prefer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +78,7 @@ class EncodedWeights:
     version: int
     agent_steps: int
     spec_hash: str
+    precision: Precision  # what the run computes in, and so whoever loads these
     sha256: str  # of `payload`, hex
     payload: bytes
     era: int = 0  # deterministic runs: games were begun anew for this version, and what is older is not trained on
@@ -270,7 +275,11 @@ class ControllerDesk(SettingsDesk, Protocol):
         ...
 
     def run_config(self) -> str:
-        """The text that `open_run` stored; empty when the run is not open."""
+        """The text that `open_run` or `amend_config` stored; empty when the run is not open."""
+        ...
+
+    def amend_config(self, config_text: str) -> None:
+        """Store another text in its place, for whoever reads it from now on."""
         ...
 
     def set_wanted_workers(self, n: int) -> None:

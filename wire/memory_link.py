@@ -327,6 +327,10 @@ class MemoryLink(
         with self._changed:
             return self._config_text
 
+    def amend_config(self, config_text: str) -> None:
+        with self._changed:
+            self._config_text = config_text
+
     def heartbeats(self) -> list[Heartbeat]:
         with self._changed:
             now_s = time.monotonic()

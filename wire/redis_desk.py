@@ -104,6 +104,9 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
         text: bytes = self._server.command("HGET", self._keys.run, "config_text") or b""
         return text.decode()
 
+    def amend_config(self, config_text: str) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.run], ["config_text", config_text])
+
     def set_wanted_workers(self, n: int) -> None:
         self._server.run(scripts.SET_FIELD, [self._keys.orders], ["wanted_workers", n])
 

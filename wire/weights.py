@@ -3,7 +3,7 @@ r"""One version of the weights as bytes: a small header and the safetensors byte
     b"quintet-weights\n" | header length, u32 little-endian | msgpack header | payload
 
 The header is the list [wire version, version, agent_steps, spec hash, sha256 of the payload, payload length, era,
-era seed].
+era seed, number format].
 What the payload means is for `model.weights`; here it is bytes with a hash.
 """
 
@@ -18,7 +18,7 @@ import msgpack
 
 from wire.chunk import WIRE_VERSION
 from wire.errors import DecodeError
-from wire.link import EncodedWeights
+from wire.link import PRECISIONS, EncodedWeights
 
 MAX_WEIGHTS_BYTES = 512 * 2**20  # Redis takes no larger value
 _MAGIC = b"quintet-weights\n"
@@ -33,6 +33,7 @@ _HEADER: tuple[tuple[str, type], ...] = (
     ("payload bytes", int),
     ("era", int),
     ("era seed", int),
+    ("number format", str),
 )
 
 
@@ -52,6 +53,7 @@ def pack_weights(weights: EncodedWeights) -> bytes:
             len(weights.payload),
             weights.era,
             weights.era_seed,
+            weights.precision,
         ]
     )
     data = b"".join((_MAGIC, struct.pack("<I", len(header)), header, weights.payload))
@@ -78,13 +80,14 @@ def read_weights(file: BinaryIO, n_bytes_found: int) -> EncodedWeights:
         header = msgpack.unpackb(header_bytes, max_array_len=16, max_map_len=0, max_ext_len=0)
     except (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException) as error:
         raise DecodeError(f"weights header: found bytes that are not msgpack ({error}), expected a list") from error
-    version, agent_steps, spec_hash, sha256, n_bytes, era, era_seed = _checked_header(header)
+    _, version, agent_steps, spec_hash, sha256, n_bytes, era, era_seed, precision = _checked_header(header)
     if len(payload) != n_bytes:
         raise DecodeError(f"weights of version {version}: found {len(payload)} bytes, expected {n_bytes}")
     weights = EncodedWeights(
         version=version,
         agent_steps=agent_steps,
         spec_hash=spec_hash,
+        precision=precision,
         sha256=sha256,
         payload=payload,
         era=era,
@@ -119,7 +122,8 @@ def _split(file: BinaryIO, n_bytes: int) -> tuple[bytes, bytes]:
     return file.read(n_header), file.read()
 
 
-def _checked_header(header: Any) -> tuple[int, int, str, str, int, int, int]:
+def _checked_header(header: Any) -> list[Any]:
+    """The same list, once every item is of its type."""
     if not isinstance(header, list) or not header or header[0] != WIRE_VERSION:
         found = header[:1] if isinstance(header, list) else type(header).__name__
         raise DecodeError(f"weights wire version: found {found!r}, expected [{WIRE_VERSION}]")
@@ -130,5 +134,6 @@ def _checked_header(header: Any) -> tuple[int, int, str, str, int, int, int]:
             raise DecodeError(f"weights {name}: found {value!r}, expected {kind.__name__}")
         if type(value) is int and value < 0:
             raise DecodeError(f"weights {name}: found {value}, expected a number from 0")
-    _, version, agent_steps, spec_hash, sha256, n_bytes, era, era_seed = header
-    return version, agent_steps, spec_hash, sha256, n_bytes, era, era_seed
+    if header[-1] not in PRECISIONS:
+        raise DecodeError(f"weights number format: found {header[-1]!r}, expected {' or '.join(PRECISIONS)}")
+    return header
