@@ -39,7 +39,8 @@ def _common_space(name: str, what: str, spaces_by_agent: Mapping[str, Any]) -> A
         if other != space:
             raise UnsupportedSpaceError(
                 f"game {name!r}: the {what} spaces differ: {first} has {space}, {agent} has {other}; one policy plays "
-                "all agents: make them equal with a wrapper (supersuit has pad_observations_v0, pad_action_space_v0)"
+                "all agents: make them equal with a wrapper, such as supersuit's: --set 'game_options.wrappers="
+                '["supersuit:pad_observations_v0", "supersuit:pad_action_space_v0"]\''
             )
     return space
 

@@ -39,7 +39,7 @@ def make_pettingzoo(
         module_name: such as `pettingzoo.classic.tictactoe_v3`, or `my_module:MyEnv`, a class or function.
         n_games: slots.
         seed: for the environments that show their action mask only after a reset.
-        teams: names of agents per team, all teams of one size; one team per agent if it is not given.
+        teams: names of agents, or patterns (`red_*`), per team, of one size; if not given, one team per agent.
         zero_sum: rewards sum to zero in every row; if it is not given, true for the two-player classics alone.
         wrappers: see `games.wrappers.named_wrappers`; they are laid around each PettingZoo environment.
         leave_out: entries of the observation that the policy is not shown, such as a text.

@@ -161,6 +161,15 @@ def test_the_user_names_the_teams() -> None:
     assert results[1].truncated.all()
 
 
+def test_a_pattern_stands_for_all_agents_that_it_fits() -> None:
+    assert make_game("pettingzoo:zoo_duel_v0", 1, 0, {"teams": [["[bd]"], ["c", "a*"]]}).spec.team_names == (
+        "b, d",
+        "c, a",
+    )
+    with pytest.raises(GameError, match=r"teams are \[\['x\*'\]\]; each of the agents"):
+        make_game("pettingzoo:zoo_duel_v0", 1, 0, {"teams": [["x*"]]})
+
+
 @pytest.mark.parametrize(
     ("teams", "message"),
     [
