@@ -13,7 +13,8 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorObservationWrapper, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from games.api import Array, GameError, UnsupportedSpaceError
+from games.api import Array, GameError, MissingExtraError, UnsupportedSpaceError
+from games.blame import described_error, raised_at
 from games.dotted import load
 
 Env = gymnasium.Env[Any, Any]
@@ -59,8 +60,15 @@ def _named_wrapper(table: str | Mapping[str, Any]) -> NamedWrapper:
 def _applied(name: str, function: Callable[..., Made], arguments: Mapping[str, Any], env: Any) -> Made:
     try:
         return function(env, **arguments)
-    except TypeError as error:
-        raise GameError(f"wrapper {name} cannot be laid around {env}: {error}") from error
+    except GameError:
+        raise
+    except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
+        raise MissingExtraError(f"wrapper {name} needs what is not installed: {error}") from error
+    except Exception as error:
+        line = raised_at(error)
+        raise GameError(
+            f"wrapper {name} cannot be laid around {env}: {described_error(error)}{f' ({line})' if line else ''}"
+        ) from error
 
 
 def mask_observation(env: Any, hide: Sequence[int]) -> Any:

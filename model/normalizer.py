@@ -37,7 +37,7 @@ class InputNormalizer(nn.Module):
     def update(self, x: Tensor) -> None:
         """Merge rows [n, features] by the parallel form of Welford's update (Chan et al. 1979)."""
         n = x.shape[0]
-        if n == 0:
+        if x.numel() == 0:  # no rows, or rows of nothing
             return
         rows = x.to(torch.float64)
         mean, variance = rows.mean(0), rows.var(0, unbiased=False)

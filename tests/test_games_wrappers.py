@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from games.api import GameError, UnknownGameError, UnsupportedSpaceError
+from games.api import GameError, MissingExtraError, UnknownGameError, UnsupportedSpaceError
 from games.registry import make_game
 from games.wrappers import mask_observation, named_wrappers
 
@@ -88,3 +88,28 @@ def test_a_wrapper_that_gets_wrong_arguments_is_named() -> None:
     options = {"wrappers": [{"name": MASK, "hidden": [1]}]}
     with pytest.raises(GameError, match=r"wrapper games\.wrappers:mask_observation cannot be laid around .*'hidden'"):
         make_game("gymnasium:CartPole-v1", 1, 0, options)
+
+
+def _of_another_shape(env: Any) -> Any:
+    raise ValueError(f"made for three numbers, not {env.observation_space.shape}")
+
+
+def _of_more_packages(env: Any) -> Any:
+    raise gymnasium.error.DependencyNotInstalled("opencv is not installed, run `pip install opencv`")
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (
+            _of_another_shape,
+            GameError,
+            r"laid around <.*CartPole.*: ValueError: made for three numbers, not \(4,\) \(.*:\d+\)$",
+        ),
+        (_of_more_packages, MissingExtraError, "wrapper .* needs what is not installed: .*`pip install opencv`"),
+    ],
+)
+def test_a_wrapper_that_does_not_fit_gives_one_line(function: Any, error: type[GameError], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        make_game("gymnasium:CartPole-v1", 1, 0, {"wrappers": [f"{__name__}:{function.__name__}"]})
+    assert "\n" not in str(caught.value)
