@@ -138,6 +138,16 @@ def test_who_is_out_is_out_while_the_others_play_on() -> None:
     assert results[4].ended.all()
 
 
+def test_who_is_cut_off_alone_is_bootstrapped_from_what_it_saw_then() -> None:
+    game = _make(ends="cut")
+    game.reset(seed=0)
+    results = [game.step({"action": np.ones((1, 1, N), dtype=np.int64)}) for _ in range(5)]
+    assert results[1].truncated[0, 0].tolist() == [False, False, True]
+    assert not results[1].terminated.any()
+    assert results[1].observation["observation"][0, 0, 2].tolist() == [2, 2]
+    assert results[4].truncated[0, 0].tolist() == [True, True, False]  # who has left counts as terminated at the end
+
+
 @pytest.mark.parametrize("place", ["observation", "info"])
 def test_every_agent_has_its_own_mask(place: str) -> None:
     game = _make(masks=place)
