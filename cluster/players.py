@@ -6,10 +6,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from gymnasium import spaces
 
 from games.api import ACTING, Actions, Array, GameSpec, GameWithBots, Observation
-from games.masks import random_choices
+from games.contract import random_actions
 from model.policy import Policy
 from rollout_workers.self_play import keep_taken, no_action
 from wire.chunk import ChunkSpec
@@ -99,15 +98,7 @@ class RandomPlayer:
 
     def act(self, observation: Observation, first: Array, ignored: Array) -> Actions:
         """Discrete heads by their masks; Box heads uniformly, or normally where they have no bounds."""
-        actions = random_choices(self.game, observation, self.random)
-        for name, space in self.game.action_space.spaces.items():
-            if isinstance(space, spaces.Box):
-                shape = (*observation[ACTING].shape, *space.shape)
-                bounded = np.isfinite(space.low) & np.isfinite(space.high)
-                low, high = np.where(bounded, space.low, 0.0), np.where(bounded, space.high, 1.0)
-                uniform = self.random.uniform(low, high, shape)
-                actions[name] = np.where(bounded, uniform, self.random.standard_normal(shape)).astype(np.float32)
-        return actions
+        return random_actions(self.game, observation, self.random)
 
     def keep(self, streams: Array) -> None:
         """It remembers nothing."""

@@ -15,6 +15,7 @@ from PIL import Image
 
 from dashboard.arena_mind import Thought
 from games.api import Array, GameSpec, Target
+from games.box_units import WIDEST
 
 MOST_PICTURE_WIDTH = 640
 
@@ -53,16 +54,16 @@ def heads_setting(game: GameSpec, names: Namer | None = None, labels: Namer | No
                 "names": names(name) if names else None,
                 "labels": labels(name) if labels else None,
                 "group": space.group if isinstance(space, Target) else None,
-                "low": _finite(space.low) if isinstance(space, spaces.Box) else None,
-                "high": _finite(space.high) if isinstance(space, spaces.Box) else None,
+                "low": _limits(space.low) if isinstance(space, spaces.Box) else None,
+                "high": _limits(space.high) if isinstance(space, spaces.Box) else None,
             }
         )
     # What decides the others first, then whom it is aimed at, then choices with names.
     return sorted(found, key=lambda head: (not head["primary"], head["group"] is None, head["names"] is None))
 
 
-def _finite(bounds: Array) -> list[float | None]:
-    return [float(x) if np.isfinite(x) else None for x in bounds.reshape(-1)]
+def _limits(bounds: Array) -> list[float | None]:
+    return [float(x) if abs(x) <= WIDEST else None for x in bounds.reshape(-1)]
 
 
 def agent_frame(

@@ -9,12 +9,13 @@ import numpy as np
 
 from control.config import RunConfig
 from dashboard.arena_frame import agent_frame, heads_setting, picture_url
-from dashboard.arena_mind import Mind, Thought, random_actions
+from dashboard.arena_mind import Mind, Thought
 from dashboard.arena_scene import Eyes, choice_labels, choice_names, scene
 from dashboard.arena_scene import setting as scene_setting
 from dashboard.arena_show import BOT, ITSELF, RANDOM, ArenaError, Show, list_checkpoints, list_replays
 from dashboard.arena_weights import Weights, load_checkpoint, new_policy, run_config
 from games.api import ACTING, Actions, Array, GameError, GameWithBots, GameWithPictures, Observation, VectorGame
+from games.contract import random_actions
 from games.registry import make_game
 from games.skirmish.frame import snapshot
 from games.skirmish.game import SkirmishGame

@@ -6,9 +6,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from games.api import ACTING, Actions, Array, GameSpec, Observation
@@ -150,7 +148,8 @@ class _Reader:
         def say(i: int, j: int) -> Head:
             about: dict[str, Any] = {"given": assumed[i][j], "read": used[i][j]}
             if isinstance(found, DiagonalGaussian):
-                return Head(mean=found.mean[0, i, j].tolist(), std=found.log_std.exp().tolist(), **about)
+                means = found.mode()
+                return Head(mean=means[0, i, j].tolist(), std=found.spread().tolist(), **about)
             probs = found.log_probs[0, i, j].exp() * THOUSANDTHS
             return Head(probs=probs.round().int().tolist(), **about)
 
@@ -162,17 +161,3 @@ def packed(numbers: Tensor) -> str:
     every = -(-numbers.shape[-1] // MOST_UNITS)
     small = (numbers[::every].clamp(-1, 1) * 127).round().to(torch.int8)
     return b64encode(small.numpy().tobytes()).decode("ascii")
-
-
-def random_actions(game: GameSpec, observation: Observation, random: np.random.Generator) -> Actions:
-    """Any legal choice for every agent of [B, A], each as likely as the others."""
-    from games.masks import random_choices
-
-    actions = random_choices(game, observation, random)
-    lead = observation[ACTING].shape
-    for name, space in game.action_space.spaces.items():
-        if isinstance(space, spaces.Box):
-            space.seed(int(random.integers(2**31)))
-            flat = [space.sample() for _ in range(int(np.prod(lead)))]
-            actions[name] = np.array(flat, np.float32).reshape(*lead, *space.shape)
-    return actions

@@ -26,6 +26,7 @@ from games.api import (
     VectorGame,
 )
 from games.attendance import Attendance, place
+from games.box_units import random_in_box
 from games.masks import choices, is_read, mask_given, random_choices, readers, slots_present
 from games.spec_check import check_spec
 
@@ -82,14 +83,8 @@ def random_actions(spec: GameSpec, observation: Observation, random: np.random.G
     actions = random_choices(spec, observation, random)
     for head, space in spec.action_space.spaces.items():
         if isinstance(space, spaces.Box):
-            actions[head] = _random_box(space, (*lead, *space.shape), random)
+            actions[head] = random_in_box(space, lead, random)
     return actions
-
-
-def _random_box(space: spaces.Box, shape: tuple[int, ...], random: np.random.Generator) -> Array:
-    """Uniform in the box, or within 10 of zero where it has no bounds."""
-    low, high = np.where(np.isinf(space.low), -10.0, space.low), np.where(np.isinf(space.high), 10.0, space.high)
-    return random.uniform(low, high, shape).astype(np.float32)
 
 
 def _rows(spec: GameSpec) -> int:
@@ -377,7 +372,7 @@ def _varied(spec: GameSpec, actions: Actions, unused: Array, random: np.random.G
         if isinstance(space, spaces.Discrete):
             varied[head][ignored] = (varied[head][ignored] + 1) % int(space.n)
         elif isinstance(space, spaces.Box):
-            varied[head][ignored] = _random_box(space, varied[head].shape, random)[ignored]
+            varied[head][ignored] = random_in_box(space, varied[head].shape[:-1], random)[ignored]
     return varied
 
 

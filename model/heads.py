@@ -17,6 +17,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from games.api import ACTION_MASK_PREFIX, GameSpec, Target, UnsupportedSpaceError
+from model.box_scale import BoxScale
 from model.layers import Linear
 from model.masked_dist import DiagonalGaussian, Distribution, MaskedCategorical
 from model.related import SlotKeys, pointed
@@ -102,18 +103,12 @@ class TargetHead(nn.Module):
 class GaussianHead(nn.Module):
     """A Box head: mean by a linear layer, a learned log standard deviation that is the same in every state.
 
-    The mean is in the units of the box, scaled so that an untrained network covers it.
+    Both are in units of the box, so that an untrained network covers it.
     """
-
-    center: Tensor
-    half_range: Tensor
 
     def __init__(self, inputs: int, space: spaces.Box) -> None:
         super().__init__()
-        low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
-        bounded = torch.isfinite(low) & torch.isfinite(high)
-        self.register_buffer("center", torch.where(bounded, (low + high) / 2, 0.0).float(), persistent=False)
-        self.register_buffer("half_range", torch.where(bounded, (high - low) / 2, 1.0).float(), persistent=False)
+        self.scale = BoxScale(space)
         self.mean = Linear(inputs, int(space.shape[0]), gain=0.01)
         self.log_std = nn.Parameter(torch.full((int(space.shape[0]),), -0.5))
 
@@ -124,8 +119,7 @@ class GaussianHead(nn.Module):
 
     def forward(self, query: Tensor) -> DiagonalGaussian:
         """[..., dims] -> a distribution over [..., dims]."""
-        mean = self.center + self.half_range * query.to(torch.float32)
-        return DiagonalGaussian(mean, self.log_std.to(torch.float32) + self.half_range.log())
+        return DiagonalGaussian(query, self.log_std, self.scale)
 
 
 class ActionHeads(nn.Module):

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from model.box_scale import BoxScale
+
 UNAVAILABLE_LOGIT = -1e9  # exp() of it is exactly 0, and differences of it stay finite
 
 
@@ -52,33 +54,42 @@ class MaskedCategorical:
 class DiagonalGaussian:
     """Independent normals over the dimensions of a Box head.
 
+    Mean, spread, log-probability and entropy are in units of the box (`games.box_units`), in which they do not change
+    when the environment's own units do; actions are in the environment's. A constant dimension has log-probability and
+    entropy 0.
+
     Args:
-        mean: [..., dims].
-        log_std: [dims], the same in every state.
+        mean: [..., dims], in units of the box.
+        log_std: [dims], likewise, the same in every state.
+        scale: what turns them into the environment's units.
     """
 
-    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
-        self.mean = mean.to(torch.float32)
-        self.log_std = log_std.to(torch.float32)
+    def __init__(self, mean: Tensor, log_std: Tensor, scale: BoxScale) -> None:
+        self.mean, self.log_std, self.scale = mean.to(torch.float32), log_std.to(torch.float32), scale
 
     def sample(self, generator: torch.Generator | None) -> Tensor:
         """[..., dims] f32, not clipped to the box: the game gets a clipped copy."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
-        return self.mean + self.log_std.exp() * noise
+        return self.scale.outwards(self.mean + self.log_std.exp() * noise)
 
     def mode(self) -> Tensor:
         """[..., dims] f32."""
-        return self.mean
+        return self.scale.outwards(self.mean)
+
+    def spread(self) -> Tensor:
+        """[dims] f32: the standard deviation in the environment's units."""
+        return self.log_std.exp() * self.scale.half_range * self.scale.varies
 
     def log_prob(self, action: Tensor) -> Tensor:
         """[...] f32, summed over dimensions."""
-        z = (action - self.mean) * torch.exp(-self.log_std)
-        return -(0.5 * z.square() + self.log_std + 0.5 * math.log(2 * math.pi)).sum(dim=-1)
+        z = (self.scale.inwards(action) - self.mean) * torch.exp(-self.log_std)
+        log_probs = -(0.5 * z.square() + self.log_std + 0.5 * math.log(2 * math.pi))
+        return torch.where(self.scale.varies, log_probs, 0.0).sum(dim=-1)
 
     def entropy(self) -> Tensor:
         """[...] f32 nats, summed over dimensions."""
-        per_state = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
-        return per_state.expand(self.mean.shape[:-1])
+        each = self.log_std + 0.5 * math.log(2 * math.pi * math.e)
+        return torch.where(self.scale.varies, each, 0.0).sum().expand(self.mean.shape[:-1])
 
 
 Distribution = MaskedCategorical | DiagonalGaussian

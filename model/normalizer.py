@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 INPUT_CLIP = 5.0  # OpenAI Five clips normalised inputs to (-5, 5)
+INPUT_ROUNDING = 2**-23  # a feature that varies by less, as a share of its mean, varies by f32's rounding alone
+RETURN_ROUNDING = 1e-6  # the same of returns, which are sums
+LEAST_SCALE = 1e-3  # of the largest scale so far: where rewards stop, the scale must not shrink to nothing
 
 
 class InputNormalizer(nn.Module):
@@ -28,9 +31,10 @@ class InputNormalizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., features] -> the same shape, f32.
 
-        A feature that never changed is not scaled: dividing by next to nothing would blow up its first change.
+        Whatever units x comes in, the same goes on from here. A feature that never changed is not scaled.
         """
-        scale = torch.rsqrt(torch.where(self.variance > 1e-12, self.variance, 1.0) + 1e-8)
+        varies = self.variance > (INPUT_ROUNDING * self.mean).square()
+        scale = torch.rsqrt(torch.where(varies, self.variance, 1.0))
         return ((x - self.mean) * scale).clamp_(-INPUT_CLIP, INPUT_CLIP)
 
     @torch.no_grad()
@@ -53,18 +57,27 @@ class InputNormalizer(nn.Module):
 class ReturnNormalizer(nn.Module):
     """Mean and scale of the return, debiased exponential averages over versions (PopArt, arXiv 1602.07714).
 
-    The value head predicts normalised returns; `denormalize` turns them into reward units.
+    The value head predicts normalised returns; `denormalize` turns them into reward units. Until one return has
+    differed from another nothing is known of those units, and the value is the mean, whatever the head says.
     """
 
     mean: Tensor
     scale: Tensor
-    averages: Tensor
+    variance: Tensor
+    weight: Tensor
+    largest: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("averages", torch.zeros(3))  # of return, return squared, 1
+        self.register_buffer("variance", torch.zeros(()))  # about the mean: E[x^2] - E[x]^2 cancels in f32
+        self.register_buffer("weight", torch.zeros(()))  # of all batches so far, below 1
+        self.register_buffer("largest", torch.zeros(()))  # scale so far; 0: nothing is known of the rewards' units
+
+    def knows_units(self) -> bool:
+        """Whether returns have varied."""
+        return bool(self.largest > 0)
 
     def normalize(self, returns: Tensor) -> Tensor:
         """Reward units -> what the value head predicts."""
@@ -72,18 +85,31 @@ class ReturnNormalizer(nn.Module):
 
     def denormalize(self, value: Tensor) -> Tensor:
         """What the value head predicts -> reward units."""
-        return value * self.scale + self.mean
+        return value * torch.where(self.largest > 0, self.scale, 0.0) + self.mean
 
     @torch.no_grad()
     def update(self, returns: Tensor, *, decay: float, value_head: nn.Linear) -> None:
-        """Merge one batch of returns [n]; `value_head` is rescaled so that its denormalised output does not move."""
+        """Merge one batch of returns [n], as Chan et al. 1979 do, with weights that decay.
+
+        `value_head` is rescaled so that its denormalised output does not move, once the units are known.
+        """
         if returns.numel() == 0:
             return
-        batch = torch.stack([returns.mean(), returns.square().mean(), torch.ones_like(self.mean)])
-        self.averages.mul_(decay).add_(batch, alpha=1 - decay)
-        mean, square = self.averages[0] / self.averages[2], self.averages[1] / self.averages[2]
-        scale = (square - mean.square()).clamp_(min=1e-8).sqrt_().clamp_(min=1e-2)
-        value_head.weight.mul_(self.scale / scale)
-        value_head.bias.copy_((value_head.bias * self.scale + self.mean - mean) / scale)
-        self.mean.copy_(mean)
-        self.scale.copy_(scale)
+        rows = returns.to(torch.float64)
+        weight = self.weight.to(torch.float64) * decay + (1 - decay)
+        share = (1 - decay) / weight
+        delta = rows.mean() - self.mean.to(torch.float64)
+        mean = (self.mean.to(torch.float64) + share * delta).to(torch.float32)
+        variance = (1 - share) * (self.variance + share * delta.square()) + share * rows.var(unbiased=False)
+        spread, rounding = variance.sqrt().to(torch.float32), RETURN_ROUNDING * mean.abs()
+        largest = torch.where(spread > rounding, torch.maximum(spread, self.largest), self.largest)
+        scale = torch.maximum(torch.maximum(spread, rounding), LEAST_SCALE * largest)
+        scale = torch.where(largest > 0, scale, 1.0)
+        known, bias = self.largest > 0, (value_head.bias * self.scale + (self.mean - mean)) / scale
+        value_head.weight.mul_(torch.where(known, self.scale / scale, 1.0))
+        value_head.bias.copy_(torch.where(known, bias, value_head.bias))
+        for buffer, number in (
+            (self.mean, mean), (self.scale, scale), (self.variance, variance), (self.weight, weight),
+            (self.largest, largest),
+        ):  # fmt: skip
+            buffer.copy_(number)

@@ -207,8 +207,9 @@ class Policy(nn.Module):
         return self.value(x).squeeze(-1)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def update_input_statistics(self, observation: TensorDict, valid: Tensor) -> None:
+    def update_input_statistics(self, observation: TensorDict, previous_action: TensorDict, valid: Tensor) -> None:
         """Merge rows [T, B, A, ...] into the running statistics; rows where `valid` [T, B, A] is false stay out."""
+        self.previous_action.update_statistics(previous_action, valid)
         self.encoders.update_statistics(observation, valid)
         self.critic_encoders.update_statistics(observation, valid)
 

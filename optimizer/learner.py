@@ -75,11 +75,15 @@ class Learner:
             return Update(freshness, {}, 0)
         advantage, returns = self.targets(batch, agent_steps)
         counts = self.rows_that_count(batch, freshness)
+        backup = None
+        if not self.policy.returns.knows_units() and bool(torch.isfinite(returns[counts]).all()):
+            backup = self.snapshot()
+            self._update_returns(returns[counts])  # or these returns, the first that vary, would enter unscaled
         windows = self.windows(batch, counts, advantage, returns)
         for group in self.adam.param_groups:
             group["lr"] = ramp(self.ppo.learning_rate, agent_steps)
         entropy_coefficient = ramp(self.ppo.entropy_coefficient, agent_steps)
-        history, epochs = self._optimise(windows, columns, entropy_coefficient)
+        history, epochs = self._optimise(windows, columns, entropy_coefficient, backup)
         self._update_statistics(batch, returns, counts)
         stats = {name: _mean(history, name) for name in history[0]}
         mask = windows.rows["value_mask"]
@@ -116,7 +120,9 @@ class Learner:
         if self.ppo.normalize_advantages:
             mean = masked_mean(advantage, policy_mask)
             centered = (advantage - mean) * policy_mask
-            advantage = centered / (masked_mean(centered.square(), policy_mask).sqrt() + 1e-8)
+            advantage = centered / (
+                masked_mean(centered.square(), policy_mask).sqrt() + 1e-8 * self.policy.returns.scale
+            )
         normalize = self.policy.returns.normalize
         rows = {
             "advantage": advantage,
@@ -143,15 +149,16 @@ class Learner:
         return targets
 
     def _optimise(
-        self, windows: Windows, columns: Tensor, entropy_coefficient: float
+        self, windows: Windows, columns: Tensor, entropy_coefficient: float, backup: dict[str, Tensor] | None
     ) -> tuple[list[dict[str, float]], int]:
-        """Epochs of minibatches over the fresh windows; all of them, or (not finite) none.
+        """Epochs of minibatches over the fresh windows; all of them, or (not finite) none: back to `backup`.
 
         Returns what each gradient step did, and how many epochs there were. `target_kl` is compared with the mean over
         an epoch's minibatches: a single one, the last, is a noisy sample and has moved furthest.
         """
         steps = self.ppo.epochs * self.ppo.minibatches
-        backup = self.snapshot() if steps > 1 else None
+        if steps > 1 and backup is None:
+            backup = self.snapshot()
         history: list[dict[str, float]] = []
         epochs = 0
         while epochs < self.ppo.epochs:
@@ -222,8 +229,12 @@ class Learner:
 
     def _update_statistics(self, batch: Batch, returns: Tensor, counts: Tensor) -> None:
         if self.config.normalize_observations:
-            self.policy.update_input_statistics(batch.observation, counts)
-        self.policy.returns.update(returns[counts], decay=self.config.value_decay, value_head=self.policy.value)
+            previous = {name: action[:-1] for name, action in batch.action.items()}
+            self.policy.update_input_statistics(batch.observation, previous, counts)
+        self._update_returns(returns[counts])
+
+    def _update_returns(self, returns: Tensor) -> None:
+        self.policy.returns.update(returns, decay=self.config.value_decay, value_head=self.policy.value)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Copies of Adam's and the clip's moments, the RNG's state, and (as "policy.*") every weight and buffer."""

@@ -10,6 +10,7 @@ from control.config import dump_config, parse_config
 from games.registry import make_game
 from model.policy import Policy
 from optimizer.checkpoint import CheckpointInfo, save_checkpoint
+from tests.policy_factory import with_values
 
 OUTPOST = 'game = "tests.outpost:make_outpost"\n[model]\nlstm_units = 8\n'
 SKIRMISH = 'game = "skirmish-1v1"\n[model]\nlstm_units = 16\n'
@@ -36,7 +37,7 @@ def arena_run(folder: Path, text: str, *versions: int) -> Path:
             game=game.spec.name,
             config=dump_config(config),
         )
-        policy = Policy(game.spec, config.model)
+        policy = with_values(Policy(game.spec, config.model))
         weights = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
         save_checkpoint(folder / "checkpoints", info, weights, keep=len(versions))
     return folder

@@ -121,9 +121,16 @@ def make_policy(spec: GameSpec, *, seed: int = 0, **config: Any) -> Policy:
     torch.manual_seed(seed)
     fields: dict[str, Any] = {"lstm_units": 8, "precision": "float32"} | config
     policy = Policy(spec, PolicyConfig(**fields)).use_device(CPU)
+    with_values(policy)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+    return policy
+
+
+def with_values(policy: Policy) -> Policy:
+    """The policy after it has seen returns of about 1: before that, all its values are 0."""
+    policy.returns.update(torch.tensor([-1.0, 1.0]), decay=0.9, value_head=policy.value)
     return policy
 
 

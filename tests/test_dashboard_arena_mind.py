@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from cluster.players import PolicyPlayer
-from dashboard.arena_mind import Mind, Thought, packed, random_actions
+from dashboard.arena_mind import Mind, Thought, packed
 from games.api import ACTING, Array, Observation
+from games.contract import random_actions
 from tests.outpost import Outpost, outpost_spec
 from tests.policy_factory import make_policy
 from wire.chunk import chunk_spec

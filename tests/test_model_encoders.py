@@ -101,7 +101,7 @@ def test_a_policy_with_a_users_encoder_sees_exactly_what_it_lets_through() -> No
     torch.testing.assert_close(rows.unroll(policy).value, before.value)
     rows.observation["vector"] = vector + 1
     assert not torch.allclose(rows.unroll(policy).value, before.value)
-    policy.update_input_statistics(rows.observation, torch.ones(7, 3, 2, dtype=torch.bool))
+    policy.update_input_statistics(rows.observation, rows.previous_action, torch.ones(7, 3, 2, dtype=torch.bool))
     own = next(e for e in policy.encoders if isinstance(e, SumEncoder))
     assert own.seen == 7 * 3 * 2
 

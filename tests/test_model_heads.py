@@ -35,15 +35,15 @@ TARGETS = targeting()
 def test_a_bounded_box_is_covered_by_an_untrained_head() -> None:
     head = GaussianHead(4, spaces.Box(np.array([-2.0, 10.0], np.float32), np.array([6.0, 11.0], np.float32)))
     distribution = head(head.layer(torch.zeros(4)))
-    torch.testing.assert_close(distribution.mean, torch.tensor([2.0, 10.5]))
-    torch.testing.assert_close(distribution.log_std.exp(), math.exp(-0.5) * torch.tensor([4.0, 0.5]))
+    torch.testing.assert_close(distribution.mode(), torch.tensor([2.0, 10.5]))
+    torch.testing.assert_close(distribution.spread().detach(), math.exp(-0.5) * torch.tensor([4.0, 0.5]))
 
 
 def test_a_box_without_bounds_is_centred_at_zero_with_the_scale_of_one() -> None:
     head = GaussianHead(4, spaces.Box(np.array([0.0], np.float32), np.array([np.inf], np.float32)))
     distribution = head(head.layer(torch.zeros(4)))
-    assert distribution.mean.tolist() == [0.0]
-    assert distribution.log_std.tolist() == [-0.5]
+    assert distribution.mode().tolist() == [0.0]
+    assert distribution.spread().tolist() == pytest.approx([math.exp(-0.5)])
 
 
 def test_there_is_one_distribution_per_head_and_the_mask_goes_to_its_own() -> None:

@@ -8,10 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from games.api import Array
+from model.box_scale import BoxScale
 from model.masked_dist import DiagonalGaussian, MaskedCategorical
 from model.policy import joint
 
@@ -126,11 +128,46 @@ def slow_normal_log_density(x: float, mean: float, std: float) -> float:
     return math.log(math.exp(-((x - mean) ** 2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi)))
 
 
+def scale_of(*bounds: tuple[float, float]) -> BoxScale:
+    low, high = zip(*bounds, strict=True)
+    return BoxScale(spaces.Box(np.array(low, np.float32), np.array(high, np.float32)))
+
+
+def test_a_gaussian_in_units_of_its_box_is_torchs_in_the_environments_units_but_for_their_size() -> None:
+    mean, log_std = torch.tensor([[0.5, -1.0], [0.0, 0.3]]), torch.tensor([0.1, -0.7])
+    scale = scale_of((-1000.0, 3000.0), (0.002, 0.003))
+    head = DiagonalGaussian(mean, log_std, scale)
+    center, half = torch.tensor([1000.0, 0.0025]), torch.tensor([2000.0, 0.0005])
+    twin = torch.distributions.Independent(torch.distributions.Normal(center + half * mean, half * log_std.exp()), 1)
+    action = head.sample(torch.Generator().manual_seed(1))
+    density = twin.log_prob(action)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.mode(), twin.mean)
+    torch.testing.assert_close(head.spread(), twin.stddev[0])
+    torch.testing.assert_close(head.log_prob(action), density + half.log().sum())
+    torch.testing.assert_close(head.entropy(), twin.entropy() - half.log().sum())  # type: ignore[no-untyped-call]
+
+
+def test_a_constant_dimension_is_handed_on_and_has_neither_log_density_nor_entropy_nor_gradient() -> None:
+    mean, log_std = torch.tensor([[0.5, 7.0]], requires_grad=True), torch.tensor([0.1, 3.0], requires_grad=True)
+    head = DiagonalGaussian(mean, log_std, scale_of((-1.0, 1.0), (0.1, 0.1)))
+    plain = DiagonalGaussian(mean[:, :1], log_std[:1], scale_of((-1.0, 1.0)))
+    action = head.sample(torch.Generator().manual_seed(1)).detach()
+    assert float(action[0, 1]) == float(head.mode().detach()[0, 1]) == float(np.float32(0.1))
+    assert head.spread()[1] == 0
+    torch.testing.assert_close(head.log_prob(action), plain.log_prob(action[:, :1]))
+    torch.testing.assert_close(head.entropy(), plain.entropy())
+    (head.log_prob(action) + head.entropy()).sum().backward()  # type: ignore[no-untyped-call]
+    assert mean.grad is not None
+    assert log_std.grad is not None
+    assert mean.grad[0, 1] == log_std.grad[1] == 0
+    assert mean.grad[0, 0] != 0
+
+
 def test_a_gaussians_log_density_is_the_sum_over_its_dimensions() -> None:
     mean = torch.tensor([[0.5, -1.0, 2.0], [0.0, 0.0, 0.0]])
     log_std = torch.tensor([0.1, -0.7, 0.4])
     action = torch.tensor([[0.2, -1.4, 2.2], [1.0, 0.3, -0.5]])
-    head = DiagonalGaussian(mean, log_std)
+    head = DiagonalGaussian(mean, log_std, scale_of(*[(-1.0, 1.0)] * 3))
     for row in range(2):
         expected = sum(
             slow_normal_log_density(float(action[row, k]), float(mean[row, k]), math.exp(float(log_std[k])))
@@ -142,7 +179,7 @@ def test_a_gaussians_log_density_is_the_sum_over_its_dimensions() -> None:
 def test_a_gaussians_samples_have_its_mean_deviation_and_entropy() -> None:
     n = 50_000
     mean, log_std = torch.tensor([1.0, -3.0]), torch.tensor([0.3, -1.0])
-    head = DiagonalGaussian(mean.expand(n, 2), log_std)
+    head = DiagonalGaussian(mean.expand(n, 2), log_std, scale_of(*[(-1.0, 1.0)] * 2))
     samples = head.sample(torch.Generator().manual_seed(0))
     std = log_std.exp()
     assert bool(((samples.mean(0) - mean).abs() < 4 * std / n**0.5).all())

@@ -71,6 +71,19 @@ def test_no_rows_change_nothing() -> None:
     assert all(torch.equal(before[name], x) for name, x in normalizer.state_dict().items())
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1e3, 1e6, 1e11])
+def test_the_units_of_an_input_do_not_matter(unit: float) -> None:
+    rows = np.random.default_rng(0).normal([0.0, 3.0], [1.0, 0.01], (2000, 2))
+    expected = fed([rows])(torch.from_numpy(rows))
+    found = fed([(unit * rows).astype(np.float32)])(torch.from_numpy(unit * rows))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_feature_that_varies_by_rounding_alone_keeps_its_scale() -> None:
+    normalizer = fed([np.array([[1e6], [np.nextafter(np.float32(1e6), np.float32(2e6))]], np.float32)])
+    assert abs(float(normalizer(torch.tensor([[1e6 + 1.0]])))) < 1.1
+
+
 def test_outputs_are_standardised_and_clipped() -> None:
     rows = np.random.default_rng(0).normal(50.0, 4.0, (2000, 1)).astype(np.float32)
     normalizer = fed([rows])
@@ -113,6 +126,7 @@ def test_the_denormalised_value_does_not_move_when_the_statistics_do() -> None:
     returns, value_head = ReturnNormalizer(), Linear(8, 1, gain=1.0)
     torch.nn.init.normal_(value_head.bias)
     hidden = torch.randn(100, 8)
+    returns.update(torch.randn(64), decay=0.9, value_head=value_head)  # now the units are known
     for k in range(6):
         with torch.no_grad():
             before = returns.denormalize(value_head(hidden))
@@ -124,6 +138,44 @@ def test_the_denormalised_value_does_not_move_when_the_statistics_do() -> None:
         torch.testing.assert_close(after, before, rtol=1e-5, atol=2e-6 * float(returns.scale))
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1e4])
+@pytest.mark.parametrize("base", [0.0, 10_000.0])
+def test_the_scale_is_the_deviation_however_far_from_zero_and_in_whatever_units(unit: float, base: float) -> None:
+    random = np.random.default_rng(0)
+    returns, value_head = ReturnNormalizer(), Linear(2, 1)
+    for _ in range(100):
+        batch = torch.from_numpy(unit * (base + random.standard_normal(256))).float()
+        returns.update(batch, decay=0.95, value_head=value_head)
+    assert float(returns.scale) == pytest.approx(unit, rel=0.1)
+    assert float(returns.mean) == pytest.approx(unit * base, abs=0.1 * unit)
+
+
+def test_until_returns_differ_the_value_is_their_mean_and_the_first_that_do_set_the_units() -> None:
+    returns, value_head = ReturnNormalizer(), Linear(2, 1, gain=1.0)
+    head = [p.clone() for p in value_head.parameters()]
+    says = torch.tensor([-3.0, 0.0, 2.0])
+    assert returns.denormalize(says).tolist() == [0.0, 0.0, 0.0]
+    returns.update(torch.zeros(10), decay=0.9, value_head=value_head)
+    assert not returns.knows_units()
+    returns.update(torch.full((10,), 50.0), decay=0.0, value_head=value_head)  # nothing of the old is left
+    assert not returns.knows_units()
+    assert returns.denormalize(says).tolist() == [50.0, 50.0, 50.0]
+    assert float(returns.scale) == 1.0
+    returns.update(torch.tensor([1000.0, 5000.0]), decay=0.0, value_head=value_head)
+    assert returns.knows_units()
+    assert returns.denormalize(says).tolist() == [-3000.0, 3000.0, 7000.0]
+    assert all(torch.equal(a, b) for a, b in zip(head, value_head.parameters(), strict=True))
+
+
+def test_where_rewards_stop_the_scale_shrinks_no_further_than_to_a_thousandth() -> None:
+    returns, value_head = ReturnNormalizer(), Linear(2, 1)
+    returns.update(torch.tensor([-20.0, 20.0]), decay=0.9, value_head=value_head)
+    for _ in range(300):
+        returns.update(torch.zeros(10), decay=0.9, value_head=value_head)
+    assert float(returns.scale) == pytest.approx(0.02)
+    assert bool(torch.isfinite(value_head.weight).all())
+
+
 def test_normalize_undoes_denormalize() -> None:
     returns = ReturnNormalizer()
     returns.update(torch.tensor([10.0, 30.0, -5.0]), decay=0.9, value_head=Linear(2, 1))
@@ -132,11 +184,12 @@ def test_normalize_undoes_denormalize() -> None:
     torch.testing.assert_close(returns.normalize(returns.mean + 2 * returns.scale), torch.tensor(2.0))
 
 
-def test_returns_that_are_all_alike_leave_a_usable_scale() -> None:
+def test_returns_that_become_all_alike_leave_a_usable_scale() -> None:
     returns, value_head = ReturnNormalizer(), Linear(2, 1)
+    returns.update(torch.tensor([999.9, 1000.1]), decay=0.0, value_head=value_head)
     for _ in range(3):
-        returns.update(torch.full((10,), 1000.0), decay=0.9, value_head=value_head)
-    assert float(returns.scale) == pytest.approx(1e-2)
+        returns.update(torch.full((10,), 1000.0), decay=0.0, value_head=value_head)
+    assert float(returns.scale) == pytest.approx(1e-3)  # a millionth of the mean: f32 tells no less apart
     assert bool(torch.isfinite(value_head.weight).all())
     assert bool(torch.isfinite(returns.normalize(torch.tensor([1000.0, 1001.0]))).all())
 

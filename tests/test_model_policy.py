@@ -29,7 +29,7 @@ def fitted_policy(spec: GameSpec = SPEC, **config: Any) -> Policy:
     """A policy whose normalisers have seen something."""
     policy = make_policy(spec, **config)
     seen = random_rows(spec, 8, rows=20, seed=9)
-    policy.update_input_statistics(seen.observation, torch.ones(20, 3, 2, dtype=torch.bool))
+    policy.update_input_statistics(seen.observation, seen.previous_action, torch.ones(20, 3, 2, dtype=torch.bool))
     policy.returns.update(torch.tensor([10.0, 30.0, 20.0]), decay=0.9, value_head=policy.value)
     return policy
 
@@ -144,13 +144,13 @@ def test_masked_slots_and_invalid_rows_stay_out_of_the_statistics() -> None:
     rows = random_rows(SPEC, 8)
     valid = torch.rand(7, 3, 2) < 0.5
     a, b = make_policy(SPEC), make_policy(SPEC)
-    a.update_input_statistics(rows.observation, valid)
+    a.update_input_statistics(rows.observation, rows.previous_action, valid)
     for name in ("vector", "grid", "units"):
         shape = valid.shape + (1,) * (rows.observation[name].ndim - 3)
         rows.observation[name] = torch.where(valid.reshape(shape), rows.observation[name], torch.tensor(1e10))
     any_valid = valid.any(dim=-1)
     rows.observation["score"] = torch.where(any_valid.unsqueeze(-1), rows.observation["score"], torch.tensor(1e10))
-    b.update_input_statistics(rows.observation, valid)
+    b.update_input_statistics(rows.observation, rows.previous_action, valid)
     for name, tensor in a.state_dict().items():
         assert torch.equal(tensor, b.state_dict()[name]), name
 
@@ -159,7 +159,7 @@ def test_masked_slots_and_invalid_rows_stay_out_of_the_statistics() -> None:
 def test_statistics_count_every_valid_row_or_slot_once(name: str) -> None:
     policy, rows = make_policy(SPEC), random_rows(SPEC, 8)
     valid = torch.rand(7, 3, 2) < 0.5
-    policy.update_input_statistics(rows.observation, valid)
+    policy.update_input_statistics(rows.observation, rows.previous_action, valid)
     count = policy.state_dict()[f"encoders.{policy.entries.index(name)}.normalizer.count"]
     expected = {
         "vector": valid.sum(),
@@ -297,7 +297,7 @@ def test_a_returns_scale_that_moves_does_not_move_the_value_of_a_privileged_crit
 def test_statistics_of_privileged_entries_are_kept_as_well() -> None:
     spec = targeting()
     policy, rows = make_policy(spec), random_rows(spec, 8)
-    policy.update_input_statistics(rows.observation, torch.ones(7, 3, 2, dtype=torch.bool))
+    policy.update_input_statistics(rows.observation, rows.previous_action, torch.ones(7, 3, 2, dtype=torch.bool))
     counts = {n: int(x) for n, x in policy.state_dict().items() if n.startswith("critic") and n.endswith("count")}
     fog, secret = (
         f"critic_encoders.{policy.critic_encoders.names.index(n)}.normalizer.count" for n in ("fog", "secret")

@@ -54,7 +54,7 @@ def changed(change: Callable[[dict[str, Tensor]], object]) -> bytes:
 def test_a_round_trip_gives_the_same_policy() -> None:
     spec = every_kind()
     one, other, rows = make_policy(spec, seed=0), make_policy(spec, seed=1), random_rows(spec, 8)
-    one.update_input_statistics(rows.observation, torch.ones(7, 3, 2, dtype=torch.bool))
+    one.update_input_statistics(rows.observation, rows.previous_action, torch.ones(7, 3, 2, dtype=torch.bool))
     one.returns.update(torch.tensor([1.0, 5.0]), decay=0.9, value_head=one.value)
     load_weights(other, published(one))
     assert contents(one).keys() == contents(other).keys()

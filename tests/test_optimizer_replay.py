@@ -14,6 +14,7 @@ from model.weights import encode_weights, load_weights
 from optimizer.batch import Batch, judge_freshness
 from optimizer.replay import KEPT_VERSIONS, ReplayCheck
 from tests.in_process_run import CPU, batch_of, counting_game, play_chunks
+from tests.policy_factory import with_values
 from wire.link import EncodedWeights, Precision
 
 GAME: dict[str, Any] = {
@@ -26,6 +27,7 @@ def published(precision: Precision = "float32", *, version: int = 5, seed: int =
     """Weights that lean on memory: far from their initial values."""
     torch.manual_seed(seed)
     policy = Policy(counting_game(1, **GAME).spec, PolicyConfig(lstm_units=16, precision=precision)).use_device(CPU)
+    with_values(policy)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -19,6 +19,7 @@ from optimizer.learner import Learner
 from optimizer.replay import ReplayCheck
 from tests.in_process_run import CPU, batch_of, play_chunks
 from tests.outpost import Outpost, outpost_spec
+from tests.policy_factory import with_values
 from wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
 
 SPEC = outpost_spec()
@@ -49,7 +50,7 @@ class LoggedPolicy(Policy):
 
     def __init__(self) -> None:
         super().__init__(SPEC, SMALL)
-        self.use_device(CPU)
+        with_values(self.use_device(CPU))
         self.acts: list[Acted] = []
         self.shown: list[set[str]] = []
 

@@ -10,6 +10,7 @@ from control.config import dump_config, parse_config
 from games.registry import make_game
 from model.policy import Policy
 from optimizer.checkpoint import CheckpointInfo, save_checkpoint
+from tests.policy_factory import with_values
 
 
 def save_untrained(folder: Path, config_text: str) -> Path:
@@ -18,7 +19,7 @@ def save_untrained(folder: Path, config_text: str) -> Path:
     game = make_game(config.game, 1, 0, config.game_options)
     game.close()
     torch.manual_seed(0)
-    policy = Policy(game.spec, config.model)
+    policy = with_values(Policy(game.spec, config.model))
     spec = config.chunk_spec(game.spec)
     info = CheckpointInfo(
         version=3,
