@@ -22,7 +22,7 @@ class Attendance:
         self.last = np.zeros(n_games, np.bool_)  # [n_games]: it holds a finished game's last observation
         shown = observation.get(PRESENT)
         self.present: Array = np.ones(observation[ACTING].shape, np.bool_) if shown is None else shown
-        self._refuse(observation[ACTING] & ~self.present, f"is acting before it is {PRESENT}")
+        self._refuse_strangers(observation[ACTING] & ~self.present)
 
     @property
     def valid(self) -> Array:
@@ -30,37 +30,43 @@ class Attendance:
         valid: Array = self.present & ~self.last[:, None, None]
         return valid
 
+    def ends(self, transition: Transition) -> tuple[Array, Array]:
+        """Who is terminated and who is cut off in this row, as it counts: bool [n_games, teams, agents] each.
+
+        Raises:
+            GameContractError: one of them is not told for every agent.
+        """
+        for name in ("terminated", "truncated"):
+            if (found := getattr(transition, name).shape) != self.present.shape:
+                raise GameContractError(
+                    f"{self.name}: {name} is {found}; expected one for each agent, {self.present.shape}"
+                )
+        valid = self.valid
+        return transition.terminated & valid, transition.truncated & valid
+
     def advance(self, transition: Transition) -> None:
         """Move to the row that the transition shows.
 
         Raises:
             GameContractError: the ends of this row would be trained wrongly.
         """
-        if transition.truncated.shape != transition.terminated.shape:
-            raise GameContractError(
-                f"{self.name}: truncated is {transition.truncated.shape}; expected one per agent, as terminated "
-                f"{transition.terminated.shape}"
-            )
-        out = transition.terminated | transition.truncated
-        first, last = self.last, np.logical_and.reduce(out, axis=(1, 2)) & ~self.last
+        terminated, truncated = self.ends(transition)
+        first, last = self.last, transition.ended & ~self.last
         shown = transition.observation.get(PRESENT)
         if shown is None:  # who has left stays away until the next game
-            present = (self.present & ~out) | first[:, None, None]
+            present = (self.present & ~(terminated | truncated)) | first[:, None, None]
         else:
             present = shown
-            going_on = self.present & ~(first | last)[:, None, None]
-            cut_off = transition.truncated & ~transition.terminated
-            self._refuse(
-                going_on & ~out & ~present, f"is not {PRESENT} any more, but was neither terminated nor truncated"
-            )
-            self._refuse(
-                going_on & cut_off & present,
-                f"was cut off alone, but is {PRESENT} in the row after, which holds its last observation",
-            )
-        self._refuse(
-            transition.observation[ACTING] & ~present, f"is acting after it left: one that is back is {PRESENT}"
-        )
+            going_on = self.valid & ~last[:, None, None]
+            vanished = going_on & ~(terminated | truncated | present)
+            self._refuse(vanished, f"is not {PRESENT} any more, but was neither terminated nor truncated")
+            kept = going_on & truncated & ~terminated & present
+            self._refuse(kept, f"was cut off, but is {PRESENT} in the row after, which holds its last observation")
+        self._refuse_strangers(transition.observation[ACTING] & ~present)
         self.first, self.last, self.present = first, last, present
+
+    def _refuse_strangers(self, where: Array) -> None:
+        self._refuse(where, f"is acting, but it has left or is yet to come: whoever is there is {PRESENT}")
 
     def _refuse(self, where: Array, what: str) -> None:
         if where.any():

@@ -63,8 +63,8 @@ class SelfPlay:
                 np.multiply(acted.log_prob[name].numpy(), row.acting, out=row.log_prob[name])
             np.multiply(self._streams(transition.reward), valid, out=row.reward)
             self.sound.check_reward(row.reward, self._row_of)
-            np.logical_and(self._streams(transition.terminated), valid, out=row.terminated)
-            np.logical_and(self._streams(transition.truncated), valid, out=row.truncated)
+            terminated, truncated = self.attendance.ends(transition)
+            row.terminated[...], row.truncated[...] = self._streams(terminated), self._streams(truncated)
             self._advance(transition, version)
             self.previous = row.action
         return chunks

@@ -196,7 +196,7 @@ def test_an_agent_that_acts_after_it_left_is_found() -> None:
         acting = result.observation["acting"] | (result.terminated & ~result.ended[:, None, None])
         return dataclasses.replace(result, observation={**result.observation, "acting": acting})
 
-    with pytest.raises(GameContractError, match="is acting after it left"):
+    with pytest.raises(GameContractError, match="is acting, but it has left"):
         check_game(lambda n_games: Broken(n_games, end=act))
 
 
@@ -230,13 +230,16 @@ def _shows(change: Callable[[Transition], Any]) -> Callable[[Transition], Transi
 ENDS_OF_THEIR_OWN: list[tuple[Callable[[int], Any], str]] = [
     # cut off alone
     (_visits(end=_but("truncated", lambda r: r.truncated[:, 0, 0])), "truncated is bool"),
-    (_visits(end=_shows(lambda r: r.observation["present"] | r.truncated)), "was cut off alone, but is present"),
+    (_visits(end=_shows(lambda r: r.observation["present"] | r.truncated)), "was cut off, but is present"),
     (
         _visits(end=_but("truncated", lambda r: r.truncated & r.ended[:, None, None])),
         "is not present any more, but was neither terminated nor truncated",
     ),
     # joins late
-    (_visits(see=lambda o: {**o, "present": o["present"] & ~o["acting"]}), "is acting before it is present"),
+    (
+        _visits(see=lambda o: {**o, "present": o["present"] & ~o["acting"]}),
+        "is acting, but it has left or is yet to come",
+    ),
     (
         _visits(end=_but("reward", lambda r: r.reward + r.reward.max(axis=2, keepdims=True))),
         "gets a reward while it is not present",
@@ -246,7 +249,7 @@ ENDS_OF_THEIR_OWN: list[tuple[Callable[[int], Any], str]] = [
         "is terminated or truncated, but it is not present",
     ),
     # returns
-    (_visits(see=lambda o: {k: v for k, v in o.items() if k != "present"}), "is acting after it left"),
+    (_visits(see=lambda o: {k: v for k, v in o.items() if k != "present"}), "is acting, but it has left"),
     (_visits(end=_but("observation", lambda r: {k: v for k, v in r.observation.items() if k != "present"})), "always"),
 ]
 
