@@ -72,6 +72,7 @@ def lease_lost(run: str, *, token: int, newest: int, owner: str) -> LeaseLostErr
 def other_spec(run: str, *, found: str, expected: str) -> SpecMismatchError:
     """A process that plays another game or has another network size than the run."""
     return SpecMismatchError(
-        f"run {run!r} was started with spec {expected}, this process has spec {found}: another game, LSTM size, "
-        "bptt_steps, chunk_steps or version of Quintet. Use the run's own configuration, or another --run name."
+        f"run {run!r} was started with spec {expected}, this process has spec {found}: another game, other spaces or "
+        "bounds of it, another LSTM size, bptt_steps, chunk_steps or version of Quintet. Use the run's own "
+        "configuration, or another --run name."
     )
