@@ -13,7 +13,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from games.api import GameError, MissingExtraError, UnsupportedSpaceError
+from games.api import MissingExtraError, UnsupportedSpaceError
+from games.blame import not_made
 
 
 def is_old_gym(kind: Any) -> bool:
@@ -29,7 +30,7 @@ class OldGym(gymnasium.Env[Any, Any]):
         """Make the environment.
 
         Raises:
-            GameError: it does not take these kwargs.
+            GameError: it does not take these kwargs, or its own code raises.
             UnsupportedSpaceError: its spaces have no like in Gymnasium.
         """
         self._name, self._factory, self._kwargs = name, factory, dict(kwargs)
@@ -41,10 +42,10 @@ class OldGym(gymnasium.Env[Any, Any]):
     def _made(self, seed: Mapping[str, int]) -> Any:
         try:
             return self._factory(**self._kwargs, **seed)
-        except TypeError as error:
-            raise GameError(f"game {self._name!r} does not take these kwargs: {error}") from error
-        except ModuleNotFoundError as error:
+        except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
             raise MissingExtraError(f"game {self._name!r}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise not_made(self._name, error) from error
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode. A seed is given as the environment takes one: when it is made, or by its `seed`."""

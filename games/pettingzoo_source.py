@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from games.wrappers import NamedWrapper, named_wrappers
 ZERO_SUM_CLASSICS = frozenset(
     ("chess", "connect_four", "go", "leduc_holdem", "rps", "texas_holdem", "texas_holdem_no_limit", "tictactoe")
 )
+VERSION = re.compile(r"_v\d+$")
 
 
 def make_pettingzoo(
@@ -100,13 +103,24 @@ def _factory(name: str, module_name: str) -> Callable[..., Any]:
         if callable(factory := getattr(module, known, None)):
             return factory  # type: ignore[no-any-return]
     classes = _classes(module)
-    hint = f"; it has {', '.join(classes)}: write --game {name}:{classes[0]}" if classes else ""
+    hint = f"; it has {', '.join(classes)}: write --game {name}:{classes[0]}" if classes else _versions(module)
     raise UnknownGameError(f"game {name!r}: module {module_name} has neither `env` nor `parallel_env`{hint}")
 
 
 def _classes(module: ModuleType) -> list[str]:
     """The names of the environments that a module has."""
     return [part for part, kind in vars(module).items() if is_pettingzoo(kind) and kind.__module__ == module.__name__]
+
+
+def _versions(module: ModuleType) -> str:
+    """The environments with a version in their names that lie in a package, or beside a module of one."""
+    within, near = module.__name__, list(getattr(module, "__path__", ()))
+    found = [f"{within}.{found.name}" for found in pkgutil.iter_modules(near) if VERSION.search(found.name)]
+    if found:
+        return f"; it has {', '.join(found)}: write --game pettingzoo:{found[0]}"
+    above, _, _ = within.rpartition(".")
+    beside = pkgutil.iter_modules(getattr(sys.modules.get(above), "__path__", ()))
+    return nearest(within, [f"{above}.{found.name}" for found in beside if VERSION.search(found.name)])
 
 
 def is_pettingzoo(kind: Any) -> bool:

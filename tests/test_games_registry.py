@@ -66,6 +66,11 @@ def test_a_module_in_the_current_directory_is_found(tmp_path: Path, monkeypatch:
         ("no_such_module:make", "there is no module 'no_such_module'"),
         ("pettingzoo:pettingzoo.classic.tictactoe_v2", r"did you mean 'pettingzoo\.classic\.tictactoe_v3'"),
         ("pettingzoo:zoo_empty_v0", "has neither `env` nor `parallel_env`"),
+        (
+            "pettingzoo:pettingzoo.classic",
+            r"it has pettingzoo\.classic\.chess_v6, .*: write --game pettingzoo:pettingzoo\.cl",
+        ),
+        ("pettingzoo:pettingzoo.classic.go", r"did you mean 'pettingzoo\.classic\.go_v5'"),
     ],
 )
 def test_an_unknown_name_gives_one_line_with_the_nearest_ones(name: str, message: str) -> None:
