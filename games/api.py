@@ -118,9 +118,10 @@ class GameSpec:
     """What is fixed about a game, known before it is played.
 
     `observation_space` is a flat `spaces.Dict` per agent: `Box` (vector; entity set `(N, F)` if `<name>_mask:
-    MultiBinary(N)` stands beside it; uint8 with three axes: image), `Discrete` and `MultiDiscrete` (categorical,
-    counted from 0), `MultiBinary`. `action_mask` is not in it: see `masked_heads`. `action_space` holds `Discrete`
-    (from 0) and one-dimensional bounded or unbounded float32 `Box` heads.
+    MultiBinary(N)` stands beside it; uint8 with three axes: image, by its bounds and with the channels that
+    `model.encoders` finds), `Discrete` and `MultiDiscrete` (categorical, counted from 0), `MultiBinary`. `action_mask`
+    is not in it: see `masked_heads`. `action_space` holds `Discrete` (from 0) and one-dimensional bounded or unbounded
+    float32 `Box` heads.
     """
 
     name: str

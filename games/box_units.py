@@ -39,6 +39,12 @@ def box_units(space: spaces.Box) -> BoxUnits:
     )
 
 
+def float32_bounds(space: spaces.Box) -> tuple[Array, Array]:
+    """Low and high in float32; what is too large for it is infinite."""
+    with np.errstate(over="ignore"):
+        return space.low.astype(np.float32), space.high.astype(np.float32)
+
+
 def random_in_box(space: spaces.Box, lead: tuple[int, ...], random: np.random.Generator) -> Array:
     """f32 [*lead, *shape]: uniform between bounds, else normal about the centre; always inside the box."""
     units, shape = box_units(space), (*lead, *space.shape)

@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameError, UnsupportedSpaceError
 from games.blame import place
+from games.box_units import float32_bounds
 from games.data_check import Mismatch, check_choice, check_mask_bits, described, mask_bits
 from games.dotted import nearest
 from games.layout_entry import Path, Space, converted, entry_of, finished, part_of, start_of
@@ -304,7 +305,7 @@ def _head_spaces(part: _Part) -> Iterator[tuple[str, Space]]:
     for head, n in part.choices.items():
         yield head, spaces.Discrete(n)
     if isinstance(part.leaf, spaces.Box):
-        low, high = (bound.astype(np.float32).ravel() for bound in (part.leaf.low, part.leaf.high))
+        low, high = (bound.ravel() for bound in float32_bounds(part.leaf))
         yield part.heads[0], spaces.Box(low, high, dtype=np.float32)
 
 

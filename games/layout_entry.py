@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from games.api import Array
+from games.box_units import float32_bounds
 from games.data_check import (
     FLOAT32,
     FLOAT64,
@@ -108,7 +109,7 @@ def entry_of(name: str, path: Path, leaf: Space, *, is_set: bool) -> Entry:
     assert isinstance(leaf, spaces.Box), leaf  # `ObservationLayout` has refused all else
     # A set of entities keeps its slots; everything else is one flat vector.
     kept = shape if is_set and len(shape) == 2 else (size,)
-    low, high = (bound.astype(np.float32).reshape(kept) for bound in (leaf.low, leaf.high))
+    low, high = (bound.reshape(kept) for bound in float32_bounds(leaf))
     return entry(spaces.Box(low, high, dtype=np.float32), np.float32)
 
 

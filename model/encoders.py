@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -68,13 +69,37 @@ class CategoricalEncoder(Encoder):
         return torch.cat([table(columns[:, k]) for k, table in enumerate(self.tables)], dim=-1)
 
 
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether the last of an image's three axes is the channels, as is Gymnasium's convention; else the first is.
+
+    The first is where the other two are alike and it differs (4 x 84 x 84), or where it is at most half of each of them
+    (3 x 210 x 160). So 5 x 5 x 10 is a board of 5 by 5 with ten planes, and 6 x 7 x 10 one of 6 by 7.
+    """
+    first, middle, last = shape
+    square = middle == last != first
+    return not (square or 2 * first <= min(middle, last))
+
+
 class ImageEncoder(Encoder):
-    """Three convolutions and a layer (Mnih et al. 2015 for large images, small kernels for small ones)."""
+    """Three convolutions and a layer (Mnih et al. 2015 for large images, small kernels for small ones).
+
+    Numbers enter as shares of the way from `low` to `high` of the space: 0 and 1 of a Box of 0 to 1 are as far apart as
+    0 and 255 of one of 0 to 255.
+    """
+
+    low: Tensor
+    span: Tensor
 
     def __init__(self, space: spaces.Box, units: int) -> None:
         super().__init__()
         self.outputs = units
-        self.channels_last = space.shape[2] <= space.shape[0]
+        self.channels_last = channels_last(space.shape)
+        low, span = space.low.astype(np.float32), space.high.astype(np.float32) - space.low
+        span[span <= 0] = 1.0  # nothing varies there
+        if (low == low.flat[0]).all() and (span == span.flat[0]).all():
+            low, span = low.reshape(-1)[:1], span.reshape(-1)[:1]
+        self.register_buffer("low", torch.as_tensor(low), persistent=False)
+        self.register_buffer("span", torch.as_tensor(span), persistent=False)
         channels, height, width = (space.shape[2], *space.shape[:2]) if self.channels_last else space.shape
         self.convolutions = nn.Sequential(*_convolutions(channels, min(height, width)))
         with torch.no_grad():
@@ -83,7 +108,7 @@ class ImageEncoder(Encoder):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[R, H, W, C] or [R, C, H, W] uint8 -> [R, units]."""
-        image = x.to(torch.float32) / 255.0
+        image = (x.to(torch.float32) - self.low) / self.span
         if self.channels_last:
             image = image.permute(0, 3, 1, 2)
         features = self.convolutions(image).flatten(1)

@@ -9,6 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from games.box_units import WIDEST, box_units, random_in_box
+from games.layout import ActionLayout, ObservationLayout
 
 LARGEST = np.finfo(np.float32).max
 LOW = np.array([-2, 10, 0.5, -LARGEST, -np.inf, 3, -np.inf, -1e10, 0], np.float32)
@@ -56,3 +57,21 @@ def test_a_box_with_bounds_is_drawn_from_as_numpy_draws() -> None:
     space = spaces.Box(-1.0, 1.0, (3,))
     drawn = random_in_box(space, (4,), np.random.default_rng(5))
     np.testing.assert_array_equal(drawn, np.random.default_rng(5).uniform(-1, 1, (4, 3)).astype(np.float32))
+
+
+def test_an_environment_with_the_widest_bounds_is_seen_and_handed_what_it_holds() -> None:
+    big = np.finfo(np.float64).max
+    space = spaces.Box(np.array([-big, 0.1, -1]), np.array([big, 0.1, 1]), dtype=np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layout, seen = ActionLayout(space, "wide"), ObservationLayout(space, "wide")
+    head = layout.space["action"]
+    assert isinstance(head, spaces.Box)
+    drawn = random_in_box(head, (20,), np.random.default_rng(0))
+    rows = layout.rows({"action": drawn}, 20)
+    assert all(space.contains(row) for row in rows)
+    assert all(row[1] == 0.1 for row in rows)
+    arrays = seen.empty((20,))
+    for k, row in enumerate(rows):
+        seen.write(arrays, (k,), row)
+    np.testing.assert_array_equal(seen.finish(arrays, (20,))["observation"], drawn)

@@ -74,6 +74,43 @@ def test_an_image_is_the_same_with_its_channels_first_or_last(side: int) -> None
     assert a(image, None).shape == (3, 8)
 
 
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [
+        ((84, 84, 4), 4), ((4, 84, 84), 4), ((210, 160, 3), 3), ((3, 210, 160), 3), ((12, 84, 96), 12),
+        ((5, 5, 3), 3), ((5, 5, 10), 10), ((10, 5, 5), 10), ((8, 8, 111), 111), ((6, 7, 2), 2), ((6, 7, 10), 10),
+        ((5, 10, 5), 5), ((3, 3, 3), 3), ((1, 40, 40), 1), ((40, 40, 1), 1), ((19, 19, 17), 17),
+    ],
+)  # fmt: skip
+def test_channels_are_the_last_axis_unless_the_first_is_surely_meant(shape: tuple[int, ...], channels: int) -> None:
+    encoder = ImageEncoder(spaces.Box(0, 255, shape, np.uint8), 8)
+    assert encoder.get_parameter("convolutions.0.weight").shape[1] == channels
+    assert encoder(torch.zeros(2, *shape, dtype=torch.uint8), None).shape == (2, 8)
+
+
+def test_an_image_enters_by_the_bounds_of_its_space() -> None:
+    high = np.full((5, 5, 3), 255, np.uint8)
+    high[..., 1] = 1
+    plain = ImageEncoder(spaces.Box(0, 255, (5, 5, 3), np.uint8), 8)
+    bits, mixed, moved = (
+        ImageEncoder(space, 8)
+        for space in (
+            spaces.Box(0, 1, (5, 5, 3), np.uint8),
+            spaces.Box(np.zeros_like(high), high, dtype=np.uint8),
+            spaces.Box(100, 101, (5, 5, 3), np.uint8),
+        )
+    )
+    for other in (bits, mixed, moved):
+        other.load_state_dict(plain.state_dict())
+    image = torch.randint(0, 2, (4, 5, 5, 3), dtype=torch.uint8)
+    expected = plain(image * 255, None)
+    torch.testing.assert_close(bits(image, None), expected)
+    torch.testing.assert_close(moved(image + 100, None), expected)
+    torch.testing.assert_close(mixed(image * torch.as_tensor(high), None), expected)
+    constant = ImageEncoder(spaces.Box(7, 7, (5, 5, 3), np.uint8), 8)
+    assert bool(torch.isfinite(constant(torch.full((1, 5, 5, 3), 7, dtype=torch.uint8), None)).all())
+
+
 def test_the_policy_sees_its_entries_without_set_masks_and_without_privileged_ones_and_labels() -> None:
     assert set(entry_names(every_kind())) == {
         "vector", "flags", "units", "board", "score", "kind", "kinds", "image", "grid",
