@@ -321,7 +321,7 @@ def _cut(shares: Mapping[str, float], length: int) -> dict[str, int]:
 
 def _health(state: BoardState, width: int) -> Iterator[Text]:
     """The worst that the doctor finds, or who waits for whom; two lines at most."""
-    text, colour = state.health or bottleneck(state.phases), _COLOURS[state.severity]
+    text, colour = state.health or bottleneck(state.phases, state.counters), _COLOURS[state.severity]
     if state.severity != "healthy":
         text = f"{state.severity}: {text}"
     for k, line in enumerate(textwrap.wrap(text, width - 8, max_lines=HEALTH_LINES, placeholder=" …")):

@@ -169,6 +169,8 @@ class Controller:
             self.recorder.note("note", process="optimizer", text="it had just died: the checkpoint before that stays")
         elif status != DONE:
             raise RunFailedError(f"the optimizer: {self.optimizer.last_words()}")
+        if reason != "interrupted":
+            self.recorder.check_learned()
         self.recorder.note("stopped", text=reason)
 
     def _reconcile(self) -> None:

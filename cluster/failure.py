@@ -50,6 +50,7 @@ KNOWN_ERRORS: tuple[tuple[str, str, int, int | None], ...] = (
     ("optimizer.device", "DeviceError", USAGE, None),
     ("optimizer.number_format", "NumberFormatError", USAGE, None),
     ("optimizer.service", "TrainingDivergedError", FAILED, None),
+    ("optimizer.rejections", "AllRejectedError", FAILED, None),
     ("optimizer.era", "EraBrokenError", CRASHED, None),  # it goes on from its last checkpoint
 )
 FAULTS_WITHIN_S = 600.0

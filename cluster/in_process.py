@@ -67,7 +67,9 @@ def train_in_process(
         optimizer.run()
         if optimizer.checkpoint_failed:
             raise RunFailedError(CHECKPOINT_FAILED)
-    recorder.last_look()
+        recorder.last_look()
+        if reason != "interrupted":
+            recorder.check_learned()
     recorder.note("stopped", text=reason)
     recorder.show("ending")
     return reason, recorder.close()

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from cluster.board import Board, BoardState
 from cluster.checkup import Checkup, in_one_line
-from cluster.failure import one_line
+from cluster.failure import RunFailedError, one_line
 from cluster.run_folder import RunFolder
 from cluster.settings_watch import SettingsWatch
 from cluster.stages import AT_THE_START, STARTING, TRAINING, stage_at_the_start
@@ -36,6 +36,7 @@ JOURNAL_KINDS: dict[str, EventKind] = {
     "checkpoint": "checkpoint",
     "checkpoint_failed": "checkpoint failed",
     "resumed": "resumed",
+    "rejected": "rejected",
 }
 
 
@@ -89,6 +90,7 @@ class Recorder:
         self.playing = 0  # workers that said so in their last heartbeat
         self.events: deque[str] = deque(maxlen=EVENTS_KEPT)
         self.happened: Counter[str] = Counter()  # how often, by the event's name
+        self.rejection = ""  # the last one that was an event
         self.address = ""  # of the web page, where there is one
         self._shared_s = self._version_s = float("-inf")
         self._checkup = Checkup(folder.path)
@@ -180,6 +182,15 @@ class Recorder:
             return f"{self.config.minutes:g} minutes are over"
         return None
 
+    def check_learned(self) -> None:
+        """Refuse to call a run done in which nothing was trained on, from its start on.
+
+        Raises:
+            RunFailedError: that is so; says where the steps went.
+        """
+        if not self.counters.trained and not self.first_agent_steps:
+            raise RunFailedError(f"nothing was learned: {where_all_went(self.counters, self.config, self.rejection)}")
+
     def _go_by(self, config: RunConfig) -> None:
         """`quintet set` changed something: it may be when the run ends."""
         if config.until != self.config.until:
@@ -245,6 +256,8 @@ class Recorder:
         if kind == "note":
             self._count(name)
         text = message or details or name
+        if kind == "rejected":
+            self.rejection = text
         self.note(kind, process=report.process, text=text, time_s=report.time_s)
 
     def _changed(self, process: str, text: str, data: dict[str, object]) -> None:
@@ -305,6 +318,24 @@ class Recorder:
     def _note_memory(self, heartbeats: Iterable[Heartbeat]) -> None:
         resident = [int(beat.data["rss_bytes"]) for beat in heartbeats if "rss_bytes" in beat.data]
         self.peak_rss_bytes = max([self.peak_rss_bytes, *resident])
+
+
+def where_all_went(counters: Counters, config: RunConfig, rejection: str) -> str:
+    """Why no step was trained on, and what to do."""
+    if counters.rejected:
+        last = f"; the last because of {rejection}" if rejection else ": see the journal"
+        return f"{counters.rejected:,} of {counters.produced:,} steps were rejected{last}"
+    if counters.stale:
+        return (
+            f"all {counters.stale:,} steps that arrived warmed up the normalisers (optimizer.normalizer_warmup_steps "
+            f"is {config.optimizer.normalizer_warmup_steps:,}) or were too old; give the run a larger budget"
+        )
+    if counters.produced:
+        return (
+            f"{counters.produced:,} steps arrived, and a batch has {config.optimizer.batch_steps:,} "
+            "(optimizer.batch_steps); give the run a larger budget"
+        )
+    return "no step arrived before the end; give the run a larger budget, or see quintet doctor"
 
 
 def own_peak_rss_bytes() -> int:

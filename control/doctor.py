@@ -7,24 +7,21 @@ A finding is an `error` (the run does not do what it should), a `warning` (it wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from control import metrics as names
-from control.journal import Event, EventKind
-from control.status import SILENT_S, STARVES, RunStatus, conservation_line, phase_shares, phases_of
+from control.doctor_processes import processes
+from control.doctor_rejections import rejections
+from control.finding import Finding as Finding  # noqa: PLC0414 - whoever diagnoses meets it
+from control.finding import Severity
+from control.journal import DEATHS, Event
+from control.status import STARVES, RunStatus, conservation_line, mostly_rejected, phase_shares, phases_of
 from control.vitals import Vitals
-from wire.link import Heartbeat
 from wire.redis_health import ServerHealth
 
-Severity = Literal["error", "warning", "hint"]
 ORDER: tuple[Severity, ...] = ("error", "warning", "hint")
 
-DEATHS: tuple[EventKind, ...] = ("worker died", "optimizer died")
-START_S = 45.0
-"""What a process that loads torch may take on a busy machine before it says something."""
-DEAD_S = 60.0
-"""A process that has said nothing for this long is taken for dead."""
 RECENT_S = 600.0
 """Deaths within this time are worth a finding."""
 FLAPPING = 3
@@ -40,18 +37,6 @@ STALE_VERSIONS = 3.0
 LOW_DISK_BYTES = 2**30
 CHECKPOINTS_OF_ROOM = 3
 """While a checkpoint is written, the old ones are still there."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing that somebody should know."""
-
-    severity: Severity
-    about: str  # "optimizer", "worker/3", "Redis", "disk", "steps" ...
-    seen: str
-    why: str  # it matters
-    advice: str
-    details: str = ""  # a traceback
 
 
 def diagnose(vitals: Vitals) -> tuple[Finding, ...]:
@@ -94,63 +79,6 @@ def _reachable(vitals: Vitals) -> Iterator[Finding]:
             why="everything passes through it: nobody plays or learns while it is away",
             advice="see whether the server runs, and runs/<run>/redis/redis.log; all goes on by itself once it is back",
         )
-
-
-def _processes(vitals: Vitals) -> Iterator[Finding]:
-    """Those that should be there: controller, optimizer, and as many workers as are wanted."""
-    status = vitals.status
-    if status is None:
-        return
-    heard = {beat.process: beat for beat in status.heartbeats}
-    starting = _is_starting(vitals)
-    yield from _process(heard, "controller", "nobody replaces what dies, and workers leave after a minute", starting)
-    yield from _process(heard, names.OPTIMIZER, "nobody learns, and the stream fills up", starting)
-    wanted = [f"{names.WORKER}/{worker}" for worker in range(status.wanted_workers)]
-    for process in wanted:
-        if process in heard:
-            yield from _process(heard, process, "its core makes no steps", starting)
-    absent = [process for process in wanted if process not in heard]
-    if absent:
-        yield Finding(
-            severity="hint" if _is_starting(vitals) else "warning",
-            about="workers",
-            seen=f"{len(wanted) - len(absent)} of {len(wanted)} workers have registered; missing: {_some(absent)}",
-            why="fewer steps arrive than were asked for",
-            advice="they may still be starting (some seconds), wait for cores (quintet status), or die at the start: "
-            "see their tracebacks below or in runs/<run>/logs/",
-        )
-
-
-def _is_starting(vitals: Vitals) -> bool:
-    """Whether processes were started so lately that they may still be loading."""
-    starts = (e.time_s for e in vitals.events if e.kind in ("started", "resumed", "scaled", "restarted", *DEATHS))
-    return vitals.now_s - max(starts, default=float("-inf")) <= START_S
-
-
-def _process(heard: dict[str, Heartbeat], process: str, why: str, starting: bool) -> Iterator[Finding]:
-    beat = heard.get(process)
-    if beat is None:
-        seen = "has said nothing yet: it is starting, or it never came up"
-        yield Finding(
-            severity="hint" if starting else "warning",
-            about=process,
-            seen=seen,
-            why=why,
-            advice="see its log in runs/<run>/logs/",
-        )
-    elif beat.age_s > SILENT_S:
-        yield Finding(
-            severity="error" if beat.age_s > DEAD_S else "warning",
-            about=process,
-            seen=f"last heard of {beat.age_s:.0f} s ago",
-            why=why,
-            advice="its machine may be stopped, overloaded or cut off; if it is dead it is replaced by itself, and if "
-            "it hangs, kill it",
-        )
-
-
-def _some(processes: Sequence[str]) -> str:
-    return ", ".join(processes[:5]) + (f" and {len(processes) - 5} more" if len(processes) > 5 else "")
 
 
 def _deaths(vitals: Vitals) -> Iterator[Finding]:
@@ -210,6 +138,8 @@ def _flow(vitals: Vitals) -> Iterator[Finding]:
 
 
 def _starving(status: RunStatus) -> Iterator[Finding]:
+    if mostly_rejected(status.counters):
+        return  # more of the same would help nobody
     shares = {process: phase_shares(phases) for process, phases in phases_of(status.metrics).items()}
     optimizer = shares.get(names.OPTIMIZER, {}).get(names.WAIT, 0.0)
     workers = shares.get(names.WORKER, {}).get(names.WAIT, 0.0)
@@ -251,15 +181,6 @@ def _steps(vitals: Vitals) -> Iterator[Finding]:
             why="the policy learns from what an older one did, and what is too old was played for nothing",
             advice="fewer rollout.games_per_worker or workers, shorter rollout.chunk_steps, a larger "
             "optimizer.batch_steps, or a smaller wire.max_queued_batches",
-        )
-    if counters.rejected:
-        yield Finding(
-            severity="warning",
-            about="steps",
-            seen=f"{counters.rejected:,} steps were rejected",
-            why="somebody sends what is no chunk of this run, or batches gave no finite loss",
-            advice="the journal and the run's reject stream say what was found; workers of another version of the "
-            "code should be updated",
         )
     if counters.lost > MUCH * max(counters.produced, 1):
         yield Finding(
@@ -374,10 +295,11 @@ def _disk(vitals: Vitals) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Vitals], Iterator[Finding]], ...] = (
     _reachable,
     _conservation,
-    _processes,
+    processes,
     _deaths,
     _flow,
     _learning,
+    rejections,
     _steps,
     _redis,
     _stream,

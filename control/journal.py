@@ -12,8 +12,9 @@ from control.sinks import JsonlFile, read_jsonl
 
 EventKind = Literal[
     "started", "resumed", "checkpoint", "checkpoint failed", "worker started", "worker died", "optimizer died",
-    "restarted", "scaled", "set", "stopped", "failed", "note",
+    "restarted", "scaled", "set", "rejected", "stopped", "failed", "note",
 ]  # fmt: skip
+DEATHS: tuple[EventKind, ...] = ("worker died", "optimizer died")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

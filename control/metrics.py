@@ -77,7 +77,7 @@ EVENTS = "events/"
 """Followed by an event's name: how often it happened. Stands in the latest row that the controller shares alone."""
 COUNTED_EVENTS = (
     "worker died", "optimizer died", "restarted", "scaled", "checkpoint", "resumed", "failed",
-    "set", "checkpoint failed", "bad_batch", "bad_report",
+    "set", "checkpoint failed", "bad_batch", "bad_report", "rejected",
 )  # fmt: skip
 """Events that are counted: kinds of the journal, and what processes report under these names."""
 WALL_S = "wall_s"

@@ -48,7 +48,7 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "workers_live": status.live_workers,
         "steps": asdict(status.counters) | {"unaccounted": status.counters.unaccounted},
         "processes": [asdict(heartbeat) for heartbeat in status.heartbeats],
-        "bottleneck": bottleneck(phases_of(status.metrics)),
+        "bottleneck": bottleneck(phases_of(status.metrics), status.counters),
         "metrics": {name: value for name, value in status.metrics.items() if "/" in name},
     }
 
@@ -65,7 +65,7 @@ def status_table(status: RunStatus) -> RenderableType:
     facts.add_row("workers", f"{status.live_workers} live of {status.wanted_workers} wanted")
     facts.add_row("steps", conservation_line(status.counters))
     facts.add_row("queue", f"{status.counters.queued_chunks:,} chunks, {status.counters.queued_bytes / 2**20:.1f} MiB")
-    facts.add_row("bottleneck", bottleneck(phases_of(status.metrics)))
+    facts.add_row("bottleneck", bottleneck(phases_of(status.metrics), status.counters))
     return Group(facts, Text(), _process_table(status.heartbeats))
 
 
@@ -107,8 +107,15 @@ def phase_shares(phases: Mapping[str, float]) -> dict[str, float]:
     return {name: seconds / total for name, seconds in sorted(phases.items(), key=lambda item: -item[1])}
 
 
-def bottleneck(phases: Mapping[str, Mapping[str, float]]) -> str:
+def mostly_rejected(counters: Counters) -> bool:
+    """Whether more of what was settled was rejected than not: then no number of workers helps."""
+    return counters.rejected > counters.trained + counters.stale
+
+
+def bottleneck(phases: Mapping[str, Mapping[str, float]], counters: Counters) -> str:
     """Which stage starves, and what would help, in one line."""
+    if mostly_rejected(counters):
+        return f"{counters.rejected:,} of {counters.produced:,} steps were rejected: quintet doctor says why"
     if missing := sorted({names.WORKER, names.OPTIMIZER} - phases.keys()):
         return f"not known yet: no phases from {' and '.join(missing)}"
     workers = phase_shares(phases[names.WORKER]).get(names.WAIT, 0.0)

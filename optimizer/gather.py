@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from optimizer.batch import Batch, collate
+from optimizer.rejections import Rejections
 from wire.chunk import ChunkSpec, TrajectoryChunk
 from wire.codec import decode_chunk
 from wire.errors import DecodeError, LinkDownError
@@ -38,7 +39,10 @@ class BatchGatherer:
         batch_steps: int,
         device: torch.device,
         timer: PhaseTimer,
+        rejections: Rejections | None = None,
     ) -> None:
+        """`rejections` hears of every chunk that is refused or taken."""
+        self.rejections = rejections
         self.source, self.spec, self.run, self.batch_steps = source, spec, run, batch_steps
         self.device, self.timer = device, timer
         self.undecoded: deque[Delivery] = deque()  # not empty between two calls only if the link failed in between
@@ -112,7 +116,11 @@ class BatchGatherer:
         except DecodeError as error:
             self.source.reject(delivery, str(error))
             self.remember([Settlement(id=delivery.id, rejected=delivery.steps)])
+            if self.rejections is not None:
+                self.rejections.rejected(delivery, str(error))
             return
+        if self.rejections is not None:
+            self.rejections.took()
         if self._is_late(chunk):
             self.source.settle([self._stale(delivery)])
             self.remember([self._stale(delivery)])

@@ -26,6 +26,7 @@ from optimizer.era import Era, EraBrokenError
 from optimizer.gather import BatchGatherer, Prefetcher
 from optimizer.learner import Learner, NonFiniteUpdateError, Update
 from optimizer.lease import Lease
+from optimizer.rejections import Rejections
 from optimizer.replay import ReplayCheck
 from optimizer.resume import check_precision, checkpoint_to_resume, load_fitting
 from optimizer.settings import SettingsInForce, SettingsReader
@@ -99,8 +100,9 @@ class Optimizer:
         self._restore(resume, start_from)
         self._take_settings()
         batch_steps, timer = optimizer_config.batch_steps, self.prefetch_timer
+        heard = Rejections(link, PROCESS, batch_steps=batch_steps, has_learned=self.counters.trained > 0)
         self.gatherer = BatchGatherer(
-            link, self.spec, run=run, batch_steps=batch_steps, device=self.device, timer=timer
+            link, self.spec, run=run, batch_steps=batch_steps, device=self.device, timer=timer, rejections=heard
         )
         self.prefetcher = Prefetcher(self.gatherer) if prefetch and not deterministic else None
         self.beaten_s = self.checkpointed_s = time.monotonic()
@@ -119,6 +121,7 @@ class Optimizer:
 
         Raises:
             LeaseLostError: another optimizer trains this run now; nothing more is written.
+            AllRejectedError: nothing of the first batches was what this run's chunks are.
             EraBrokenError: a deterministic run must go on from its last checkpoint.
             TrainingDivergedError: too many batches in a row were not finite.
         """

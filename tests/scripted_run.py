@@ -17,6 +17,7 @@ from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder
 from control.config import parse_config
 from control.journal import read_journal
+from wire.link import Parcel, Settlement
 from wire.memory_link import MemoryLink
 
 SPEC = "0123456789abcdef"
@@ -138,6 +139,13 @@ class Scene:
     def round(self, seconds: float = 1.0) -> str | None:
         self.clock.now += seconds
         return self.controller.round()
+
+    def train_a_chunk(self) -> None:
+        """A chunk of worker 0 arrives, and is trained on."""
+        who = {"worker": 0, "incarnation": self.link.register(0, SPEC).incarnation}
+        self.link.push([Parcel(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"x")])
+        (delivery,) = self.link.pop(8, 0.0)
+        self.link.settle([Settlement(id=delivery.id, trained=8)])
 
     def journal(self, kind: str) -> list[str]:
         return [event.process or event.text for event in read_journal(self.folder.journal) if event.kind == kind]

@@ -100,12 +100,22 @@ def test_an_optimizer_that_says_that_it_cannot_go_on_is_not_started_again(
 
 def test_the_run_ends_when_the_optimizer_has_used_up_its_budget(scene: Scene) -> None:
     scene.round()
+    scene.train_a_chunk()
     scene.optimizer.status = DONE
     assert scene.round() == "budget"
     scene.controller.wind_down("budget")
     assert scene.workers.playing == set()
     assert scene.link.stopping()
     assert scene.journal("stopped") == ["budget"]
+
+
+def test_a_run_in_which_nothing_was_trained_is_not_done_unless_somebody_interrupted_it(scene: Scene) -> None:
+    scene.round()
+    with pytest.raises(RunFailedError, match="nothing was learned: no step arrived"):
+        scene.controller.wind_down("budget")
+    assert scene.journal("stopped") == []
+    scene.controller.wind_down("interrupted")
+    assert scene.journal("stopped") == ["interrupted"]
 
 
 def test_the_run_ends_after_its_minutes(make_scene: Callable[..., Scene]) -> None:

@@ -12,12 +12,13 @@ from rich.console import Console
 
 from cluster import stages
 from cluster.board import Board, BoardState
+from cluster.failure import RunFailedError
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder
 from control.config import parse_config
 from control.journal import read_journal
 from control.sinks import read_jsonl
-from wire.link import Parcel
+from wire.link import Parcel, Settlement
 from wire.memory_link import MemoryLink
 
 SPEC = "0123456789abcdef"
@@ -155,3 +156,39 @@ def test_the_board_follows_the_stages_until_the_run_learns_and_then_what_the_doc
     ]
     assert [bool(state.health) for state in states] == [False, False, True, False, False]
     assert {state.address for state in states} == {"http://127.0.0.1:1/"}
+
+
+@pytest.mark.parametrize(
+    ("happened", "says"),
+    [
+        ("nothing", "no step arrived"),
+        ("in flight", "8 steps arrived, and a batch has"),
+        ("stale", "all 8 steps that arrived warmed up the normalisers"),
+        ("rejected", "8 of 8 steps were rejected; the last because of chunk reward: found NaN"),
+    ],
+)
+def test_a_run_that_trained_nothing_is_never_done_and_says_why(
+    happened: str, says: str, folder: RunFolder, link: MemoryLink
+) -> None:
+    recorder = make_recorder(folder, link)
+    if happened != "nothing":
+        who = {"worker": 0, "incarnation": link.register(0, SPEC).incarnation}
+        link.push([Parcel(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"")])
+    if happened in ("stale", "rejected"):
+        (delivery,) = link.pop(8, 0.0)
+        link.settle([Settlement(id=delivery.id, **{happened: 8})])
+        link.report("optimizer", "event", {"event": "rejected", "message": "chunk reward: found NaN"})
+    recorder.tick(wanted=1, live=1)
+    with pytest.raises(RunFailedError, match=says):
+        recorder.check_learned()
+    recorder.close()
+
+
+def test_a_rejection_is_an_event_of_the_journal_and_on_the_board(folder: RunFolder, link: MemoryLink) -> None:
+    recorder = make_recorder(folder, link)
+    link.report("optimizer", "event", {"event": "rejected", "message": "chunk reward: found NaN"})
+    recorder.tick(wanted=1, live=1)
+    recorder.close()
+    (event,) = read_journal(folder.journal)
+    assert (event.kind, event.text) == ("rejected", "chunk reward: found NaN")
+    assert "rejected (chunk reward: found NaN)" in recorder.events[-1]

@@ -13,7 +13,7 @@ import pytest
 from control.config import RunConfig
 from control.doctor import Finding, diagnose, diagnosis_json, is_healthy
 from control.journal import Event, EventKind, Journal
-from control.status import RunStatus
+from control.status import RunStatus, status_json
 from control.vitals import Disk, Vitals, read_vitals
 from wire.link import Counters, Heartbeat
 from wire.redis_health import ServerHealth
@@ -121,7 +121,7 @@ TROUBLES: list[tuple[Callable[[], Vitals], str, str, str]] = [
     (lambda: vitals(status=a_status(counters=Counters(produced=100_000, trained=70_000, stale=30_000))), "warning",
      "staleness", "too old to train on"),
     (lambda: vitals(status=a_status(counters=Counters(produced=100_000, trained=99_000, rejected=1000))), "warning",
-     "steps", "1,000 steps were rejected"),
+     "steps", "1,000 of 100,000 steps were rejected"),
     (lambda: vitals(status=a_status(counters=Counters(produced=100_000, trained=90_000, lost=10_000))), "warning",
      "steps", "10,000 of 100,000 steps were lost"),
     (lambda: vitals(status=a_status(counters=Counters(queued_bytes=250_000_000))), "warning", "stream",
@@ -149,6 +149,37 @@ def test_a_trouble_is_named_with_what_was_seen_why_it_matters_and_what_to_do(
     assert finding.why
     assert finding.advice
     assert not is_healthy([finding])
+
+
+NAN = "chunk reward: found 3 of 64 numbers NaN, infinite or beyond 1e+12 (sent by worker 2; 10 chunks so far)"
+
+
+def test_rejected_steps_are_named_with_the_last_reasons_and_advice_that_fits_them() -> None:
+    events = [event("rejected", text=f"chunk run: found {k}") for k in range(4)] + [event("rejected", text=NAN)]
+    some = a_status(counters=Counters(produced=100_000, trained=99_000, rejected=1000))
+    finding = the_one(vitals(status=some, events=events))
+    assert finding.seen == f"1,000 of 100,000 steps were rejected: {NAN}"
+    assert finding.details == "chunk run: found 2\nchunk run: found 3"
+    assert "quintet check" in finding.advice
+    assert "version of" not in finding.advice
+    another = the_one(
+        vitals(status=some, events=[event("rejected", text="chunk wire version: found [2], expected [3]")])
+    )
+    assert "another version of this program" in another.advice
+
+
+def test_where_nearly_all_is_rejected_nobody_is_told_that_more_workers_would_help() -> None:
+    waits = ROW | {"phase/optimizer/wait_s": 0.9, "phase/optimizer/learn_s": 0.1}
+    nearly_all = a_status(counters=Counters(produced=1000, trained=100, rejected=900), metrics=waits)
+    finding = the_one(vitals(status=nearly_all, events=[event("rejected", text=NAN)]))
+    assert finding.severity == "error"
+    assert "900 of 1,000 steps were rejected: quintet doctor" in status_json(nearly_all)["bottleneck"]
+
+
+def test_a_run_that_has_ended_still_says_what_was_rejected() -> None:
+    ended = [event("rejected", text=NAN), event("failed", text="all of the first 1,024 steps were rejected")]
+    findings = diagnose(Vitals(run="r", status=None, live=False, events=ended, now_s=NOW_S))
+    assert [finding.seen for finding in findings if finding.about == "steps"] == [f"chunks were rejected: {NAN}"]
 
 
 def test_a_process_that_died_is_named_with_its_last_traceback_and_one_that_keeps_dying_is_an_error() -> None:

@@ -106,12 +106,12 @@ def test_the_stage_that_starves_is_named(worker_wait: float, optimizer_wait: flo
         "worker": {"play": 2 * (1 - worker_wait), "wait": 2 * worker_wait},
         "optimizer": {"learn": 1 - optimizer_wait, "wait": optimizer_wait},
     }
-    assert said in bottleneck(phases)
+    assert said in bottleneck(phases, Counters())
 
 
 def test_without_phases_no_stage_is_blamed() -> None:
-    assert bottleneck({"worker": {"play": 1.0}}) == "not known yet: no phases from optimizer"
-    assert bottleneck({}) == "not known yet: no phases from optimizer and worker"
+    assert bottleneck({"worker": {"play": 1.0}}, Counters()) == "not known yet: no phases from optimizer"
+    assert bottleneck({}, Counters()) == "not known yet: no phases from optimizer and worker"
 
 
 def test_phases_are_found_in_a_row_by_process_and_name() -> None:

@@ -19,7 +19,7 @@ from dashboard.context import PageContext
 from dashboard.orders import OrderError, scale, workers_wanted
 from dashboard.widgets import Markup, Tile, button, empty, grid, panel, tiles
 from wire.errors import LinkError
-from wire.link import Heartbeat
+from wire.link import Counters, Heartbeat
 
 TITLE = "Cluster"
 PATH = "/cluster"
@@ -126,7 +126,7 @@ class _Cluster:
         who = ", ".join(f"{process} {times}" for process, times in deaths.most_common(3))
         self.died.set(str(deaths.total()), who or "nobody", "warn" if deaths else "")
         self.doctor.set(findings_html(context.findings(), live=context.connection == "live"))
-        self.bottleneck.set(escape(bottleneck(phases_of(row))))
+        self.bottleneck.set(escape(bottleneck(phases_of(row), status.counters if status else Counters())))
         self.events.set(events_html(events))
         if status is None:
             self.processes.set(empty(NO_STATUS[context.connection]))

@@ -1,0 +1,74 @@
+"""What the doctor says of the processes of a run: who is missing, silent, or busy with one thing for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from control import metrics as names
+from control.finding import Finding
+from control.journal import DEATHS
+from control.status import SILENT_S
+from control.vitals import Vitals
+from wire.link import Heartbeat
+
+START_S = 45.0
+"""What a process that loads torch may take on a busy machine before it says something."""
+DEAD_S = 60.0
+"""A process that has said nothing for this long is taken for dead."""
+
+
+def processes(vitals: Vitals) -> Iterator[Finding]:
+    """Those that should be there: controller, optimizer, and as many workers as are wanted."""
+    status = vitals.status
+    if status is None:
+        return
+    heard = {beat.process: beat for beat in status.heartbeats}
+    starting = _is_starting(vitals)
+    yield from _process(heard, "controller", "nobody replaces what dies, and workers leave after a minute", starting)
+    yield from _process(heard, names.OPTIMIZER, "nobody learns, and the stream fills up", starting)
+    wanted = [f"{names.WORKER}/{worker}" for worker in range(status.wanted_workers)]
+    for process in wanted:
+        if process in heard:
+            yield from _process(heard, process, "its core makes no steps", starting)
+    absent = [process for process in wanted if process not in heard]
+    if absent:
+        yield Finding(
+            severity="hint" if _is_starting(vitals) else "warning",
+            about="workers",
+            seen=f"{len(wanted) - len(absent)} of {len(wanted)} workers have registered; missing: {_some(absent)}",
+            why="fewer steps arrive than were asked for",
+            advice="they may still be starting (some seconds), wait for cores (quintet status), or die at the start: "
+            "see their tracebacks below or in runs/<run>/logs/",
+        )
+
+
+def _is_starting(vitals: Vitals) -> bool:
+    """Whether processes were started so lately that they may still be loading."""
+    starts = (e.time_s for e in vitals.events if e.kind in ("started", "resumed", "scaled", "restarted", *DEATHS))
+    return vitals.now_s - max(starts, default=float("-inf")) <= START_S
+
+
+def _process(heard: dict[str, Heartbeat], process: str, why: str, starting: bool) -> Iterator[Finding]:
+    beat = heard.get(process)
+    if beat is None:
+        seen = "has said nothing yet: it is starting, or it never came up"
+        yield Finding(
+            severity="hint" if starting else "warning",
+            about=process,
+            seen=seen,
+            why=why,
+            advice="see its log in runs/<run>/logs/",
+        )
+    elif beat.age_s > SILENT_S:
+        yield Finding(
+            severity="error" if beat.age_s > DEAD_S else "warning",
+            about=process,
+            seen=f"last heard of {beat.age_s:.0f} s ago",
+            why=why,
+            advice="its machine may be stopped, overloaded or cut off; if it is dead it is replaced by itself, and if "
+            "it hangs, kill it",
+        )
+
+
+def _some(processes: Sequence[str]) -> str:
+    return ", ".join(processes[:5]) + (f" and {len(processes) - 5} more" if len(processes) > 5 else "")
