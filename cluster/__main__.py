@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import tyro
@@ -22,6 +23,7 @@ from cluster.commands_knobs import set_settings
 from cluster.commands_look import evaluate, explain, watch
 from cluster.commands_run import optimizer, scale, status, train
 from cluster.failure import report
+from control.output import keep_stdout
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
@@ -41,11 +43,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Carry out one command line; returns the exit code."""
+def run(arguments: Sequence[str], *, own_process: bool = False) -> int:
+    """Carry out one command line; returns the exit code. In a process of its own, stdout is kept for the command."""
+    commands = {name: _keeping_stdout(command) for name, command in COMMANDS.items()} if own_process else COMMANDS
     try:
         code: int = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
+            commands,
             prog="quintet",
             description="Recurrent PPO by self-play: Ray rollout workers, Redis, one optimizer.",
             args=_split_overrides(arguments),
@@ -54,6 +57,17 @@ def run(arguments: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the program's border: it becomes a line and a code)
         return report(error, None)
     return code
+
+
+def _keeping_stdout(command: Callable[..., int]) -> Callable[..., int]:
+    """The same command, whose stdout is its own. Help and errors of the command line come before that."""
+
+    @wraps(command)
+    def carry_out(*arguments: Any, **options: Any) -> int:
+        keep_stdout()
+        return command(*arguments, **options)
+
+    return carry_out
 
 
 def _split_overrides(arguments: Sequence[str]) -> list[str]:
@@ -71,7 +85,7 @@ def _split_overrides(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], own_process=True))
 
 
 if __name__ == "__main__":

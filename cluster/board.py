@@ -17,6 +17,7 @@ from rich.text import Text
 
 from control import metrics as names
 from control.metrics import Row
+from control.output import stdout
 from control.status import bottleneck, phase_shares
 from wire.link import Counters
 
@@ -77,7 +78,7 @@ class Board:
         self, console: Console | None = None, clock: Callable[[], float] = time.monotonic, *, quiet: bool = False
     ) -> None:
         """A quiet board says nothing at all."""
-        self._console = console or Console()
+        self._console = console or Console(file=stdout())
         self._clock, self._quiet = clock, quiet
         self._last_s = -LINE_S
         self._last_stage = ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cluster.failure import DONE, REDIS_URL, UsageError
 from cluster.options import Overrides
+from control.output import say
 
 
 def controller(
@@ -77,5 +78,5 @@ def secrets(out: Path = Path(".env"), force: bool = False, show: bool = False) -
     """
     from cluster.env_file import EXAMPLE, fresh_env, write_env
 
-    print(fresh_env(EXAMPLE.read_text()) if show else write_env(out, force=force), end="" if show else "\n")
+    say(fresh_env(EXAMPLE.read_text()).rstrip("\n") if show else write_env(out, force=force))
     return DONE

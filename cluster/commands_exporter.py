@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from cluster.failure import DONE, REDIS_URL, UsageError
+from control.output import say
 
 METRICS_TOKEN = "QUINTET_METRICS_TOKEN"  # an environment variable: a token must not stand on a command line
 
@@ -34,7 +35,7 @@ def exporter(run: str | None = None, host: str = "127.0.0.1", port: int = 9464, 
     # No waiting for Redis here: a scrape that finds it silent says so, and the next one asks again.
     with RedisLink(url, folder.run) as link, MetricsServer(host, port, Exporter(link).text, token) as server:
         shown = f"http://{host}:{server.server_address[1]}/metrics"
-        print(f"run {folder.run}: {shown}{' (with the token)' if token else ''}; Ctrl-C ends it", flush=True)
+        say(f"run {folder.run}: {shown}{' (with the token)' if token else ''}; Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
     return DONE

@@ -7,6 +7,7 @@ import os
 from tyro.conf import Positional
 
 from cluster.failure import DONE, REDIS_URL
+from control.output import say
 
 
 def set_settings(
@@ -25,7 +26,7 @@ def set_settings(
 
     url = redis_url or os.environ.get(REDIS_URL)
     if changes:
-        print(request_changes(changes, run, url))
+        say(request_changes(changes, run, url))
     else:
         list_settings(run, url)
     return DONE

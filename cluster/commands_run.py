@@ -12,6 +12,7 @@ from tyro.conf import Positional
 
 from cluster.failure import DONE, REDIS_URL, UsageError
 from cluster.options import Overrides, StartFrom
+from control.output import say
 
 
 def train(
@@ -184,9 +185,9 @@ def scale(
 
     url = redis_url or os.environ.get(REDIS_URL)
     if workers is not None and auto is None:
-        print(carry_out(workers, run, url))
+        say(carry_out(workers, run, url))
     elif auto is not None and workers is None:
-        print(carry_out(scale_bounds(auto), run, url))
+        say(carry_out(scale_bounds(auto), run, url))
     else:
         raise UsageError("quintet scale takes a number of workers, or --auto MIN:MAX")
     return DONE

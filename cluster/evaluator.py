@@ -19,6 +19,7 @@ from cluster.players import BotPlayer, Player, PolicyPlayer, RandomPlayer
 from cluster.run_folder import checkpoint_path, shown
 from cluster.verdict import judge, verdict_json, verdict_text
 from control.config import RunConfig, parse_config
+from control.output import answer, stdout
 from games.api import Array, GameSpec, GameWithBots, VectorGame
 from games.dotted import nearest
 from games.registry import make_game
@@ -174,12 +175,12 @@ def evaluate(request: EvalRequest) -> None:
     if isinstance(player, Contestant):
         keep_evaluation(player.path, found)
     if request.json:
-        print(json.dumps(found))
+        answer(json.dumps(found))
         return
     title = f"{_with_source(str(player), played.player_source)}, {spec.name}"
     if against is not None:
         title += f", against {_with_source(against, played.opponent_source)}"
-    Console().print(verdict_text(verdicts, title))
+    Console(file=stdout()).print(verdict_text(verdicts, title))
 
 
 def _facts(player: Entrant, against: str | None, played: Played, request: EvalRequest) -> dict[str, Any]:

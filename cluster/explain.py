@@ -12,6 +12,7 @@ from rich.table import Table
 from cluster.failure import UsageError
 from cluster.run_folder import checkpoint_path, shown
 from control.config import RunConfig, load_config, parse_config
+from control.output import stdout
 from dashboard.explain import TOPICS, Explanation, model_words
 from dashboard.explain import explain as topic_explained
 from dashboard.explain_subject import Subject, fresh_subject, trained_subject
@@ -47,7 +48,7 @@ def explain(request: ExplainRequest) -> None:
     """
     if request.topic != "all" and (request.page is not None or request.memory is not None):
         raise UsageError(f"--page and --memory belong to `quintet explain all`, not to {request.topic}")
-    console = Console()
+    console = Console(file=stdout())
     if request.topic == "model":
         explain_model(request, console)
     elif request.topic == "all":

@@ -110,9 +110,14 @@ def report(error: BaseException, logs: Path | None) -> int:
     return code
 
 
-def _keep_traceback(error: BaseException, logs: Path | None) -> Path:
+def _keep_traceback(error: BaseException, logs: Path | None) -> str:
+    """Write it down, or print it where there is no room; returns where it is."""
     folder = Path(tempfile.gettempdir()) if logs is None else logs
     path = folder / f"quintet-traceback-{os.getpid()}.txt"
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(traceback.format_exception(error)))
-    return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)))
+    except OSError:
+        traceback.print_exception(error)
+        return "the lines above"
+    return str(path)

@@ -13,6 +13,7 @@ from cluster.failure import UsageError
 from cluster.live import read_status
 from cluster.run_folder import RUNS, RunFolder, checked, open_live, open_run
 from control.doctor import Finding, diagnose, diagnosis_json, is_healthy
+from control.output import answer, stdout
 from control.status import SILENT_S, conservation_line
 from control.vitals import Vitals, read_vitals
 from wire.errors import LinkError
@@ -32,9 +33,9 @@ def examine(run: str | None, redis_url: str | None, *, as_json: bool) -> bool:
     vitals = take_vitals(run, redis_url)
     findings = diagnose(vitals)
     if as_json:
-        print(json.dumps(diagnosis_json(vitals, findings)))
+        answer(json.dumps(diagnosis_json(vitals, findings)))
     else:
-        Console().print(diagnosis(vitals, findings))
+        Console(file=stdout()).print(diagnosis(vitals, findings))
     return is_healthy(findings)
 
 

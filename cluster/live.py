@@ -14,6 +14,7 @@ from cluster.run_folder import RUNS, RunFolder, checked, open_live, open_run
 from control.autoscale import Bounds, parse_bounds
 from control.config import parse_config
 from control.live_settings import in_force
+from control.output import answer, stdout
 from control.sinks import last_jsonl
 from control.status import RunStatus, status_json, status_table
 from wire.redis_link import RedisLink, connect
@@ -33,9 +34,9 @@ def print_status(run: str | None, redis_url: str | None, *, as_json: bool) -> No
     with link:
         status = read_status(folder, link)
     if as_json:
-        print(json.dumps(status_json(status)))
+        answer(json.dumps(status_json(status)))
     else:
-        Console().print(status_table(status))
+        Console(file=stdout()).print(status_table(status))
 
 
 def read_status(folder: RunFolder, link: RedisLink) -> RunStatus:

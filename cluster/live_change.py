@@ -11,6 +11,7 @@ from cluster.failure import UsageError
 from cluster.live import connect_to
 from control.config import RunConfig, parse_config
 from control.live_settings import changed, check_changes, in_force, live_keys, setting_text, who_asks
+from control.output import stdout
 from wire.redis_link import RedisLink
 from wire.settings import BEFORE_ALL
 
@@ -42,7 +43,7 @@ def list_settings(run: str | None, redis_url: str | None) -> None:
     table = Table("setting", "now", "range", "meaning", title=f"run {folder.run}", title_justify="left")
     for known in live_keys():
         table.add_row(known.key, setting_text(config, known.key), known.range or known.type, known.doc)
-    Console().print(table)
+    Console(file=stdout()).print(table)
 
 
 def _in_force(link: RedisLink, run: str) -> RunConfig:

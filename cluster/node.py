@@ -18,6 +18,7 @@ from cluster.alive import touch_alive
 from cluster.failure import DONE, FAILED, UsageError
 from cluster.interrupts import on_signals
 from cluster.processes import end_all, family, living, stop
+from control.output import say
 
 RAY = (sys.executable, "-m", "ray.scripts.scripts")  # the program `ray`; nothing here imports it
 ACTOR = "ray::RolloutActor"  # how Ray names the process of a worker
@@ -158,4 +159,4 @@ def _flags(options: Mapping[str, str | int]) -> list[str]:
 
 
 def _say(text: str) -> None:
-    print(f"quintet node: {text}", flush=True)
+    say(f"quintet node: {text}")

@@ -13,6 +13,7 @@ from cluster.failure import CRASHED, DONE, FAILED, LINK_DOWN
 from cluster.interrupts import on_signals
 from cluster.optimizer_process import PREFIX, load_libraries, train_to_its_end
 from cluster.run_folder import RunFolder
+from control.output import say
 from wire.errors import LinkDownError
 from wire.link import Heartbeat
 from wire.redis_link import RedisLink
@@ -43,7 +44,7 @@ def serve_optimizer(folder: RunFolder, redis_url: str) -> int:
         with _Pulse(link):
             code, said = train_to_its_end(folder, redis_url, start_from=None, hold=False, workers_here=False)
         if said:
-            print(f"{PREFIX}{said}", flush=True)
+            say(f"{PREFIX}{said}")
         on_signals([signal.SIGTERM], lambda *_: stopped.set())
         _say_how_it_ended(link, code, said)
         if code == DONE:  # started again at once, it would find the run open until the controller has heard
@@ -67,7 +68,7 @@ def wait_until(condition: Callable[[], bool], stopped: threading.Event, what: st
         except LinkDownError as error:
             why = f"Redis: {error}"
         if time.monotonic() - told_s >= TELL_S:
-            print(f"quintet optimizer: waiting for {why}", flush=True)
+            say(f"quintet optimizer: waiting for {why}")
             told_s = time.monotonic()
         touch_alive()
         stopped.wait(POLL_S)
@@ -157,4 +158,4 @@ def _say_how_it_ended(link: RedisLink, code: int, said: str) -> None:
     try:
         link.beat(PROCESS, {"pid": os.getpid(), ENDED: code, SAID: said[:500]})
     except LinkDownError:
-        print("quintet optimizer: Redis is away; nobody hears how it ended", flush=True)
+        say("quintet optimizer: Redis is away; nobody hears how it ended")

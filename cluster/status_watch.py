@@ -11,6 +11,7 @@ from cluster.live import connect_to, read_status
 from cluster.run_folder import RunFolder, shown
 from control import metrics as names
 from control.doctor import Finding, diagnose
+from control.output import nobody_reads
 from control.status import RunStatus, phases_of
 from control.vitals import Vitals, read_vitals
 from wire.errors import LinkDownError
@@ -29,7 +30,7 @@ def watch_status(run: str | None, redis_url: str | None, board: Board | None = N
     folder, link = connect_to(run, redis_url)
     with link, board or Board() as drawn, contextlib.suppress(KeyboardInterrupt):
         watch = _Watch(folder, link)
-        while redis_url is not None or folder.is_live:
+        while (redis_url is not None or folder.is_live) and not nobody_reads():
             drawn.update(watch.look())
             time.sleep(LOOK_AGAIN_S)
         drawn.say(f"run {folder.run} is not being trained any more; its outcome is in {shown(folder.summary)}")

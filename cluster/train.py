@@ -17,6 +17,7 @@ from cluster.failure import DONE, INTERRUPTED, USAGE, UsageError, exit_code, rep
 from cluster.run_folder import RunFolder, create_beside, create_run, delete_run, open_run, shown
 from cluster.start_up import Resources, check_capacity, train_with_processes
 from control.config import RunConfig, load_config
+from control.output import answer
 from control.summary import Summary, summary_json
 
 RestartBehavior = Literal["resume", "restart", "overwrite"]
@@ -46,10 +47,10 @@ def train(request: TrainRequest) -> int:
         with folder.locked(), _nothing_left_of(folder), Board(quiet=request.quiet) as board:
             reason, summary = _train(request, config, folder, board, started_s)
             board.say(_goodbye(folder, reason, summary))
+        if request.json:
+            answer(summary_json(summary))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
         return report(error, None if folder is None else folder.logs)
-    if request.json:
-        print(summary_json(summary), flush=True)
     return INTERRUPTED if reason == "interrupted" else DONE
 
 

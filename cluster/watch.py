@@ -17,6 +17,7 @@ from rich.text import Text
 
 from cluster.failure import UsageError
 from cluster.terminal_picture import TerminalPicture
+from control.output import stdout
 from games.api import Array
 from games.skirmish.film import Moment, Writer, draw_all, ffmpeg, moments, pictures, write_gif, write_mp4
 from games.skirmish.frame import Artist
@@ -65,7 +66,7 @@ def watch(request: WatchRequest) -> None:
     Raises:
         UsageError, ReplayError, FilmError, CheckpointError, GameError: what cannot be shown, and why.
     """
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Console(file=stdout()), Console(stderr=True)
     to_file = request.gif or request.mp4
     if not to_file and not request.save and not console.is_terminal:
         raise UsageError("stdout is no terminal: write a film with --gif FILE or --mp4 FILE, or --save a replay")

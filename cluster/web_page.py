@@ -13,6 +13,7 @@ from pathlib import Path
 from cluster.failure import REDIS_URL, UsageError
 from cluster.processes import spawn
 from cluster.run_folder import RUNS, RunFolder, checked, list_runs
+from control.output import say
 from dashboard.watch import RunPlace
 
 TOKEN = "QUINTET_DASHBOARD_TOKEN"  # the environment variable: a command line can be read by every user
@@ -68,7 +69,7 @@ def serve_here(
     listener = listen(host, port) if listening is None else socket.socket(fileno=listening)
     token = given or new_token()
     if listening is None and not given:
-        print(f"dashboard: {address(host, port_of(listener), token)}", flush=True)
+        say(f"dashboard: {address(host, port_of(listener), token)}")
     from dashboard.app import Site, serve
 
     runs = RUNS.absolute()  # a game that is shown may change the current folder

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from control.output import keep_stdout, say
+
 if TYPE_CHECKING:
     from dashboard.explain_subject import Subject
 
@@ -169,11 +171,11 @@ def _leave_with_stdin() -> None:
 
 def main() -> None:
     """The child."""
+    keep_stdout()  # games print
     question = json.loads(sys.stdin.readline())
     os.nice(int(question["niceness"]))
     threading.Thread(target=_leave_with_stdin, daemon=True).start()
-    sys.stdout.write(json.dumps(answer(question)))
-    sys.stdout.flush()
+    say(json.dumps(answer(question)))
     os._exit(0)  # past the thread that waits for stdin
 
 
