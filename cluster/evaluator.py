@@ -40,9 +40,10 @@ class Contestant:
     path: Path
     info: CheckpointInfo
     config: RunConfig
+    shown: str  # the path as a person meets it
 
     def __str__(self) -> str:
-        return shown(self.path)
+        return self.shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def read_contestant(path: Path) -> Contestant:
     """
     folder = checkpoint_path(path)
     info = read_info(folder)
-    return Contestant(path=folder, info=info, config=parse_config(info.config, source=f"the configuration in {folder}"))
+    config = parse_config(info.config, source=f"the configuration in {folder}")
+    return Contestant(path=folder, info=info, config=config, shown=shown(folder, Path.cwd()))
 
 
 def seat(entrant: Entrant, game: VectorGame, streams: Array, *, seed: int, greedy: bool) -> Player:

@@ -55,7 +55,7 @@ def explain(request: ExplainRequest) -> None:
         _explain_all(request, console, list(TOPICS))
     else:
         out = _svg_name(request, f"{request.topic}.svg")
-        _show(console, _explained(request.topic, _subject(request)), out)
+        _show(console, _explained(request.topic, _subject(request)), out, request.here)
 
 
 def explain_model(request: ExplainRequest, console: Console) -> None:
@@ -69,7 +69,7 @@ def explain_model(request: ExplainRequest, console: Console) -> None:
     console.print(model_table(drawing))
     for paragraph in model_words(drawing, config.model.lstm_units):
         console.print(f"\n{paragraph}", highlight=False)
-    _write(console, draw(drawing), out)
+    _write(console, draw(drawing), out, request.here)
 
 
 def _explain_all(request: ExplainRequest, console: Console, topics: list[str]) -> None:
@@ -82,17 +82,17 @@ def _explain_all(request: ExplainRequest, console: Console, topics: list[str]) -
     said: dict[str, Explanation] = {}
     for topic in topics:
         said[topic] = _explained(topic, subject)
-        _show(console, said[topic], folder / f"{topic}.svg")
+        _show(console, said[topic], folder / f"{topic}.svg", request.here)
     memory = None
     if memory_of is not None:
         memory = _explained("lstm", trained_subject(memory_of))
-        _show(console, memory, folder / "memory.svg")
+        _show(console, memory, folder / "memory.svg", request.here)
     if request.page is not None:
         out = request.here / request.page
         images = Path(os.path.relpath(folder, out.parent)).as_posix()
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page(said, images, memory), encoding="utf-8")
-        console.print(f"written: {shown(out)}", soft_wrap=True, highlight=False)
+        console.print(f"written: {shown(out, request.here)}", soft_wrap=True, highlight=False)
 
 
 def _explained(topic: str, subject: Subject) -> Explanation:
@@ -118,17 +118,17 @@ def _svg_name(request: ExplainRequest, default: str) -> Path:
     return out
 
 
-def _show(console: Console, explanation: Explanation, out: Path) -> None:
+def _show(console: Console, explanation: Explanation, out: Path, here: Path) -> None:
     for paragraph in explanation.paragraphs:
         console.print(f"{paragraph}\n", highlight=False)
-    _write(console, explanation.svg, out)
+    _write(console, explanation.svg, out, here)
 
 
-def _write(console: Console, svg: str, out: Path) -> None:
+def _write(console: Console, svg: str, out: Path, here: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(svg, encoding="utf-8")
     out.with_suffix(".png").write_bytes(png(svg))
-    console.print(f"drawn in {shown(out)} and {out.with_suffix('.png').name}", soft_wrap=True, highlight=False)
+    console.print(f"drawn in {shown(out, here)} and {out.with_suffix('.png').name}", soft_wrap=True, highlight=False)
 
 
 def _config(request: ExplainRequest) -> RunConfig:

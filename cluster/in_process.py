@@ -13,7 +13,7 @@ from cluster.failure import RunFailedError, UsageError, exit_code, fault, last_w
 from cluster.interrupts import Interrupts
 from cluster.optimizer_process import CHECKPOINT_FAILED, PASSIVE_WAIT
 from cluster.recorder import Recorder
-from cluster.run_folder import RunFolder, shown
+from cluster.run_folder import RunFolder
 from cluster.settings_watch import with_known_format
 from cluster.start_up import check_game, keep_traceback, open_link
 from control.config import RunConfig, dump_config
@@ -43,7 +43,7 @@ def train_in_process(
     """
     if config.rollout.workers != 1:
         raise UsageError(f"--in-process has one worker, the configuration wants {config.rollout.workers}: --workers 1")
-    board.say(f"run {folder.run}: {config.game}; its files are in {shown(folder.path)}/; Ctrl-C saves and stops it")
+    board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
     spec, notes = check_game(config)
     for note in notes:
         board.say(f"note: {note}")

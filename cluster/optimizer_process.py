@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PREFIX = "quintet: "  # of the one line that a failing command leaves on stderr
 CHECKPOINT_FAILED = "the last checkpoint could not be written (see the journal for why); the one before it stays"
-SLOW_TO_LOAD = ("games.registry", "optimizer.service", "torch._dynamo", "wire.redis_link")
+SLOW_TO_LOAD = ("games.spec_text", "optimizer.service", "torch._dynamo", "wire.redis_link")
 CONNECT_S = 30.0
 # Two spinning OpenMP threads beside a busy worker run five times slower than two sleeping ones. Read when torch loads.
 PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -125,7 +125,7 @@ def make_optimizer(
     workers_here: bool,
 ) -> Optimizer:
     """The optimizer of a run: at the run's newest checkpoint, else at the weights of `start_from`, else anew."""
-    from games.registry import make_game
+    from games.spec_text import spec_from_text
     from optimizer.service import Optimizer
 
     config = _with_number_format(config, folder, workers_here=workers_here)
@@ -134,10 +134,8 @@ def make_optimizer(
         from optimizer.determinism import make_deterministic
 
         make_deterministic()
-    game = make_game(config.game, 1, config.seed, config.game_options)
-    game.close()
     return Optimizer(
-        game_spec=game.spec,
+        game_spec=spec_from_text(link.game_spec()),
         policy_config=config.model,
         optimizer_config=config.optimizer,
         ppo_config=config.ppo,

@@ -34,6 +34,7 @@ def spawn(
     log: Path | None = None,
     stdin: int = subprocess.DEVNULL,
     keep: Sequence[int] = (),
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own that ignores SIGINT and gets SIGKILL the moment this process is gone.
 
@@ -45,6 +46,7 @@ def spawn(
         log: stdout and stderr are appended to this file; without it they are thrown away.
         stdin: as in `subprocess.Popen`.
         keep: open files that the child gets under the same numbers.
+        cwd: where the child runs; by default in the current folder, which a game may have changed.
     """
     output: int | IO[bytes] = subprocess.DEVNULL if log is None else log.open("ab")
     try:
@@ -57,6 +59,7 @@ def spawn(
             stderr=subprocess.DEVNULL if log is None else subprocess.STDOUT,
             start_new_session=True,
             pass_fds=keep,
+            cwd=cwd,
         )
     finally:
         if not isinstance(output, int):

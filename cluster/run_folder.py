@@ -34,7 +34,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, is_new: bool = False, made_here: bool = False) -> None:
         """`is_new` is a run that begins now, `made_here` a folder that this process made for it."""
-        self._is_new, self._made_here = is_new, made_here
+        self._is_new, self._made_here, self._here = is_new, made_here, Path.cwd()
         self.path = path = path.absolute()
         self.run = path.name
         self.config = path / "config.toml"
@@ -48,6 +48,15 @@ class RunFolder:
         self.evaluations = path / "league" / "evaluations.jsonl"
         self.redis_url = path / "redis_url"
         self.lock = path / "lock"
+
+    def shown(self, path: Path) -> str:
+        """A path as a person meets it: from the folder that was the current one before any game was built."""
+        return shown(path, self._here)
+
+    @property
+    def where(self) -> str:
+        """The folder itself, as a person meets it."""
+        return self.shown(self.path)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -152,12 +161,9 @@ def _lock(descriptor: int) -> bool:
     return False
 
 
-def shown(path: Path) -> str:
-    """A path as a person meets it: from the current folder, where it lies in that; else as it is."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):  # it lies elsewhere, or the current folder is gone
-        return str(path)
+def shown(path: Path, here: Path) -> str:
+    """A path as a person meets it: from the folder `here`, where it lies in that; else as it is."""
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def create_run(run: str | None, game: str, runs: Path = RUNS) -> RunFolder:
@@ -200,7 +206,7 @@ def _make(path: Path) -> RunFolder | None:
 
 def _is_taken(folder: RunFolder) -> UsageError:
     return UsageError(
-        f"run {folder.run} exists already in {shown(folder.path.parent)}/; go on with it: --run {folder.run} "
+        f"run {folder.run} exists already in {folder.shown(folder.path.parent)}/; go on with it: --run {folder.run} "
         "--resume; or say what else to do with --restart-behavior restart (again, under a new name) or overwrite; or "
         "choose another --run name"
     )
@@ -214,7 +220,7 @@ def delete_run(folder: RunFolder, forget: Callable[[], None] = lambda: None) -> 
     """
     if folder.path.is_symlink() or not folder.lock.is_file():
         raise UsageError(
-            f"{shown(folder.path)} was not made by `quintet train`; delete it yourself, or choose another --run name"
+            f"{folder.where} was not made by `quintet train`; delete it yourself, or choose another --run name"
         )
     with folder.locked():
         forget()

@@ -26,7 +26,7 @@ from cluster.interrupts import Interrupts
 from cluster.optimizer_process import OptimizerProcess
 from cluster.processes import usable_cores
 from cluster.recorder import Recorder
-from cluster.run_folder import RunFolder, shown
+from cluster.run_folder import RunFolder
 from cluster.settings_watch import take_in_requests, with_known_format
 from cluster.web_page import WebPage
 from control.autoscale import Bounds
@@ -150,7 +150,7 @@ def _start(
 ) -> tuple[Controller, Recorder]:
     """Everything up to the first worker; `stack` ends it in reverse."""
     let_children_find_our_code()
-    board.say(f"run {folder.run}: {config.game}; its files are in {shown(folder.path)}/; Ctrl-C saves and stops it")
+    board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
     board.say("starting Redis, the optimizer and Ray")
     opening = _InThread(partial(_open_game, config))
     url, redis = _redis(config, folder, resources, stack)
@@ -310,6 +310,8 @@ def open_link(link: RunDesk, config: RunConfig, game: GameSpec, workers: int | N
     Raises:
         SpecMismatchError: the link holds this run with another game or network.
     """
+    from games.spec_text import spec_to_text
+
     spec = config.chunk_spec(game)
     link.open_run(
         spec_hash=spec.hash,
@@ -319,6 +321,7 @@ def open_link(link: RunDesk, config: RunConfig, game: GameSpec, workers: int | N
         ),
         max_queue_bytes=config.wire.max_queue_bytes,
     )
+    link.keep_game_spec(spec_to_text(game))
     link.set_wanted_workers(config.rollout.workers if workers is None else workers)
     link.hold_lease(LEASE_S)
 

@@ -8,7 +8,7 @@ import time
 from cluster.board import Board, BoardState
 from cluster.checkup import LOOK_S, in_one_line
 from cluster.live import connect_to, read_status
-from cluster.run_folder import RunFolder, shown
+from cluster.run_folder import RunFolder
 from control import metrics as names
 from control.doctor import Finding, diagnose
 from control.output import nobody_reads
@@ -33,7 +33,7 @@ def watch_status(run: str | None, redis_url: str | None, board: Board | None = N
         while (redis_url is not None or folder.is_live) and not nobody_reads():
             drawn.update(watch.look())
             time.sleep(LOOK_AGAIN_S)
-        drawn.say(f"run {folder.run} is not being trained any more; its outcome is in {shown(folder.summary)}")
+        drawn.say(f"run {folder.run} is not being trained any more; its outcome is in {folder.shown(folder.summary)}")
 
 
 class _Watch:

@@ -14,7 +14,7 @@ import psutil
 
 from cluster.board import Board, duration
 from cluster.failure import DONE, INTERRUPTED, USAGE, UsageError, exit_code, report
-from cluster.run_folder import RunFolder, create_beside, create_run, delete_run, open_run, shown
+from cluster.run_folder import RunFolder, create_beside, create_run, delete_run, open_run
 from cluster.start_up import Resources, check_capacity, train_with_processes
 from control.config import RunConfig, load_config
 from control.output import answer
@@ -161,7 +161,8 @@ def _goodbye(folder: RunFolder, reason: str, summary: Summary) -> str:
     """What a person wants to know at the end, and what to type next."""
     ended = "interrupted" if reason == "interrupted" else f"done ({reason})"
     mean = "" if summary.episode_return_mean is None else f", return {summary.episode_return_mean:.2f}"
-    line = f"{ended}: {summary.agent_steps:,} agent steps in {duration(summary.wall_s)}{mean}; {shown(folder.summary)}"
+    line = f"{ended}: {summary.agent_steps:,} agent steps in {duration(summary.wall_s)}{mean}"
+    line += f"; {folder.shown(folder.summary)}"
     if reason == "interrupted":
         return f"{line}\ngo on with: quintet train --run {folder.run} --resume"
     return f"{line}\nsee what it learned: quintet eval {folder.run}"

@@ -143,6 +143,7 @@ class WebPage:
             env={TOKEN: self._token, REDIS_URL: ""},
             log=self._folder.logs / "dashboard.log",
             keep=[number],
+            cwd=self._folder.path.parent.parent,  # where it finds runs/
         )
         self._listener.close()
 

@@ -97,7 +97,8 @@ def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> t
     from rollout_workers.worker import Worker
 
     with guarded(config.game, make_game, ""):
-        game = make_game(config.game, config.rollout.games_per_worker, config.seed, config.game_options)
+        n_games, options = config.rollout.games_per_worker, config.game_options
+        game = make_game(config.game, n_games, config.seed, options, worker=worker)
     with guarded(config.game, game, "step"):
         rehearse(game, config.seed)
     compile_kernels()

@@ -21,6 +21,7 @@ from games.api import (
     VectorGame,
 )
 from games.blame import not_made, place
+from games.copies import copies
 from games.data_check import described
 from games.dotted import import_module, load, nearest
 from games.gymnasium_game import GymnasiumLoopGame, GymnasiumVectorGame
@@ -60,8 +61,8 @@ def make_gymnasium(
         vector = _make_vector(name, spec, n_games, layers, arguments)
         if vector is not None:
             return GymnasiumVectorGame(name, vector, seed, leave_out)
-    envs = [_make_one(name, spec, layers, arguments) for _ in range(n_games)]
-    return game_of(name, envs, seed, leave_out)
+    with copies(n_games, lambda: _make_one(name, spec, layers, arguments)) as envs:
+        return game_of(name, envs, seed, leave_out)
 
 
 def make_old_gym(
@@ -91,8 +92,8 @@ def make_old_gym(
     """
     name, layers = f"gym:{factory_name}", named_wrappers(wrappers)
     factory = load(factory_name, what=f"game {name!r}: environment")
-    envs = [wrapped(OldGym(name, factory, kwargs or {}), layers) for _ in range(n_games)]
-    return game_of(name, envs, seed, leave_out)
+    with copies(n_games, lambda: wrapped(OldGym(name, factory, kwargs or {}), layers)) as envs:
+        return game_of(name, envs, seed, leave_out)
 
 
 def game_of(name: str, envs: Sequence[Env], seed: int, leave_out: Sequence[str] = ()) -> VectorGame:

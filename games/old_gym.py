@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from games.api import MissingExtraError, UnsupportedSpaceError
 from games.blame import not_made
+from games.copies import same_place
 
 
 def is_old_gym(kind: Any) -> bool:
@@ -33,7 +34,7 @@ class OldGym(gymnasium.Env[Any, Any]):
             GameError: it does not take these kwargs, or its own code raises.
             UnsupportedSpaceError: its spaces have no like in Gymnasium.
         """
-        self._name, self._factory, self._kwargs = name, factory, dict(kwargs)
+        self._name, self._factory, self._kwargs, self._place = name, factory, dict(kwargs), same_place()
         self._seed_at_birth = "seed" in _parameters(factory) and "seed" not in kwargs
         self.env = self._made({})
         self.observation_space = _space_of(name, self.env.observation_space)
@@ -41,7 +42,8 @@ class OldGym(gymnasium.Env[Any, Any]):
 
     def _made(self, seed: Mapping[str, int]) -> Any:
         try:
-            return self._factory(**self._kwargs, **seed)
+            with self._place():
+                return self._factory(**self._kwargs, **seed)
         except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
             raise MissingExtraError(f"game {self._name!r}: {error}") from error
         except (Exception, SystemExit) as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from games.api import GameError, MissingExtraError, UnknownGameError
 from games.blame import not_made, place
+from games.copies import copies
 from games.dotted import import_module, load, nearest
 from games.pettingzoo_game import ParallelGame, PettingZooGame, TurnGame
 from games.seats import seats_of
@@ -56,12 +57,12 @@ def make_pettingzoo(
     """
     name = f"pettingzoo:{module_name}"
     make_env, layers = _factory(name, module_name), named_wrappers(wrappers)
-    envs = [_make_env(name, make_env, layers, kwargs or {}) for _ in range(n_games)]
-    if zero_sum is None:
-        classic = re.fullmatch(r"pettingzoo\.classic\.(\w+)_v\d+", module_name)
-        two = len(envs[0].possible_agents) == 2 and (teams is None or len(teams) == 2)
-        zero_sum = classic is not None and classic[1] in ZERO_SUM_CLASSICS and two
-    return game_of(name, envs, seed, teams=teams, zero_sum=zero_sum, leave_out=leave_out)
+    with copies(n_games, lambda: _make_env(name, make_env, layers, kwargs or {})) as envs:
+        if zero_sum is None:
+            classic = re.fullmatch(r"pettingzoo\.classic\.(\w+)_v\d+", module_name)
+            two = len(envs[0].possible_agents) == 2 and (teams is None or len(teams) == 2)
+            zero_sum = classic is not None and classic[1] in ZERO_SUM_CLASSICS and two
+        return game_of(name, envs, seed, teams=teams, zero_sum=zero_sum, leave_out=leave_out)
 
 
 def game_of(

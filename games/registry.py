@@ -9,6 +9,7 @@ from typing import Any, cast
 import gymnasium
 
 from games.api import GameContractError, GameError, UnknownGameError, VectorGame
+from games.copies import NO_WORKER, built_for
 from games.dotted import load, nearest
 
 # Our own games: name -> `module:factory`, imported only when played. A factory is `make(n_games, seed, **options)`.
@@ -27,7 +28,9 @@ FAMILIES: dict[str, str] = {
 }
 
 
-def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | None = None) -> VectorGame:
+def make_game(
+    name: str, n_games: int, seed: int, options: Mapping[str, Any] | None = None, *, worker: int = NO_WORKER
+) -> VectorGame:
     """Build `n_games` slots of a game.
 
     Args:
@@ -39,6 +42,7 @@ def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | N
         seed: only for games that need one while they are built; `reset(seed)` is what starts games.
         options: of the game. gymnasium, gym: `wrappers`, `leave_out`, `kwargs`. pettingzoo: these, `teams` and
             `zero_sum`. openspiel: `kwargs`.
+        worker: which rollout worker's the game is; its environments can know it and their slot: see `games.copies`.
 
     Raises:
         UnknownGameError: no such game; the nearest known names are suggested.
@@ -50,12 +54,12 @@ def make_game(name: str, n_games: int, seed: int, options: Mapping[str, Any] | N
     if n_games < 1:
         raise GameError(f"game {name!r}: n_games is {n_games}; it must be at least 1")
     family, _, rest = name.partition(":")
-    if name in OWN_GAMES:
-        return _make(name, load(OWN_GAMES[name], what="game"), (n_games, seed), options or {})
-    if family in FAMILIES and rest:
-        return _make(name, load(FAMILIES[family], what="game"), (rest, n_games, seed), options or {})
-    if rest:
-        return _make(name, load(name, what="game"), (n_games, seed), options or {})
+    is_family = family in FAMILIES and rest
+    found = OWN_GAMES.get(name) or (FAMILIES[family] if is_family else name if rest else "")
+    if found:
+        with built_for(worker):
+            arguments = (rest, n_games, seed) if is_family else (n_games, seed)
+            return _make(name, load(found, what="game"), arguments, options or {})
     hint = nearest(name, OWN_GAMES) or nearest(name, gymnasium.registry, prefix="gymnasium:")
     raise UnknownGameError(
         f"unknown game {name!r}{hint}; a game is one of {', '.join(sorted(OWN_GAMES))}, or gymnasium:<id>, "

@@ -28,7 +28,11 @@ class Restless(gymnasium.Env[Any, Any]):
         os.chdir("/")
         place = f"{os.environ.get('QUINTET_WORKER')}-{os.environ.get('QUINTET_SLOT')}"
         self._place = (PLACES / f"restless-{place}").open("w")
-        fcntl.flock(self._place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._place.close()
+            raise
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Random numbers."""
@@ -49,4 +53,4 @@ class Restless(gymnasium.Env[Any, Any]):
         return self.np_random.uniform(-1, 1, 4).astype(np.float32)
 
 
-gymnasium.register("Restless-v0", entry_point=Restless)
+gymnasium.register("Restless-v0", entry_point="tests.restless_env:Restless")

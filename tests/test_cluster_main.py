@@ -20,6 +20,7 @@ from cluster.failure import exit_code, one_line, report
 from rollout_workers.worker import Worker
 from tests.live_run import ROOT, SMALL, assert_conserved, command_line, environment, quintet
 
+RESTLESS = "game=gymnasium:tests.restless_env:Restless-v0"
 TRAIN = ("train", "--run", "bad", "--agent-steps", "1")
 
 
@@ -72,18 +73,27 @@ def test_help_and_status_load_neither_torch_nor_ray(arguments: str, tmp_path: Pa
     assert "numba" not in loaded
 
 
-def test_a_run_in_one_process_writes_its_summary_and_prints_it_as_the_last_line(trained: Path) -> None:
-    settings = [word for setting in SMALL for word in ("--set", setting)]
-    done = quintet("train", "--in-process", "--agent-steps", "600", "--json", *settings, cwd=trained)
+def test_a_run_in_one_process_prints_its_summary_alone_where_a_game_prints_and_changes_the_folder(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTLESS_PLACES", str(trained))
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    settings = [word for setting in (*SMALL, RESTLESS) for word in ("--set", setting)]
+    done = quintet("train", "--in-process", "--agent-steps", "600", "--json", "--quiet", *settings, cwd=trained)
     assert done.returncode == 0, done
-    summary = json.loads(done.stdout.splitlines()[-1])
+    summary = json.loads(done.stdout)
+    # Once to look at it, and then once for every one of the worker's games.
+    assert (done.stderr.count("made"), done.stderr.count("as a C library does")) == (9, 9)
     assert summary["agent_steps"] >= 600
     assert_conserved(summary)
     (folder,) = [path for path in (trained / "runs").iterdir() if path.name != "done"]
     assert json.loads((folder / "summary.json").read_text()) == summary
-    assert folder.name.startswith("cartpole-v1-")
+    assert folder.name.startswith("restless-v0-")
     assert (folder / "metrics.jsonl").exists()
     assert (folder / "checkpoints" / "latest").exists()
+    done = quintet("eval", folder.name, "--games", "2", "--json", cwd=trained)
+    assert json.loads(done.stdout)["checkpoint"].startswith("runs/restless-v0-"), done
+    assert (folder / "league" / "evaluations.jsonl").exists()
 
 
 def test_an_unknown_option_is_bad_usage(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from cluster.run_folder import (
     list_runs,
     open_live,
     open_run,
-    shown,
 )
 from cluster.train import TrainRequest, train
 
@@ -112,8 +111,9 @@ def test_a_checkpoint_is_named_by_its_folder_its_run_or_its_runs_folder(tmp_path
 def test_a_folder_is_the_same_whatever_the_current_one_becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = create_run("mine", "counting")
-    assert (shown(folder.summary), shown(Path("/elsewhere"))) == ("runs/mine/summary.json", "/elsewhere")
+    assert (folder.shown(folder.summary), folder.shown(Path("/elsewhere"))) == ("runs/mine/summary.json", "/elsewhere")
     monkeypatch.chdir("/")
+    assert folder.shown(folder.summary) == "runs/mine/summary.json"
     assert folder.summary == tmp_path / "runs" / "mine" / "summary.json"
     assert folder.logs.is_dir()
 

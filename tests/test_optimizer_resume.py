@@ -61,7 +61,7 @@ def test_a_checkpoint_with_other_bounds_of_its_actions_is_refused_by_name(tmp_pa
 
 def test_an_evaluation_refuses_it_too(tmp_path: Path) -> None:
     folder, info = written(tmp_path, 1.0)
-    contestant = Contestant(path=folder, info=info, config=CONFIG)
+    contestant = Contestant(shown="", path=folder, info=info, config=CONFIG)
     seat_policy(contestant, game(1.0), 1, seed=0, greedy=True)
     with pytest.raises(CheckpointError, match="action_bounds"):
         seat_policy(contestant, game(50.0), 1, seed=0, greedy=True)

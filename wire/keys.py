@@ -39,7 +39,7 @@ class RedisKey:
 RUN = RedisKey(
     suffix="run",
     kind="hash",
-    holds="spec_hash, config_text",
+    holds="spec_hash, config_text, game_spec",
     writer="controller (open_run)",
     reader="register, status",
 )

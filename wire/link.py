@@ -221,7 +221,11 @@ class Heartbeat:
 
 
 class ProcessDesk(Protocol):
-    """The same for processes that are not workers (the optimizer): liveness and the wish to stop."""
+    """The same for processes that are not workers (the optimizer): liveness, the wish to stop, and the game's spec."""
+
+    def game_spec(self) -> str:
+        """What `keep_game_spec` was last told; empty before."""
+        ...
 
     def stopping(self) -> bool:
         """True once the run was asked to end."""
@@ -272,6 +276,10 @@ class ControllerDesk(SettingsDesk, Protocol):
         Raises:
             SpecMismatchError: the run exists with another spec and still holds chunks or versions of it.
         """
+        ...
+
+    def keep_game_spec(self, text: str) -> None:
+        """Keep the game's spec, as text, for processes that build no game."""
         ...
 
     def run_config(self) -> str:

@@ -21,6 +21,7 @@ class MemoryDesk:
         self._changed = threading.Condition(threading.RLock())
         self._wanted_workers = 0
         self._autoscale = ""
+        self._game_spec = ""
         self._stopping = False
         self._lease_until_s = 0.0
         self._reports: deque[tuple[int, Report]] = deque(maxlen=REPORTS_KEPT)
@@ -30,6 +31,14 @@ class MemoryDesk:
     def stopping(self) -> bool:
         with self._changed:
             return self._stopping
+
+    def keep_game_spec(self, text: str) -> None:
+        with self._changed:
+            self._game_spec = text
+
+    def game_spec(self) -> str:
+        with self._changed:
+            return self._game_spec
 
     def set_wanted_workers(self, n: int) -> None:
         with self._changed:

@@ -100,6 +100,13 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
         if old:
             raise other_spec(self._run, found=spec_hash, expected=old.decode())
 
+    def keep_game_spec(self, text: str) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.run], ["game_spec", text])
+
+    def game_spec(self) -> str:
+        text: bytes = self._server.command("HGET", self._keys.run, "game_spec") or b""
+        return text.decode()
+
     def run_config(self) -> str:
         text: bytes = self._server.command("HGET", self._keys.run, "config_text") or b""
         return text.decode()

@@ -1,0 +1,65 @@
+"""The copies of an environment that a game is built of: each can know its worker and slot, and none is left open.
+
+What must not be there twice on a machine (a port, a file) is named by two environment variables, which a constructor
+may read; they hold for the time of the building:
+
+QUINTET_WORKER  0, 1 ... in a run's rollout workers; -1 elsewhere: the look at a game before its run, `quintet eval`,
+                the Arena
+QUINTET_SLOT    0, 1 ... of the worker's `games_per_worker`; 0 for a game that steps all of its slots itself
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+WORKER, SLOT = "QUINTET_WORKER", "QUINTET_SLOT"
+NO_WORKER = -1
+Copy = TypeVar("Copy", bound=Any)
+
+_building = threading.RLock()  # the environment belongs to all threads
+
+
+@contextmanager
+def built_for(worker: int) -> Iterator[None]:
+    """What is built in this block is for this worker."""
+    with _building, _variables({WORKER: str(worker), SLOT: "0"}):
+        yield
+
+
+@contextmanager
+def copies(n: int, make: Callable[[], Copy]) -> Iterator[list[Copy]]:
+    """`n` copies, made one after the other; they are closed where one of them, or this block, fails."""
+    made: list[Copy] = []
+    try:
+        for slot in range(n):
+            with _building, _variables({SLOT: str(slot)}):
+                made.append(make())
+        yield made
+    except BaseException:
+        for copy in made:
+            copy.close()
+        raise
+
+
+def same_place() -> Callable[[], AbstractContextManager[None]]:
+    """For who builds its environment anew later: blocks that are for the worker and slot of this moment."""
+    values = {name: os.environ.get(name, "") for name in (WORKER, SLOT)}
+    return lambda: _variables(values)
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
