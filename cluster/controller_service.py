@@ -57,7 +57,7 @@ def serve_controller(request: ControllerRequest) -> int:
     try:
         split_address(request.ray_address)
         config, folder = open_or_create(request)
-        with folder.locked(), Board() as board:
+        with folder.locked(), folder.free_if_refused(), Board() as board:
             reason = _drive(request, config, folder, board, started_s)
             board.say(f"{folder.run}: {reason}; go on by starting the controller again")
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
@@ -93,7 +93,7 @@ def _drive(request: ControllerRequest, config: RunConfig, folder: RunFolder, boa
         check_maxmemory(request.redis_url, needed)
         config = with_known_format(config, folder, link.run_config())
         open_link(link, config, spec, workers)
-        folder.write_config(dump_config(config))
+        folder.propose_config(dump_config(config))
         for note in notes:
             board.say(f"note: {note}")
         recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)

@@ -49,12 +49,13 @@ def train_in_process(
         board.say(f"note: {note}")
     link = MemoryLink(folder.run, issued_incarnations=_lives(folder))
     open_link(link, config := with_known_format(config, folder, ""), spec)
-    folder.write_config(dump_config(config))
+    folder.propose_config(dump_config(config))
     recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
     recorder.note("resumed" if folder.has_checkpoint else "started", text="in one process")
     with ExitStack() as stack, recorder.failing():
         interrupts = stack.enter_context(Interrupts())
         optimizer = _optimizer(config, folder, link, start_from)
+        recorder.settings.accept()
         worker = _worker(config, folder, link, stack)
         interrupts.defer()
         try:

@@ -98,7 +98,7 @@ class Recorder:
         self._after = "0"
         self._link_ahead_s = time.time() - time.monotonic()  # the link's clock is the one that reports are dated by
         self._recorded_until_s = float(last_jsonl(folder.metrics).get(names.TIME_S) or 0.0)
-        self._settings = SettingsWatch(folder, config, link)
+        self.settings = SettingsWatch(folder, config, link)
         self._journal = Journal(folder.journal)
         self._sinks: list[MetricsSink] = [JsonlSink(folder.metrics)]
 
@@ -120,8 +120,8 @@ class Recorder:
         Raises:
             LinkDownError: nobody answers; nothing is lost, call again.
         """
-        if self._settings.look():
-            self._go_by(self._settings.config)
+        if self.settings.look():
+            self._go_by(self.settings.config)
         self._after, reports = self.link.read_reports(self._after, timeout_s)
         if reports:
             self._link_ahead_s = reports[-1].time_s - time.monotonic()
@@ -130,9 +130,10 @@ class Recorder:
         self.counters = self.link.counters()
         self.metrics.observe(self.counters, workers_wanted=wanted, workers_live=live)
         heartbeats = self.link.heartbeats()
-        if self._settings.note_format(heartbeats):
-            self._go_by(self._settings.config)
+        if self.settings.note_format(heartbeats):
+            self._go_by(self.settings.config)
             self.note("note", process=names.OPTIMIZER, text=f"computes in {self.config.model.precision}")
+        self.settings.look_for_optimizer(heartbeats)
         self._note_memory(heartbeats)
         self.playing = sum(b.process.startswith("worker/") and bool(b.data.get("version")) for b in heartbeats)
         if time.monotonic() - self._shared_s >= SHARE_S:

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from cluster.failure import UsageError
+from cluster.failure import USAGE, UsageError, exit_code
 from wire.keys import check_run_name
 
 RUNS = Path("runs")
@@ -35,6 +35,7 @@ class RunFolder:
     def __init__(self, path: Path, *, is_new: bool = False, made_here: bool = False) -> None:
         """`is_new` is a run that begins now, `made_here` a folder that this process made for it."""
         self._is_new, self._made_here, self._here = is_new, made_here, Path.cwd()
+        self._is_proposed = False
         self.path = path = path.absolute()
         self.run = path.name
         self.config = path / "config.toml"
@@ -77,11 +78,37 @@ class RunFolder:
         """Whether nobody has written anything into it yet."""
         return not any(path.is_file() and path != self.lock for path in self.path.rglob("*"))
 
+    def propose_config(self, text: str) -> None:
+        """What a new run begins with, so that others find it; a run that goes on keeps what it has.
+
+        `write_config` follows once the optimizer has taken it: what was refused stays in no run's way.
+        """
+        if self._is_new:
+            self.write_config(text)
+            self._is_proposed = True
+
     def write_config(self, text: str) -> None:
         """Write config.toml at once: whoever reads it finds the old or the new text."""
         aside = self.config.with_suffix(".new")
         aside.write_text(text)
         aside.replace(self.config)
+        self._is_proposed = False
+
+    @contextmanager
+    def free_if_refused(self) -> Iterator[None]:
+        """Where nothing comes of a new run in this block, under its lock, its folder goes and its name is free again.
+
+        A folder that was there before stays.
+        """
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            code = exit_code(error)  # none of a bug, whose traceback goes into the folder
+            if code == USAGE and self._is_proposed:
+                self.config.unlink()
+            if (code == USAGE or (code is not None and self.is_bare)) and not self.config.exists() and self._made_here:
+                shutil.rmtree(self.path)
+            raise
 
     def write_redis_url(self, url: str) -> None:
         """Keep the URL for `quintet status` and `scale`; readable by this user alone."""
@@ -137,14 +164,6 @@ class RunFolder:
             file.write(str(os.getpid()))
             file.flush()
             yield
-
-    def discard(self) -> None:
-        """Delete a new run of which nothing came, under its lock; its name is free again.
-
-        A folder that was there before stays.
-        """
-        if self._made_here:
-            shutil.rmtree(self.path)
 
     def _was_deleted(self) -> UsageError:
         return UsageError(f"run {self.run} was deleted by another process a moment ago; start it again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -32,12 +33,16 @@ class RequestSource(Protocol):
 
 
 class SettingsWatch:
-    """Follows the requests of one run; the optimizer does so, too, and reports what it made of them."""
+    """Follows the requests of one run; the optimizer does so, too, and reports what it made of them.
+
+    config.toml is written from when the optimizer has taken the configuration that it was started with.
+    """
 
     def __init__(self, folder: RunFolder, config: RunConfig, link: RequestSource) -> None:
         self._folder, self._link = folder, link
         self._live = LiveConfig(config)
         self._through = BEFORE_ALL
+        self._accepted, self._began_s = False, time.monotonic()
 
     @property
     def config(self) -> RunConfig:
@@ -45,7 +50,7 @@ class SettingsWatch:
         return self._live.config
 
     def look(self) -> bool:
-        """Take in new requests and write config.toml; whether anything changed.
+        """Take in new requests and write them to config.toml; whether anything changed.
 
         Raises:
             LinkDownError: nobody answers; call again.
@@ -59,7 +64,8 @@ class SettingsWatch:
                 continue
         if self.config == before:
             return False
-        self._folder.write_config(dump_config(self.config))
+        if self._accepted:
+            self.accept()
         return True
 
     def note_format(self, heartbeats: Iterable[Heartbeat]) -> bool:
@@ -76,9 +82,21 @@ class SettingsWatch:
                 registered = parse_config(self._link.run_config(), source="the run's configuration")
                 self._link.amend_config(dump_config(_in_format(registered, precision)))
                 self._live = LiveConfig(_in_format(self.config, precision))
-                self._folder.write_config(dump_config(self.config))
+                if self._accepted:
+                    self.accept()
                 return True
         return False
+
+    def look_for_optimizer(self, heartbeats: Iterable[Heartbeat]) -> None:
+        """Whether it beats since this run was started: then it has taken the configuration."""
+        age_s = time.monotonic() - self._began_s
+        if not self._accepted and any(beat.process == OPTIMIZER and beat.age_s < age_s for beat in heartbeats):
+            self.accept()
+
+    def accept(self) -> None:
+        """The optimizer goes by the configuration: it is the run's."""
+        self._accepted = True
+        self._folder.write_config(dump_config(self.config))
 
 
 def with_known_format(config: RunConfig, folder: RunFolder, registered: str) -> RunConfig:

@@ -170,7 +170,7 @@ def _start(
     link.set_autoscale(str(resources.autoscale or ""))
     if redis is not None:  # ours alone: whoever held the lease died with the `quintet train` before this one
         link.break_optimizer_lease()
-    folder.write_config(dump_config(config))
+    folder.propose_config(dump_config(config))
     optimizer.release()
     for note in notes:
         board.say(f"note: {note}")

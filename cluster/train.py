@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Literal
 import psutil
 
 from cluster.board import Board, duration
-from cluster.failure import DONE, INTERRUPTED, USAGE, UsageError, exit_code, report
+from cluster.failure import DONE, INTERRUPTED, UsageError, report
 from cluster.run_folder import RunFolder, create_beside, create_run, delete_run, open_run
 from cluster.start_up import Resources, check_capacity, train_with_processes
 from control.config import RunConfig, load_config
@@ -44,7 +43,7 @@ def train(request: TrainRequest) -> int:
     folder: RunFolder | None = None
     try:
         config, folder = _prepare(request)
-        with folder.locked(), _nothing_left_of(folder), Board(quiet=request.quiet) as board:
+        with folder.locked(), folder.free_if_refused(), Board(quiet=request.quiet) as board:
             reason, summary = _train(request, config, folder, board, started_s)
             board.say(_goodbye(folder, reason, summary))
         if request.json:
@@ -52,18 +51,6 @@ def train(request: TrainRequest) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
         return report(error, None if folder is None else folder.logs)
     return INTERRUPTED if reason == "interrupted" else DONE
-
-
-@contextmanager
-def _nothing_left_of(folder: RunFolder) -> Iterator[None]:
-    """Where nothing comes of a new run in this block its folder goes, and its name is free again."""
-    try:
-        yield
-    except (Exception, KeyboardInterrupt) as error:
-        code = exit_code(error)  # none of a bug, whose traceback goes into the folder
-        if (code == USAGE or (code is not None and folder.is_bare)) and not folder.config.exists():
-            folder.discard()
-        raise
 
 
 def _command_started_s() -> float:

@@ -211,6 +211,18 @@ def test_a_run_in_one_process_goes_on_with_another_incarnation_and_other_games(
     assert_conserved(summary)
 
 
+@pytest.mark.parametrize(("refused", "code"), [(("--device", "cuda:99"), 2), (("--set", "model.encoder_units=64"), 1)])
+def test_a_resume_that_the_optimizer_refuses_is_in_no_later_ones_way(
+    refused: tuple[str, str], code: int, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained / "runs" / "done", tmp_path / "runs" / "done")
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "runs" / "done" / "config.toml"
+    before = config.read_text()
+    assert run(("train", "--run", "done", "--in-process", "--resume", "--agent-steps", "4000", *refused)) == code
+    assert config.read_text() == before
+
+
 def test_eval_gives_the_same_numbers_for_the_same_command(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ def test_what_the_optimizer_settled_on_is_written_down_for_all(folder: RunFolder
     link.beat("optimizer", {"precision": precision})
     assert watch.note_format(link.heartbeats())
     assert not watch.note_format(link.heartbeats())
+    watch.look_for_optimizer(link.heartbeats())
     assert load_config(folder.config) == watch.config
     assert (watch.config.model.precision, watch.config.ppo.clip) == (precision, 0.1)
     assert parse_config(link.run_config()).model.precision == precision

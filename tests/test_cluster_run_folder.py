@@ -150,9 +150,11 @@ def test_of_two_starts_under_one_name_the_lock_decides_and_the_loser_deletes_not
     with second.locked(), pytest.raises(UsageError, match="being trained already"), first.locked():
         pass
     assert second.logs.is_dir()
-    second.discard()  # it was there before: not ours to delete
-    assert second.logs.is_dir()
-    first.discard()
+    with pytest.raises(UsageError), second.locked(), second.free_if_refused():
+        raise UsageError("refused")
+    assert second.logs.is_dir()  # it was there before: not ours to delete
+    with pytest.raises(UsageError), first.locked(), first.free_if_refused():
+        raise UsageError("refused")
     assert not first.path.exists()
 
 

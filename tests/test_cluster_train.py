@@ -196,12 +196,45 @@ def test_what_was_asked_for_stands_in_config_toml_soon_after(runs: Path) -> None
     folder, link = made("a"), MemoryLink("a")
     watch = SettingsWatch(folder, load_config(folder.config), link)
     assert not watch.look()
+    watch.accept()
     link.request_settings({"ppo.clip": "0.1"}, by="ada@lab")
     link.request_settings({"model.lstm_units": "4"}, by="ada@lab")  # nobody of ours sends this
     assert watch.look()
     assert not watch.look()
     assert load_config(folder.config) == watch.config
     assert (watch.config.seed, watch.config.ppo.clip, watch.config.model) == (7, 0.1, RunConfig().model)
+
+
+def test_a_configuration_stands_in_config_toml_once_the_optimizer_has_taken_it(runs: Path) -> None:
+    link = MemoryLink("a")
+    link.beat("optimizer", {"version": 3})  # of the run's last life
+    time.sleep(0.01)
+    watch = SettingsWatch(made("a"), parse_config("seed = 8"), link)
+    link.request_settings({"ppo.clip": "0.1"}, by="ada@lab")
+    assert watch.look()
+    watch.look_for_optimizer(link.heartbeats())
+    assert load_config(runs / "a" / "config.toml").seed == 7
+    link.beat("optimizer", {"version": 4})
+    watch.look_for_optimizer(link.heartbeats())
+    assert load_config(runs / "a" / "config.toml") == watch.config
+    assert (watch.config.seed, watch.config.ppo.clip) == (8, 0.1)
+
+
+def test_a_new_run_is_found_by_others_at_once_and_free_again_when_it_is_refused(runs: Path) -> None:
+    def begin(folder: RunFolder, *, taken: bool) -> None:
+        with folder.locked(), folder.free_if_refused():
+            folder.propose_config("seed = 7\n")
+            assert run_folder_module.open_run(folder.run).is_live
+            if taken:
+                folder.write_config("seed = 7\n")
+            raise UsageError("refused")
+
+    refused, played = create_run("a", ""), create_run("b", "")
+    with pytest.raises(UsageError, match="refused"):
+        begin(refused, taken=False)
+    with pytest.raises(UsageError, match="refused"):
+        begin(played, taken=True)
+    assert (refused.path.exists(), played.config.is_file()) == (False, True)
 
 
 def test_a_resume_takes_in_what_was_asked_for_and_what_it_is_told_is_the_last_word() -> None:
