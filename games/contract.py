@@ -27,6 +27,7 @@ from games.api import (
 )
 from games.attendance import Attendance, place
 from games.box_units import random_in_box
+from games.copies import NO_WORKER, built_for
 from games.masks import choices, is_read, mask_given, random_choices, readers, slots_present
 from games.spec_check import check_spec
 
@@ -57,7 +58,7 @@ def check_game(
     Raises:
         GameContractError: the first broken rule, in one line.
     """
-    games = [make(n_games) for _ in range(3)]
+    games = [_copy(make, n_games, copy) for copy in range(3)]
     spec = games[0].spec
     try:
         check_spec(spec)
@@ -70,6 +71,11 @@ def check_game(
     finally:
         for game in games:
             game.close()
+
+
+def _copy(make: Callable[[int], VectorGame], n_games: int, copy: int) -> VectorGame:
+    with built_for(NO_WORKER - copy):  # all three are there at once
+        return make(n_games)
 
 
 def rehearse(game: VectorGame, seed: int) -> None:

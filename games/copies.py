@@ -3,8 +3,8 @@
 What must not be there twice on a machine (a port, a file) is named by two environment variables, which a constructor
 may read; they hold for the time of the building:
 
-QUINTET_WORKER  0, 1 ... in a run's rollout workers; -1 elsewhere: the look at a game before its run, `quintet eval`,
-                the Arena
+QUINTET_WORKER  0, 1 ... in a run's rollout workers; negative elsewhere: -1 in the look at a game before its run, in
+                `quintet eval` and the Arena; -1, -2, -3 for the copies that `games.contract` plays side by side
 QUINTET_SLOT    0, 1 ... of the worker's `games_per_worker`; 0 for a game that steps all of its slots itself
 """
 
@@ -24,9 +24,10 @@ _building = threading.RLock()  # the environment belongs to all threads
 
 
 @contextmanager
-def built_for(worker: int) -> Iterator[None]:
-    """What is built in this block is for this worker."""
-    with _building, _variables({WORKER: str(worker), SLOT: "0"}):
+def built_for(worker: int | None) -> Iterator[None]:
+    """What is built in this block is for this worker; None: for the one of the block around, if there is any."""
+    number = os.environ.get(WORKER, NO_WORKER) if worker is None else worker
+    with _building, _variables({WORKER: str(number), SLOT: "0"}):
         yield
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import gymnasium
 
 from games.api import GameContractError, GameError, UnknownGameError, VectorGame
-from games.copies import NO_WORKER, built_for
+from games.copies import built_for
 from games.dotted import load, nearest
 
 # Our own games: name -> `module:factory`, imported only when played. A factory is `make(n_games, seed, **options)`.
@@ -29,7 +29,7 @@ FAMILIES: dict[str, str] = {
 
 
 def make_game(
-    name: str, n_games: int, seed: int, options: Mapping[str, Any] | None = None, *, worker: int = NO_WORKER
+    name: str, n_games: int, seed: int, options: Mapping[str, Any] | None = None, *, worker: int | None = None
 ) -> VectorGame:
     """Build `n_games` slots of a game.
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from games.api import GameError
+from games.contract import check_game
 from games.copies import SLOT, WORKER, built_for, copies, same_place
 from games.registry import make_game
 from tests import restless_env
@@ -52,6 +53,17 @@ def test_a_users_own_factory_knows_its_worker(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(Exception, match="expected a VectorGame"):
         make_game("tests.restless_env:make", 4, 0, worker=3)
     assert seen == [("3", "0")]
+
+
+def test_a_factory_that_makes_a_game_of_ours_hands_the_number_on(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restless_env, "make", lambda n, seed: make_game(RESTLESS, n, seed), raising=False)
+    make_game("tests.restless_env:make", 1, 0, worker=5).close()
+    assert [path.name for path in places.iterdir()] == ["restless-5-0"]
+
+
+def test_copies_that_are_compared_side_by_side_take_nothing_from_one_another(places: Path) -> None:
+    check_game(lambda n: make_game(RESTLESS, n, 0), n_games=2, rows=30)
+    assert {path.name for path in places.iterdir()} == {f"restless--{k}-{slot}" for k in (1, 2, 3) for slot in (0, 1)}
 
 
 def test_where_one_copy_fails_the_others_are_closed(places: Path) -> None:
