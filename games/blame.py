@@ -17,6 +17,7 @@ OURS = tuple(
     f"{Path(__file__).resolve().parents[1] / name}{os.sep}"
     for name in ("cluster", "control", "dashboard", "games", "model", "optimizer", "rollout_workers", "wire")
 )
+HERE = Path.cwd()  # before any game is built, which may go elsewhere
 STANDARD = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 LIBRARIES = ("gymnasium", "pettingzoo", "numpy", "supersuit", "shimmy")  # they hand on what others' code does
 INNER = ("env", "_env", "aec_env", "par_env")  # where wrappers keep what they are laid around
@@ -203,6 +204,6 @@ def _short(file: str) -> str:
     """The path from here, where the file lies in this folder; else all of it."""
     path = Path(os.path.realpath(file))
     try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
+        return str(path.relative_to(HERE))
+    except ValueError:
         return str(path)

@@ -69,8 +69,12 @@ def test_two_ctrl_c_in_a_row_end_the_run_at_once_and_leave_nobody(tmp_path: Path
         assert wait_gone(family, timeout_s=10.0) == []
 
 
-def test_redis_and_ray_are_brought_back_when_they_die_and_no_step_is_lost_from_the_books(tmp_path: Path) -> None:
-    with live_run(tmp_path) as run:
+def test_redis_and_ray_are_brought_back_when_they_die_and_no_step_is_lost_from_the_books(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An environment that changes the folder, prints, and of which no two copies can be there for one worker and slot.
+    monkeypatch.setenv("RESTLESS_PLACES", str(tmp_path))
+    with live_run(tmp_path, "--set", "game=gymnasium:tests.restless_env:Restless-v0") as run:
         run.wait_for_versions(6)
         run.find("redis-server").kill()
         run.wait_for(lambda: run.journal("restarted"), "waiting for Redis to be started again")
