@@ -256,7 +256,7 @@ def test_the_optimizer_runs_where_ray_cannot_be_imported(tmp_path: Path) -> None
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
-    assert_one_line(done, 1, "Redis URL")
+    assert_one_line(done, 2, "Redis URL")
 
 
 def test_the_optimizer_needs_a_redis_url_from_the_environment(tmp_path: Path) -> None:
