@@ -12,7 +12,7 @@ from torch import Tensor, nn
 INPUT_CLIP = 5.0  # OpenAI Five clips normalised inputs to (-5, 5)
 INPUT_ROUNDING = 2**-23  # a feature that varies by less, as a share of its mean, varies by f32's rounding alone
 RETURN_ROUNDING = 1e-6  # the same of returns, which are sums
-LEAST_SCALE = 1e-3  # of the largest scale so far: where rewards stop, the scale must not shrink to nothing
+LEAST_SCALE = 1e-2  # of the largest scale so far: where rewards stop, or all games are drawn, it must not vanish
 
 
 class InputNormalizer(nn.Module):
