@@ -36,6 +36,7 @@ EntryKind = Literal["vector", "entity_set", "categorical", "image"]
 ACTING = "acting"
 PRESENT = "present"
 ACTION_MASK_PREFIX = "action_mask/"
+LARGEST_OF_IMAGES = 1e5  # floats with wider bounds are measurements, which are normalised one by one
 
 
 class GameError(Exception):
@@ -118,10 +119,10 @@ class GameSpec:
     """What is fixed about a game, known before it is played.
 
     `observation_space` is a flat `spaces.Dict` per agent: `Box` (vector; entity set `(N, F)` if `<name>_mask:
-    MultiBinary(N)` stands beside it; uint8 with three axes: image, by its bounds and with the channels that
-    `model.encoders` finds), `Discrete` and `MultiDiscrete` (categorical, counted from 0), `MultiBinary`. `action_mask`
-    is not in it: see `masked_heads`. `action_space` holds `Discrete` (from 0) and one-dimensional bounded or unbounded
-    float32 `Box` heads.
+    MultiBinary(N)` stands beside it; three axes of uint8, or of floats between bounds: image, by its bounds and with
+    the channels that `model.encoders` finds), `Discrete` and `MultiDiscrete` (categorical, counted from 0),
+    `MultiBinary`. `action_mask` is not in it: see `masked_heads`. `action_space` holds `Discrete` (from 0) and
+    one-dimensional bounded or unbounded float32 `Box` heads.
     """
 
     name: str
@@ -212,6 +213,13 @@ class GameWithBots(Protocol):
         ...
 
 
+def is_image(space: spaces.Box) -> bool:
+    """Whether convolutions read it: three axes of uint8, or of floats between bounds."""
+    if len(space.shape) != 3 or (space.dtype != np.uint8 and not np.issubdtype(space.dtype, np.floating)):
+        return False
+    return bool((np.maximum(np.abs(space.low), np.abs(space.high)) <= LARGEST_OF_IMAGES).all())
+
+
 def entry_kind(spec: GameSpec, name: str) -> EntryKind:
     """How the model reads an entry of the observation.
 
@@ -224,7 +232,7 @@ def entry_kind(spec: GameSpec, name: str) -> EntryKind:
     if isinstance(space, spaces.MultiBinary):
         return "vector"
     if isinstance(space, spaces.Box):
-        if space.dtype == np.uint8 and len(space.shape) == 3:
+        if is_image(space):
             return "image"
         if len(space.shape) == 2 and f"{name}_mask" in spec.observation_space.spaces:
             return "entity_set"

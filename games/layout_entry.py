@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from games.api import Array
+from games.api import Array, is_image
 from games.box_units import float32_bounds
 from games.data_check import (
     FLOAT32,
@@ -107,8 +107,8 @@ def entry_of(name: str, path: Path, leaf: Space, *, is_set: bool) -> Entry:
     if isinstance(leaf, spaces.Box) and leaf.dtype == np.uint8 and len(shape) == 3:
         return entry(leaf, np.uint8)
     assert isinstance(leaf, spaces.Box), leaf  # `ObservationLayout` has refused all else
-    # A set of entities keeps its slots; everything else is one flat vector.
-    kept = shape if is_set and len(shape) == 2 else (size,)
+    # A set of entities keeps its slots, an image its axes; everything else is one flat vector.
+    kept = shape if is_image(leaf) or (is_set and len(shape) == 2) else (size,)
     low, high = (bound.reshape(kept) for bound in float32_bounds(leaf))
     return entry(spaces.Box(low, high, dtype=np.float32), np.float32)
 

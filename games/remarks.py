@@ -26,7 +26,7 @@ def flat_image(name: str, leaf: spaces.Space[Any], offered: spaces.Space[Any]) -
     missing = "an axis of channels: x[..., None]" if len(sides) == 2 else "the dtype np.uint8"
     return (
         f"{name!r} of shape {leaf.shape} and dtype {leaf.dtype} is taken for {offered.shape[0]:,} single numbers; an "
-        f"image, which convolutions look at, is uint8 of three axes: give it {missing}, in the space as well"
+        f"image, which convolutions look at, has three axes, of uint8: give it {missing}, in the space as well"
     )
 
 

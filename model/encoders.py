@@ -107,7 +107,7 @@ class ImageEncoder(Encoder):
         self.project = Linear(features, units)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """[R, H, W, C] or [R, C, H, W] uint8 -> [R, units]."""
+        """[R, H, W, C] or [R, C, H, W], uint8 or floats -> [R, units]."""
         image = (x.to(torch.float32) - self.low) / self.span
         if self.channels_last:
             image = image.permute(0, 3, 1, 2)

@@ -12,7 +12,15 @@ import pytest
 from gymnasium import spaces
 
 import tests.game_zoo
-from games.api import GameContractError, GameError, Observation, UnsupportedSpaceError, VectorGame
+from games.api import (
+    GameContractError,
+    GameError,
+    GameSpec,
+    Observation,
+    UnsupportedSpaceError,
+    VectorGame,
+    entry_kind,
+)
 from games.contract import check_game, random_actions
 from games.gymnasium_game import GymnasiumLoopGame, GymnasiumVectorGame
 from games.layout import ActionLayout, ObservationLayout
@@ -195,6 +203,42 @@ def test_a_mask_in_the_infos_becomes_the_mask_of_the_head() -> None:
 def test_a_plain_tuple_is_named_after_what_it_is() -> None:
     spec = make_game("gymnasium:Blackjack-v1", 1, 0).spec
     assert list(spec.observation_space.spaces) == ["observation.0", "observation.1", "observation.2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"), [("Aim", {"width": 1000.0}), ("BitPlanes", {}), ("BitPlanes", {"as_uint8": False})]
+)
+def test_the_environments_of_the_results_keep_the_contract(name: str, kwargs: dict[str, Any]) -> None:
+    check_game(lambda n_games: make_game(f"gymnasium:tests.unit_envs:{name}-v0", n_games, 0, {"kwargs": kwargs}))
+
+
+@pytest.mark.parametrize(
+    ("space", "kind"),
+    [
+        (spaces.Box(0, 1, (5, 5, 3), np.uint8), "image"),
+        (spaces.Box(0, 1, (5, 5, 3), np.float32), "image"),
+        (spaces.Box(0, 1, (5, 5, 3), np.float64), "image"),
+        (spaces.Box(0, 1, (5, 5, 3), np.int8), "vector"),
+        (spaces.Box(-np.inf, np.inf, (5, 5, 3), np.float32), "vector"),
+        (spaces.Box(0, np.finfo(np.float32).max, (5, 5, 3), np.float32), "vector"),
+        (spaces.Box(0, 1, (5, 15), np.float32), "vector"),
+    ],
+)
+def test_three_axes_of_bytes_or_of_floats_between_bounds_are_an_image_and_all_else_is_a_vector(
+    space: spaces.Box, kind: str
+) -> None:
+    layout = ObservationLayout(space, "picture")
+    spec = GameSpec(
+        name="picture",
+        teams=1,
+        agents_per_team=1,
+        observation_space=layout.space,
+        action_space=spaces.Dict({"action": spaces.Discrete(2)}),
+    )
+    assert entry_kind(spec, "observation") == kind
+    entry = layout.space["observation"]
+    assert entry.shape == ((5, 5, 3) if kind == "image" else (75,))
+    assert entry.dtype == (np.uint8 if space.dtype == np.uint8 else np.float32)
 
 
 def test_images_keep_their_shape_and_dtype_and_time_limits_truncate() -> None:

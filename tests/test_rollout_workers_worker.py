@@ -22,6 +22,7 @@ from rollout_workers import worker as worker_module
 from rollout_workers.worker import Worker
 from tests.chunk_factory import RUN
 from tests.in_process_run import CPU, InProcessRun, batch_of, counting_game, wait_until
+from tests.policy_factory import with_values
 from wire.chunk import TrajectoryChunk
 from wire.codec import decode_chunk
 from wire.errors import LinkDownError, LinkError, SpecMismatchError
@@ -38,7 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcessRun:
 def weights(run: InProcessRun, version: int) -> EncodedWeights:
     """Random weights whose policy is far from uniform, another for every version."""
     torch.manual_seed(version)
-    policy = Policy(run.game_spec, run.policy).use_device(CPU)
+    policy = with_values(Policy(run.game_spec, run.policy).use_device(CPU))
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.5 * torch.randn_like(parameter))
