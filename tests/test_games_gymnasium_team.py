@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -13,6 +14,7 @@ from games.api import Array, GameContractError, UnsupportedSpaceError, VectorGam
 from games.contract import check_game
 from games.gymnasium_game import GymnasiumLoopGame
 from games.registry import make_game
+from tests.in_process_run import InProcessRun
 
 N = 3
 
@@ -116,6 +118,14 @@ def test_agents_are_one_team_and_each_sees_and_earns_for_itself() -> None:
     result = game.step({"action": np.array([[[1, 1, 1]], [[0, 1, 2]]])})
     assert result.reward[:, 0].tolist() == [[0, 1, 2], [0, 1, 4]]
     assert result.observation["observation"][0, 0].tolist() == [[0, 1], [1, 1], [2, 1]]
+
+
+def test_a_team_trains_while_one_of_it_is_out(tmp_path: Path) -> None:
+    run = InProcessRun(folder=tmp_path, make=lambda n_games: _make(n_games, ends="cut", masks="info"))
+    run.train(run.optimizer(), run.worker(), 2)
+    counters = run.link.counters()
+    assert counters.trained >= 64
+    assert counters.rejected == 0
 
 
 def test_a_flag_for_all_ends_the_game_for_all() -> None:
