@@ -7,7 +7,7 @@ and masks are built; the actions are drawn from the masks by a compiled sampler,
 apart. Seconds are those of one core's time that the process has had (it has one thread and waits for nothing), so that
 others on the machine do not count; by the clock on the wall it is shown beside. The share is that of `game.step` in the
 time of `SelfPlay.play_window`, by the clock of its own phases, at the batch that was fastest; the policy computes in
-bf16 where the CPU has units for it.
+the number format that a run on this machine would have.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from games.registry import make_game
 from games.skirmish.game import HEADS, SkirmishGame
 from model.config import PolicyConfig
 from model.policy import Policy
+from optimizer.number_format import settled
 from rollout_workers.chunker import Chunker
 from rollout_workers.self_play import SelfPlay
 from wire.chunk import chunk_spec
@@ -146,7 +147,8 @@ def share_of_rollout(name: str, n_games: int, lstm_units: int, windows: int) -> 
     """Seconds per phase of `play_window`, and the share of the game."""
     game = make_game(name, n_games, 0)
     torch.manual_seed(0)
-    policy = Policy(game.spec, PolicyConfig(lstm_units=lstm_units))
+    cpu = torch.device("cpu")
+    policy = Policy(game.spec, settled(PolicyConfig(lstm_units=lstm_units), cpu, workers_here=True)).use_device(cpu)
     spec = chunk_spec(game.spec, lstm_units=lstm_units, bptt_steps=BPTT_STEPS, chunk_steps=BPTT_STEPS)
     timer = PhaseTimer()
     rollout = SelfPlay(game, policy, Chunker(spec, run="benchmark", slots=n_games), seed=0, timer=timer)

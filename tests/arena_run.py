@@ -27,6 +27,7 @@ def arena_run(folder: Path, text: str, *versions: int) -> Path:
     game.close()
     for version in versions:
         torch.manual_seed(version)
+        policy = with_values(Policy(game.spec, config.model).use_device(torch.device("cpu")))
         info = CheckpointInfo(
             version=version,
             agent_steps=0,
@@ -34,10 +35,10 @@ def arena_run(folder: Path, text: str, *versions: int) -> Path:
             trained_net=0,
             spec_hash=config.chunk_spec(game.spec).hash,
             spec=config.chunk_spec(game.spec).text,
+            precision=policy.precision,
             game=game.spec.name,
             config=dump_config(config),
         )
-        policy = with_values(Policy(game.spec, config.model))
         weights = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
         save_checkpoint(folder / "checkpoints", info, weights, keep=len(versions))
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,23 @@ from cluster.evaluator import (
     play_match,
     read_contestant,
     read_entrant,
+    seat_policy,
 )
 from cluster.failure import UsageError
 from cluster.match import GameResult, Match, own_streams
 from cluster.players import BotPlayer, PolicyPlayer, RandomPlayer
 from cluster.verdict import judge, mean_interval, wilson
+from control.config import parse_config
 from games.api import ACTING, Actions, Array, Observation
 from games.counting import GAME, SLOT, CountingGame, CountingOptions
 from optimizer.checkpoint import CheckpointError
 from tests.outpost import Outpost
 from tests.policy_factory import make_policy, random_rows
+from tests.test_model_weights import OTHER
 from tests.untrained import save_untrained
 from wire.chunk import chunk_spec
+from wire.errors import DecodeError
+from wire.link import Precision
 
 
 class Onlooker:
@@ -100,10 +106,10 @@ def test_the_player_sits_on_every_seat_equally_often_and_the_opponent_on_the_oth
     )
 
 
-def test_a_policy_player_acts_as_the_policy_does_over_the_whole_sequence() -> None:
+def test_a_policy_player_acts_as_the_policy_does_over_the_whole_sequence(precision: Precision) -> None:
     options = CountingOptions(agents_per_team=2, masks=True, kinds=3)
     game = CountingGame(1, options).spec
-    policy = make_policy(game)
+    policy = make_policy(game, precision=precision)
     spec = chunk_spec(game, lstm_units=8, bptt_steps=4, chunk_steps=4)
     player = PolicyPlayer(policy, spec, streams=3, seed=0, greedy=True)
     rows = random_rows(game, 8, rows=6)
@@ -163,11 +169,17 @@ def test_wins_draws_and_losses_add_up_per_seat_and_over_all() -> None:
     assert both.win_rate == wilson(3, 6)
 
 
+def in_format(precision: Precision) -> str:
+    return TWO_TEAMS.replace("lstm_units = 8\n", f'lstm_units = 8\nprecision = "{precision}"\n')
+
+
 TWO_TEAMS = 'game = "counting"\n[model]\nlstm_units = 8\n[game_options]\nteams = 2\nepisode_steps = 4\n'
 
 
-def test_the_same_request_gives_the_same_games_and_another_seed_gives_others(tmp_path: Path) -> None:
-    contestant = read_contestant(save_untrained(tmp_path, TWO_TEAMS + "extra_steps = 9\n"))
+def test_the_same_request_gives_the_same_games_and_another_seed_gives_others(
+    tmp_path: Path, precision: Precision
+) -> None:
+    contestant = read_contestant(save_untrained(tmp_path, in_format(precision) + "extra_steps = 9\n"))
 
     def lengths(seed: int) -> list[int]:
         request = EvalRequest(player=tmp_path, games=MAX_SLOTS + 3, seed=seed)
@@ -176,6 +188,20 @@ def test_the_same_request_gives_the_same_games_and_another_seed_gives_others(tmp
     assert len(lengths(1)) == MAX_SLOTS + 3
     assert lengths(1) == lengths(1)
     assert lengths(1) != lengths(2)
+
+
+def test_a_checkpoint_is_evaluated_in_the_number_format_of_its_run(tmp_path: Path, precision: Precision) -> None:
+    contestant = read_contestant(save_untrained(tmp_path, in_format(precision)))
+    game = CountingGame(1, CountingOptions(teams=2, episode_steps=4))
+    assert seat_policy(contestant, game.spec, 2, seed=1, greedy=True).policy.precision == precision
+    other = replace(contestant, config=parse_config(in_format(OTHER[precision])))
+    with pytest.raises(DecodeError, match=f"in {precision}, but model.precision is {OTHER[precision]} here"):
+        seat_policy(other, game.spec, 2, seed=1, greedy=True)
+
+
+def test_players_of_both_number_formats_meet(tmp_path: Path) -> None:
+    one, other = (read_contestant(save_untrained(tmp_path / name, in_format(name))) for name in OTHER)
+    assert len(play_match(one, other, EvalRequest(player=tmp_path, games=4), progress=silent).results) == 4
 
 
 def test_an_opponent_may_have_another_network_but_not_another_game(tmp_path: Path) -> None:
@@ -282,9 +308,9 @@ def test_a_slot_that_has_played_its_share_costs_its_players_nothing_more() -> No
     assert [sum(length > row for length in ended) for row in range(ended[-1])] == player.calls
 
 
-def test_a_policy_that_leaves_a_seat_plays_on_the_others_as_if_nothing_had_happened() -> None:
+def test_a_policy_that_leaves_a_seat_plays_on_the_others_as_if_nothing_had_happened(precision: Precision) -> None:
     game = CountingGame(1, CountingOptions(agents_per_team=2, kinds=3)).spec
-    policy, rows = make_policy(game), random_rows(game, 8, rows=6)
+    policy, rows = make_policy(game, precision=precision), random_rows(game, 8, rows=6)
     spec = chunk_spec(game, lstm_units=8, bptt_steps=4, chunk_steps=4)
     whole, fewer = (PolicyPlayer(policy, spec, streams=3, seed=0, greedy=True) for _ in range(2))
     at = np.array([True, True, True])

@@ -15,6 +15,7 @@ from games.contract import random_actions
 from tests.outpost import Outpost, outpost_spec
 from tests.policy_factory import make_policy
 from wire.chunk import chunk_spec
+from wire.link import Precision
 
 SPEC = outpost_spec()
 WIRE = chunk_spec(SPEC, lstm_units=8, bptt_steps=16, chunk_steps=16)
@@ -25,12 +26,13 @@ def rows(observation: Observation) -> Observation:
     return {name: array[0] for name, array in observation.items()}
 
 
-def minds() -> Mind:
-    return Mind(make_policy(SPEC, lstm_units=8, seed=3), WIRE, 2, seed=5, greedy=False)
+def minds(precision: Precision = "float32") -> Mind:
+    return Mind(make_policy(SPEC, lstm_units=8, seed=3, precision=precision), WIRE, 2, seed=5, greedy=False)
 
 
-def test_it_acts_exactly_as_in_an_evaluation_with_the_same_seed() -> None:
-    mind, player = minds(), PolicyPlayer(make_policy(SPEC, lstm_units=8, seed=3), WIRE, 2, seed=5, greedy=False)
+def test_it_acts_exactly_as_in_an_evaluation_with_the_same_seed(precision: Precision) -> None:
+    policy = make_policy(SPEC, lstm_units=8, seed=3, precision=precision)
+    mind, player = minds(precision), PolicyPlayer(policy, WIRE, 2, seed=5, greedy=False)
     game = Outpost(1)
     observation, first, last = game.reset(1), np.ones(2, bool), np.zeros(2, bool)
     for _ in range(40):
@@ -45,14 +47,16 @@ def test_it_acts_exactly_as_in_an_evaluation_with_the_same_seed() -> None:
     assert torch.equal(mind.state, player.state)
 
 
-def think_once() -> tuple[dict[str, Array], list[list[Thought]], Observation]:
+def think_once(
+    precision: Precision = "float32",
+) -> tuple[dict[str, Array], list[list[Thought]], Observation]:
     observation = Outpost(1).reset(1)
-    actions, thoughts = minds().think(rows(observation), np.ones(2, bool), np.zeros(2, bool))
+    actions, thoughts = minds(precision).think(rows(observation), np.ones(2, bool), np.zeros(2, bool))
     return actions, thoughts, rows(observation)
 
 
-def test_every_discrete_heads_probabilities_add_up_and_illegal_choices_have_none() -> None:
-    _, thoughts, observation = think_once()
+def test_every_discrete_heads_probabilities_add_up_and_illegal_choices_have_none(precision: Precision) -> None:
+    _, thoughts, observation = think_once(precision)
     for team, agent in np.ndindex(2, 2):
         heads = thoughts[team][agent].heads
         assert set(heads) == set(SPEC.action_space)
@@ -90,9 +94,9 @@ def test_who_does_not_act_has_a_value_and_a_memory_but_nothing_to_choose() -> No
     assert all(len(b64decode(thought.hidden)) == 8 for team in thoughts for thought in team)
 
 
-def test_what_was_done_can_be_told_and_then_nothing_is_drawn() -> None:
-    actions, thoughts, observation = think_once()
-    again = minds()
+def test_what_was_done_can_be_told_and_then_nothing_is_drawn(precision: Precision) -> None:
+    actions, thoughts, observation = think_once(precision)
+    again = minds(precision)
     told, same = again.think(observation, np.ones(2, bool), np.zeros(2, bool), actions)
     assert same == thoughts
     assert {name: array.tolist() for name, array in told.items()} == {n: a.tolist() for n, a in actions.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import torch
 
 from dashboard import arena_weights
 from dashboard.arena_game import Game
-from dashboard.arena_show import Show
+from dashboard.arena_show import ArenaError, Show
 from model.policy import Policy
 from model.weights import encode_weights
 from tests.arena_run import OUTPOST, arena_run
+from tests.test_model_weights import OTHER
 from wire.errors import LinkDownError
-from wire.link import EncodedWeights
+from wire.link import EncodedWeights, Precision
 
 URL = "redis://:secret@127.0.0.1:1"
 
@@ -43,9 +45,12 @@ def link(monkeypatch: pytest.MonkeyPatch) -> Published:
     return published
 
 
-def weights(game: Game, version: int, *, spec_hash: str | None = None) -> EncodedWeights:
+def weights(
+    game: Game, version: int, *, spec_hash: str | None = None, precision: Precision | None = None
+) -> EncodedWeights:
     torch.manual_seed(100 + version)
-    policy = Policy(game.game.spec, game.config.model).use_device(torch.device("cpu"))
+    config = game.config.model if precision is None else replace(game.config.model, precision=precision)
+    policy = Policy(game.game.spec, config).use_device(torch.device("cpu"))
     fits = game.config.chunk_spec(game.game.spec).hash
     return encode_weights(policy, version=version, agent_steps=0, spec_hash=spec_hash or fits)
 
@@ -60,12 +65,26 @@ def test_new_weights_are_taken_at_a_window_border_and_the_frames_say_so(link: Pu
     assert game.weights.origin == "live"
 
 
-def test_a_run_without_a_checkpoint_is_watched_from_what_it_publishes(link: Published, tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_is_watched_from_what_it_publishes(
+    link: Published, tmp_path: Path, precision: Precision
+) -> None:
+    """Its configuration says `auto` until its optimizer has settled on a format."""
     folder = str(arena_run(tmp_path, OUTPOST))
-    link.newest = weights(Game(Show(folder=folder)), 2)
-    frame = Game(Show(folder=folder, redis_url=URL)).next()
+    link.newest = weights(Game(Show(folder=folder)), 2, precision=precision)
+    game = Game(Show(folder=folder, redis_url=URL))
+    frame = game.next()
+    assert game.weights.policy.precision == precision
     assert (frame["version"], frame["origin"]) == (2, "live")
     assert frame["players"] == ["version 2", "version 2"]
+
+
+def test_weights_of_another_number_format_than_the_runs_are_not_shown_and_both_are_named(
+    link: Published, tmp_path: Path, precision: Precision
+) -> None:
+    folder = str(arena_run(tmp_path, OUTPOST + f'precision = "{precision}"\n'))
+    link.newest = weights(Game(Show(folder=folder)), 2, precision=OTHER[precision])
+    with pytest.raises(ArenaError, match=f"in {OTHER[precision]}, but model.precision is {precision} here"):
+        Game(Show(folder=folder, redis_url=URL))
 
 
 def test_a_redis_that_falls_silent_leaves_the_game_going(link: Published, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from optimizer.checkpoint import find_checkpoint, read_info
 from optimizer.config import PPOConfig, Ramp
 from rollout_workers import worker as worker_module
 from tests.in_process_run import InProcessRun, wait_until
-from wire.link import Counters
+from wire.link import Counters, Precision
 
 CUES = 4
 WAIT_ROWS = 3
@@ -75,7 +75,7 @@ class RecallGame:
         return x[:, None, None].copy()
 
 
-def recall_run(folder: Path, *, zero_state: bool = False) -> InProcessRun:
+def recall_run(folder: Path, *, precision: Precision = "float32", zero_state: bool = False) -> InProcessRun:
     return InProcessRun(
         folder=folder,
         make=RecallGame,
@@ -84,7 +84,7 @@ def recall_run(folder: Path, *, zero_state: bool = False) -> InProcessRun:
         chunk=16,
         batch_steps=1024,
         queue_batches=1.0,
-        policy=PolicyConfig(lstm_units=32, precision="float32", zero_state=zero_state),
+        policy=PolicyConfig(lstm_units=32, precision=precision, zero_state=zero_state),
         ppo=PPOConfig(learning_rate=Ramp(value=3e-3), epochs=3, minibatches=2, discount=0.95),
     )
 
@@ -110,6 +110,11 @@ def test_an_agent_learns_to_remember_what_one_without_memory_never_can(tmp_path:
     forgetful, counters = share_right(recall_run(tmp_path / "zeroed", zero_state=True), consumed)
     assert forgetful < 0.4
     assert counters.trained >= 0.75 * consumed
+
+
+def test_it_learns_to_remember_in_bfloat16_as_well(tmp_path: Path) -> None:
+    remembering, _ = share_right(recall_run(tmp_path, precision="bfloat16"), 150_000, enough=0.9)
+    assert remembering >= 0.9
 
 
 def test_two_workers_and_an_optimizer_in_threads_of_their_own_run_to_the_budget_and_leave_clean_books(

@@ -28,6 +28,7 @@ from tests.policy_factory import (
     random_rows,
     targeting,
 )
+from wire.link import Precision
 
 TARGETS = targeting()
 
@@ -140,8 +141,8 @@ def test_heads_that_are_not_read_have_neither_log_probability_nor_entropy_nor_gr
             assert gradient[read].any()
 
 
-def test_what_is_played_agrees_with_what_is_evaluated_and_unread_heads_are_minus_one() -> None:
-    policy, rows = make_policy(TARGETS), random_rows(TARGETS, 8, rows=1, teams=60)
+def test_what_is_played_agrees_with_what_is_evaluated_and_unread_heads_are_minus_one(precision: Precision) -> None:
+    policy, rows = make_policy(TARGETS, precision=precision), random_rows(TARGETS, 8, rows=1, teams=60)
     acted = policy.act(*rows.row(0), rows.state, torch.Generator().manual_seed(3))
     evaluated = policy.evaluate(
         rows.unroll(policy), rows.observation, {head: x.unsqueeze(0) for head, x in acted.action.items()}

@@ -21,6 +21,7 @@ from tests.policy_factory import (
     row_of,
     targeting,
 )
+from wire.link import Precision
 
 SPEC = every_kind()
 
@@ -112,15 +113,15 @@ def test_the_zero_state_ablation_makes_every_row_stand_alone() -> None:
     assert not torch.allclose(value_of(remembering, rows)[1:], whole[1:], atol=1e-3)
 
 
-def test_illegal_choices_are_never_played() -> None:
-    policy, rows = fitted_policy(), random_rows(SPEC, 8, rows=60, teams=8)
+def test_illegal_choices_are_never_played(precision: Precision) -> None:
+    policy, rows = fitted_policy(precision=precision), random_rows(SPEC, 8, rows=60, teams=8)
     for t, acted in enumerate(step_through(policy, rows)):
         legal = rows.observation["action_mask/move"][t].gather(-1, acted.action["move"].unsqueeze(-1))
         assert bool(legal.all())
 
 
-def test_greedy_play_takes_the_likeliest_choice_of_every_head() -> None:
-    policy, rows = fitted_policy(), random_rows(SPEC, 8)
+def test_greedy_play_takes_the_likeliest_choice_of_every_head(precision: Precision) -> None:
+    policy, rows = fitted_policy(precision=precision), random_rows(SPEC, 8)
     acted = policy.act(*rows.row(0), rows.state, greedy=True)
     unrolled = rows.unroll(policy)
     for head in SPEC.action_space.spaces:
@@ -276,8 +277,8 @@ def test_labels_are_never_seen() -> None:
 
 
 @pytest.mark.parametrize("spec", [SPEC, targeting()], ids=["kinds", "targets"])
-def test_every_parameter_gets_a_gradient(spec: GameSpec) -> None:
-    policy, rows = fitted_policy(spec), random_rows(spec, 8, rows=16, teams=8)
+def test_every_parameter_gets_a_gradient(spec: GameSpec, precision: Precision) -> None:
+    policy, rows = fitted_policy(spec, precision=precision), random_rows(spec, 8, rows=16, teams=8)
     unrolled = rows.unroll(policy)
     evaluated = policy.evaluate(unrolled, rows.observation, random_actions(spec, rows))
     total = unrolled.value.sum() + joint(evaluated.log_prob).sum() + joint(evaluated.entropy).sum()

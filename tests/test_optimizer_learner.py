@@ -17,6 +17,7 @@ from optimizer.batch import Batch, Windows, cut_windows, judge_freshness
 from optimizer.config import OptimizerConfig, PPOConfig, Ramp
 from optimizer.learner import Learner, NonFiniteUpdateError
 from tests.in_process_run import CPU, batch_of, counting_game, play_chunks
+from wire.link import Precision
 
 GAME: dict[str, Any] = {
     "teams": 2, "agents_per_team": 2, "units": 3, "kinds": 3, "shared": 2, "masks": True, "box_dims": 2,
@@ -25,10 +26,12 @@ GAME: dict[str, Any] = {
 BPTT = 4
 
 
-def make_learner(*, seed: int = 0, config: dict[str, Any] | None = None, **ppo: Any) -> Learner:
+def make_learner(
+    *, seed: int = 0, precision: Precision = "float32", config: dict[str, Any] | None = None, **ppo: Any
+) -> Learner:
     game = counting_game(1, **GAME)
     torch.manual_seed(seed)
-    policy = Policy(game.spec, PolicyConfig(lstm_units=8, precision="float32")).use_device(CPU)
+    policy = Policy(game.spec, PolicyConfig(lstm_units=8, precision=precision)).use_device(CPU)
     return Learner(
         policy,
         spec=game.spec,
@@ -68,8 +71,8 @@ def loss_stats(learner: Learner, batch: Batch) -> dict[str, float]:
     return {name: float(x) for name, x in loss.stats.items()}
 
 
-def test_a_fresh_chunk_gives_a_ratio_of_one() -> None:
-    learner = prepared(make_learner(clip=1e-5))
+def test_a_fresh_chunk_gives_a_ratio_of_one(precision: Precision) -> None:
+    learner = prepared(make_learner(clip=1e-5, precision=precision))
     stats = loss_stats(learner, played_by(learner))
     assert stats["losses/clipfrac"] == 0.0  # every ratio lies within 1e-5 of one
     assert abs(stats["losses/approx_kl"]) < 1e-6
@@ -85,8 +88,9 @@ def test_a_chunk_from_perturbed_weights_gives_another_ratio() -> None:
     assert stats["losses/clipfrac"] > 0.0
 
 
-def test_one_update_moves_every_weight_and_the_surrogate_in_the_right_direction() -> None:
-    learner = prepared(make_learner(entropy_coefficient=Ramp(value=0.0), learning_rate=Ramp(value=1e-3)))
+def test_one_update_moves_every_weight_and_the_surrogate_in_the_right_direction(precision: Precision) -> None:
+    still, fast = Ramp(value=0.0), Ramp(value=1e-3)
+    learner = prepared(make_learner(precision=precision, entropy_coefficient=still, learning_rate=fast))
     batch, before = played_by(learner), learner.snapshot()
     loss_before = loss_stats(learner, batch)
     update = learner.update(batch, version=1, agent_steps=0)
@@ -172,12 +176,12 @@ def test_a_batch_in_which_everything_is_stale_changes_nothing() -> None:
     assert_same(state_of(learner), before)
 
 
-def test_learning_goes_on_from_a_snapshot_to_the_last_bit() -> None:
-    learner = prepared(make_learner(minibatches=2, epochs=2))
+def test_learning_goes_on_from_a_snapshot_to_the_last_bit(precision: Precision) -> None:
+    learner = prepared(make_learner(precision=precision, minibatches=2, epochs=2))
     batches = [played_by(learner, seed=k) for k in range(3)]
     learner.update(batches[0], version=1, agent_steps=0)
     snapshot = learner.snapshot()
-    other = make_learner(seed=9, minibatches=2, epochs=2)
+    other = make_learner(seed=9, precision=precision, minibatches=2, epochs=2)
     other.restore(snapshot)
     for batch in batches[1:]:
         learner.update(batch, version=1, agent_steps=0)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from games.api import Actions, Transition
+from model.config import PolicyConfig
 from optimizer import service as service_module
 from optimizer.batch import Batch
 from optimizer.checkpoint import find_checkpoint, read_info
@@ -21,6 +22,7 @@ from optimizer.learner import NonFiniteUpdateError, Update
 from optimizer.service import TrainingDivergedError
 from tests.chunk_factory import make_parcel
 from tests.in_process_run import InProcessRun, WatchedLink, counting_game, drop
+from wire.link import Precision
 
 
 @pytest.fixture
@@ -187,8 +189,10 @@ def test_weights_that_the_store_lost_are_published_again_under_the_same_version(
     assert link.published == [1, 1]
 
 
-def test_the_whole_way_replays_exactly_and_is_reported_with_the_rest(tmp_path: Path) -> None:
-    run = InProcessRun(folder=tmp_path, ppo=PPOConfig(epochs=2, minibatches=2))
+def test_the_whole_way_replays_exactly_and_is_reported_with_the_rest(tmp_path: Path, precision: Precision) -> None:
+    run = InProcessRun(
+        folder=tmp_path, policy=PolicyConfig(lstm_units=8, precision=precision), ppo=PPOConfig(epochs=2, minibatches=2)
+    )
     optimizer = run.optimizer(replay_error_versions=1)
     run.train(optimizer, run.worker(), 15)
     rows = metrics(run)

@@ -17,13 +17,15 @@ from optimizer.batch import Batch, judge_freshness
 from optimizer.config import OptimizerConfig, PPOConfig
 from optimizer.learner import Learner
 from optimizer.replay import ReplayCheck
+from tests.conftest import PRECISIONS
 from tests.in_process_run import CPU, batch_of, play_chunks
 from tests.outpost import Outpost, outpost_spec
 from tests.policy_factory import with_values
 from wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
+from wire.link import Precision
 
 SPEC = outpost_spec()
-SMALL = PolicyConfig(lstm_units=8, precision="float32")
+SMALL = {precision: PolicyConfig(lstm_units=8, precision=precision) for precision in PRECISIONS}
 
 
 class LoggedOutpost(Outpost):
@@ -48,8 +50,8 @@ class LoggedOutpost(Outpost):
 class LoggedPolicy(Policy):
     """Remembers what it was shown and what it answered."""
 
-    def __init__(self) -> None:
-        super().__init__(SPEC, SMALL)
+    def __init__(self, precision: Precision) -> None:
+        super().__init__(SPEC, SMALL[precision])
         with_values(self.use_device(CPU))
         self.acts: list[Acted] = []
         self.shown: list[set[str]] = []
@@ -72,10 +74,10 @@ class Played:
         self.batch = batch_of(self.spec, self.chunks)
 
 
-@pytest.fixture(scope="module")
-def played() -> Played:
+@pytest.fixture(scope="module", params=PRECISIONS)
+def played(request: pytest.FixtureRequest) -> Played:
     torch.manual_seed(0)
-    game, policy = LoggedOutpost(4), LoggedPolicy()
+    game, policy = LoggedOutpost(4), LoggedPolicy(request.param)
     spec, chunks = play_chunks(game, policy, version=5)
     return Played(game, policy, spec, chunks)
 
@@ -128,15 +130,15 @@ def test_what_bootstraps_a_label_is_the_label_of_the_row_after_the_chunk_or_its_
     assert min(ends.values()) > 0
 
 
-def make_learner(**ppo: Any) -> Learner:
+def make_learner(played: Played, **ppo: Any) -> Learner:
     torch.manual_seed(0)
-    policy = Policy(SPEC, SMALL).use_device(CPU)
+    policy = Policy(SPEC, played.policy.config).use_device(CPU)
     return Learner(policy, spec=SPEC, ppo=PPOConfig(**ppo), config=OptimizerConfig(), bptt_steps=4, seed=0)
 
 
 def test_a_replay_of_all_heads_finds_what_was_played(played: Played) -> None:
     weights = encode_weights(played.policy, version=5, agent_steps=0, spec_hash="")
-    check = ReplayCheck(SPEC, SMALL, CPU, bptt_steps=4)
+    check = ReplayCheck(SPEC, played.policy.config, CPU, bptt_steps=4)
     check.keep(weights)
     errors = check(played.batch, judge_freshness(played.batch, 6, 8))
     assert max(errors["recurrent/replay_error"], errors["recurrent/replay_value_error"]) <= 1e-5
@@ -150,7 +152,7 @@ def test_a_replay_of_all_heads_finds_what_was_played(played: Played) -> None:
 
 @pytest.mark.parametrize("ratio", ["joint", "per_head"])
 def test_an_update_reports_every_head_and_every_prediction(played: Played, ratio: str) -> None:
-    learner = make_learner(ratio=ratio, dual_clip=3.0)
+    learner = make_learner(played, ratio=ratio, dual_clip=3.0)
     learner.warm_up(played.batch)
     update = learner.update(played.batch, version=6, agent_steps=0)
     wanted = {f"heads/{head}/{what}" for head in SPEC.action_space for what in ("entropy", "kl", "clipfrac")}
@@ -161,20 +163,25 @@ def test_an_update_reports_every_head_and_every_prediction(played: Played, ratio
 
 
 def test_predictions_learn_and_the_coefficient_turns_them_off(played: Played) -> None:
-    learner = make_learner(auxiliary_coefficient=1.0, epochs=1)
+    learner = make_learner(played, auxiliary_coefficient=1.0, epochs=1)
     learner.warm_up(played.batch)
     losses = [
         learner.update(played.batch, version=6, agent_steps=0).stats["auxiliary/strongest/loss"] for _ in range(30)
     ]
     assert losses[-1] < losses[0]
-    off = make_learner(auxiliary_coefficient=0.0)
+    off = make_learner(played, auxiliary_coefficient=0.0)
     before = {name: x.clone() for name, x in off.policy.auxiliary.state_dict().items()}
     assert not any(name.startswith("auxiliary/") for name in off.update(played.batch, version=6, agent_steps=0).stats)
     assert all(torch.equal(before[name], x) for name, x in off.policy.auxiliary.state_dict().items())
 
 
 def test_a_label_that_the_whole_team_shares_is_every_agents_target(played: Played) -> None:
-    learner, batch = make_learner(), played.batch
+    learner, batch = (
+        make_learner(
+            played,
+        ),
+        played.batch,
+    )
     targets = learner._label_targets(batch)
     assert targets["win"].shape == (*batch.valid.shape, 1)
     known = (batch.observation["strongest"] >= 0) & torch.from_numpy(real_rows(batch))[..., None, None]

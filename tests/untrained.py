@@ -19,7 +19,7 @@ def save_untrained(folder: Path, config_text: str) -> Path:
     game = make_game(config.game, 1, 0, config.game_options)
     game.close()
     torch.manual_seed(0)
-    policy = with_values(Policy(game.spec, config.model))
+    policy = with_values(Policy(game.spec, config.model).use_device(torch.device("cpu")))
     spec = config.chunk_spec(game.spec)
     info = CheckpointInfo(
         version=3,
@@ -28,6 +28,7 @@ def save_untrained(folder: Path, config_text: str) -> Path:
         trained_net=0,
         spec_hash=spec.hash,
         spec=spec.text,
+        precision=policy.precision,
         game=game.spec.name,
         config=dump_config(config),
     )
