@@ -21,6 +21,7 @@ ROUND_S = 0.25
 RECONCILE_S = 1.0
 LEASE_S = 60.0
 DRAIN_S = 20.0
+LONGEST_DRAIN_S = 120.0  # of workers whose rows take long
 DRAIN_ALONE_S = 1.5  # without an optimizer nobody makes room: long enough for workers that need none
 CHECKPOINT_S = 120.0
 LINK_PATIENCE_S = 180.0
@@ -155,7 +156,7 @@ class Controller:
             self.recorder.show("workers finish their windows")
             if left is None:
                 self.link.set_wanted_workers(0)
-                self._drain_workers(DRAIN_S)
+                self._drain_workers(max(DRAIN_S, min(LONGEST_DRAIN_S, self._longest_row_s() * 1.5)))
             else:
                 self.link.set_stopping(True)
                 self._drain_workers(DRAIN_ALONE_S)
@@ -243,6 +244,10 @@ class Controller:
             raise RunFailedError(f"the optimizer died {lives.in_a_row} times in a row, last of this: {how}")
         self._optimizer_next_start_s = self._clock() + 0.5 * lives.useless
 
+    def _longest_row_s(self) -> float:
+        """How long a worker may take to notice that it is to leave: it looks between rows."""
+        return max((float(beat.data.get("row_s", 0.0)) for beat in self.link.heartbeats()), default=0.0)
+
     def _drain_workers(self, patience_s: float) -> None:
         """Wait until the workers have left by themselves; end those that do not."""
         deadline = self._clock() + patience_s
@@ -251,4 +256,10 @@ class Controller:
             self.crew.reconcile(0)
             self.recorder.tick(wanted=0, live=self.crew.live)
             time.sleep(0.02)
+        if self.crew.live:
+            self.recorder.note(
+                "note",
+                text=f"{self.crew.live} workers did not leave within {patience_s:.0f} s and were ended: what they had "
+                "played of their windows is not kept",
+            )
         self.crew.kill_all()

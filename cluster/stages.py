@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from control import metrics as names
-from control.status import SILENT_S
+from control.status import SILENT_S, SLOW_ROW_S
 from wire.link import Counters, Heartbeat
 
 TRAINING = "training"
@@ -15,11 +15,23 @@ TRAINING = "training"
 STARTING = "starting"
 LOADING = "loading torch"
 COMPILING = "loading torch and compiling the network's kernels (once)"
-LOADING_WORKERS = "loading torch in the workers"
+LOADING_WORKERS = "loading torch in the workers, and building their games"
+RESETTING = "resetting games"
+SLOW_ROWS = "playing the first chunks of a slow game"
 FIRST_CHUNKS = "playing the first chunks"
 FIRST_BATCH = "waiting for the first batch"
 WARMING_UP = "warming up the normalisers"
-AT_THE_START = (STARTING, LOADING, COMPILING, LOADING_WORKERS, FIRST_CHUNKS, FIRST_BATCH, WARMING_UP)
+AT_THE_START = (
+    STARTING,
+    LOADING,
+    COMPILING,
+    LOADING_WORKERS,
+    RESETTING,
+    FIRST_CHUNKS,
+    SLOW_ROWS,
+    FIRST_BATCH,
+    WARMING_UP,
+)
 """Stages that follow one another by themselves, until the run learns or ends."""
 
 _MODEL = Path(__file__).resolve().parent.parent / "model"
@@ -34,7 +46,12 @@ def stage_at_the_start(heartbeats: Sequence[Heartbeat], counters: Counters, row:
         return LOADING if kernels_are_there() else COMPILING
     if not any(process.startswith(f"{names.WORKER}/") for process in heard):
         return LOADING_WORKERS
-    return FIRST_BATCH if counters.in_flight else FIRST_CHUNKS
+    if counters.in_flight:
+        return FIRST_BATCH
+    workers = [beat.data for beat in heartbeats if beat.process.startswith(f"{names.WORKER}/")]
+    if any(float(said.get("row_s", 0.0)) > SLOW_ROW_S for said in workers):
+        return SLOW_ROWS
+    return RESETTING if any(said.get("in") == "reset" for said in workers) else FIRST_CHUNKS
 
 
 def kernels_are_there() -> bool:

@@ -151,8 +151,8 @@ def _start(
     """Everything up to the first worker; `stack` ends it in reverse."""
     let_children_find_our_code()
     board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
+    game, notes = _open_game(config)  # what is wrong with it shows before anything is started
     board.say("starting Redis, the optimizer and Ray")
-    opening = _InThread(partial(_open_game, config))
     url, redis = _redis(config, folder, resources, stack)
     folder.write_redis_url(url)
     stack.callback(clear_node_cache, folder.run)
@@ -161,7 +161,6 @@ def _start(
     stack.callback(optimizer.stop, GRACE_S)
     launcher = _ray(config, folder, _url_of("worker", url, redis), resources, stack)
     interrupts.install()  # Ray brings a handler of its own for SIGTERM
-    game, notes = opening.result()
     rehearsal = _InThread(partial(_rehearse, game, config.seed))  # may compile; torch loads in the others meanwhile
     link = stack.enter_context(connect(url, folder.run, wait_s=LINK_WAIT_S))
     config, through = take_in_requests(link, config, overrides, resumed=folder.config.exists())

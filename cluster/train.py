@@ -15,7 +15,7 @@ from cluster.board import Board, duration
 from cluster.failure import DONE, INTERRUPTED, UsageError, report
 from cluster.run_folder import RunFolder, create_beside, create_run, delete_run, open_run
 from cluster.start_up import Resources, check_capacity, train_with_processes
-from control.config import RunConfig, load_config
+from control.config import RunConfig, check_alone, load_config
 from control.output import answer
 from control.summary import Summary, summary_json
 
@@ -110,11 +110,13 @@ def _forgetting(redis_url: str | None, run: str) -> Callable[[], None]:
 
 
 def _check_request(request: TrainRequest, config: RunConfig) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that do not go together, and all of the configuration that can be known to be wrong.
 
     Raises:
         UsageError: which, and what to do.
+        ConfigError: a value that no run can have.
     """
+    check_alone(config)
     resources = request.resources
     if request.in_process:
         if resources != Resources():

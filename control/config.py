@@ -16,6 +16,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,11 +194,25 @@ def check_config(config: RunConfig, spec: GameSpec) -> list[str]:
     Raises:
         ConfigError: a number is out of range, or two do not go together; both stand in the message.
     """
+    check_alone(config)
+    _check_sizes(config, spec.agents_per_team)
+    return _staleness_note(config, learning_teams=spec.teams, agents=spec.agents_per_team)
+
+
+def check_alone(config: RunConfig) -> None:
+    """Check all that needs no game, so that it is refused before anything is started.
+
+    Raises:
+        ConfigError: the first that does not fit.
+    """
     check_ranges(config)
     if config.track and find_spec("wandb") is None:
         raise ConfigError("track is true, but Weights & Biases is not installed: pip install 'quintet[track]'")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device):
-        raise ConfigError(f"device is {config.device!r}; expected auto, cpu, cuda or cuda:N")
+        meant = "; did you mean cuda?" if re.match(r"gpu|nvidia|hip|rocm|cuda", config.device.lower()) else ""
+        raise ConfigError(f"device is {config.device!r}; expected auto, cpu, cuda or cuda:N{meant}")
+    if config.device.startswith("cuda") and _torch_version().endswith("+cpu"):
+        raise ConfigError(f"device is {config.device!r}, but the torch that is installed computes on the CPU alone")
     if config.deterministic and config.rollout.workers != 1:
         raise ConfigError(
             f"deterministic is true, but rollout.workers is {config.rollout.workers}; such a run has one: --workers 1"
@@ -207,8 +222,6 @@ def check_config(config: RunConfig, spec: GameSpec) -> list[str]:
             f"deterministic is true, but optimizer.keep_checkpoints is {config.optimizer.keep_checkpoints}; such a run "
             "needs 2: when it is stopped, its last checkpoint is not the one that it goes on from"
         )
-    _check_sizes(config, spec.agents_per_team)
-    return _staleness_note(config, learning_teams=spec.teams, agents=spec.agents_per_team)
 
 
 def check_ranges(config: RunConfig) -> None:
@@ -275,6 +288,14 @@ def _staleness_note(config: RunConfig, *, learning_teams: int, agents: int) -> l
         f"{open_steps} steps are being played at once, {batches:.1f} batches of {batch_steps}; fewer games or shorter "
         "chunks lower it"
     ]
+
+
+def _torch_version() -> str:
+    """`2.8.0+cpu`, without loading it; empty where there is none."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
 
 
 def _find(path: Path) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from control import metrics as names
-from control.finding import Finding
+from control.finding import Finding, Severity
 from control.journal import DEATHS
-from control.status import SILENT_S
+from control.status import SILENT_S, SLOW_ROW_S
 from control.vitals import Vitals
 from wire.link import Heartbeat
 
@@ -15,6 +15,16 @@ START_S = 45.0
 """What a process that loads torch may take on a busy machine before it says something."""
 DEAD_S = 60.0
 """A process that has said nothing for this long is taken for dead."""
+LONG_CALL_S, STUCK_CALL_S = 15.0, 300.0
+"""A single call of a game that takes so long is told of, or worth a warning."""
+SILENT = (
+    "its machine may be stopped, overloaded or cut off; if it is dead it is replaced by itself, and if it hangs while "
+    "in no call of the game, kill it"
+)
+IN_A_CALL = (
+    "it was inside a call of the game when it was last heard of, which may keep Python's lock: give it time, or fewer "
+    "rollout.games_per_worker"
+)
 
 
 def processes(vitals: Vitals) -> Iterator[Finding]:
@@ -30,6 +40,7 @@ def processes(vitals: Vitals) -> Iterator[Finding]:
     for process in wanted:
         if process in heard:
             yield from _process(heard, process, "its core makes no steps", starting)
+    yield from _slow_games(vitals, [heard[process] for process in wanted if process in heard])
     absent = [process for process in wanted if process not in heard]
     if absent:
         yield Finding(
@@ -65,9 +76,30 @@ def _process(heard: dict[str, Heartbeat], process: str, why: str, starting: bool
             about=process,
             seen=f"last heard of {beat.age_s:.0f} s ago",
             why=why,
-            advice="its machine may be stopped, overloaded or cut off; if it is dead it is replaced by itself, and if "
-            "it hangs, kill it",
+            advice=IN_A_CALL if "in" in beat.data else SILENT,
         )
+
+
+def _slow_games(vitals: Vitals, workers: Sequence[Heartbeat]) -> Iterator[Finding]:
+    """Workers that are well, and whose games take their time."""
+    assert vitals.status is not None
+    games = vitals.status.config.rollout.games_per_worker
+    fewer = f"fewer rollout.games_per_worker: {games} games are played one after another for every row"
+    for beat in workers:
+        in_s, row_s = float(beat.data.get("in_s", 0.0)), float(beat.data.get("row_s", 0.0))
+        if beat.age_s > SILENT_S or max(in_s, row_s) <= SLOW_ROW_S:
+            continue
+        if in_s > max(LONG_CALL_S, 2 * row_s):
+            seen = f"has been inside the game's {beat.data.get('in')} for {in_s:.0f} s"
+            advice = f"see what the game waits for; the worker itself is well. If that is its pace, {fewer}"
+        else:
+            rows = vitals.status.config.rollout.bptt_steps
+            seen, advice = (
+                f"plays a slow game: {row_s:.0f} s a row, {row_s * rows:.0f} s a window of {rows} rows",
+                fewer,
+            )
+        severity: Severity = "warning" if in_s > STUCK_CALL_S else "hint"
+        yield Finding(severity=severity, about=beat.process, seen=seen, why="few steps arrive", advice=advice)
 
 
 def _some(processes: Sequence[str]) -> str:

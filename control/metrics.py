@@ -276,14 +276,18 @@ def parse_until(text: str) -> Until:
     except ValueError:
         raise ValueError(f"until is {text!r}; {number!r} is no number") from None
     if near := _meant_instead(name):
-        raise ValueError(f"until is {text!r}, but there is no metric {name!r}; did you mean {near}?")
+        raise ValueError(f"until is {text!r}, but there is no metric {name!r}; did you mean {' or '.join(near)}?")
     return Until(name=name, sign=cast(Literal["=", "<", ">"], sign[-1] if sign == ">=" else sign), value=value)
 
 
-def _meant_instead(name: str) -> str | None:
-    """The known name that was probably meant, None where `name` may be a metric."""
+def _meant_instead(name: str) -> list[str]:
+    """The known names that were probably meant, by all of the name or by its last part; none where it may be one."""
     known = (*NAMES, VERSION, AGENT_STEPS)
     if name in known or name.startswith(OPEN_FAMILIES):
-        return None
-    cutoff = 0.75 if name.startswith(OTHER_FAMILIES) else 0.0
-    return next(iter(get_close_matches(name, known, n=1, cutoff=cutoff)), None)
+        return []
+    if name.startswith(OTHER_FAMILIES):
+        return get_close_matches(name, known, n=1, cutoff=0.75)
+    by_last_part = {other.rpartition("/")[2]: other for other in reversed(known)}
+    part = name.rpartition("/")[2]
+    near = [part] if part in by_last_part else get_close_matches(part, by_last_part, n=3, cutoff=0.0)
+    return [by_last_part[other] for other in near]

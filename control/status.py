@@ -18,6 +18,8 @@ STARVES = 0.3
 """A stage that waits for more than this share of its time is starved by the other."""
 SILENT_S = 15.0
 """A process that has said nothing for this long is shown as silent."""
+SLOW_ROW_S = 2.0
+"""A row of all of a worker's games that takes longer makes windows of half a minute and more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

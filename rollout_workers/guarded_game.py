@@ -59,6 +59,11 @@ class GuardedGame:
             self._call = ""
 
 
+def guard(game: VectorGame) -> GuardedGame:
+    """The game guarded, once."""
+    return game if isinstance(game, GuardedGame) else GuardedGame(game)
+
+
 @contextmanager
 def guarded(name: str, thing: Any, method: str, *, interrupts_too: bool = False) -> Iterator[None]:
     """Whatever the body raises is the game's fault, `SystemExit` included; lack of memory is the machine's.

@@ -18,7 +18,7 @@ from games.api import ACTING, Array, GameSpec, Transition, VectorGame
 from games.attendance import Attendance
 from model.policy import Acted, Policy
 from rollout_workers.chunker import Chunker, Row
-from rollout_workers.guarded_game import GuardedGame
+from rollout_workers.guarded_game import guard
 from rollout_workers.sound_rows import SoundRows
 from wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
 from wire.reports import PhaseTimer
@@ -30,7 +30,7 @@ class SelfPlay:
     """`game.n_games` slots in one inference batch; B = n_games x teams streams, team fastest."""
 
     def __init__(self, game: VectorGame, policy: Policy, chunker: Chunker, *, seed: int, timer: PhaseTimer) -> None:
-        self.game, self.policy, self.chunker, self.timer = GuardedGame(game), policy, chunker, timer
+        self.game, self.policy, self.chunker, self.timer = guard(game), policy, chunker, timer
         self.spec: ChunkSpec = chunker.spec
         self.sound = SoundRows(self.spec, self.game.code)
         self.generator = torch.Generator().manual_seed(seed)
@@ -42,13 +42,17 @@ class SelfPlay:
         self.previous = {name: no_action(s.dtype, (b, a, *s.shape)) for name, s in self.spec.heads.items()}
         self.episodes = EpisodeBooks(game.spec, n)
 
-    def play_window(self, version: int, between_rows: Callable[[], None] | None = None) -> list[TrajectoryChunk]:
-        """Play bptt_steps rows with the policy as it is; returns the chunks that closed at the border before them."""
+    def play_window(self, version: int, between_rows: Callable[[int], bool] = lambda _: False) -> list[TrajectoryChunk]:
+        """Play bptt_steps rows with the policy as it is; returns the chunks that closed at the border before them.
+
+        `between_rows(t)` is asked before every row; where it says so, but for the first, the games are cut off there.
+        """
         self._begin_window(version)
         chunks: list[TrajectoryChunk] = []
         for t in range(self.spec.bptt_steps):
-            if between_rows is not None:
-                between_rows()
+            if between_rows(t) and t:
+                self._cut_off(t)
+                break
             row = self.chunker.row(t)
             acted = self._act(row)
             if t == 0:
@@ -69,6 +73,24 @@ class SelfPlay:
             self.previous = row.action
         return chunks
 
+    def _cut_off(self, t: int) -> None:
+        """Fill the window up from row t on without playing: what was played before it is whole, and can be sent.
+
+        To the optimizer it is a time limit: row t holds the true last observation, whose value bootstraps.
+        """
+        last = self.chunker.row(t - 1)
+        last.truncated[...] |= last.valid & ~last.terminated
+        for u in range(t, self.spec.bptt_steps):
+            row = self.chunker.row(u)
+            self._act(row)
+            for name, array in row.action.items():
+                array[...] = no_action(str(array.dtype), array.shape)
+                row.log_prob[name][...] = 0
+            for array in (row.reward, row.valid, row.acting, row.terminated, row.truncated):
+                array[...] = 0
+            self.previous = row.action
+            self.attendance.first[...] = True
+
     def finish(self) -> list[TrajectoryChunk]:
         """Close every open chunk at this border: one more look for what bootstraps. Nothing is played afterwards."""
         self._begin_window(version=0)
@@ -78,7 +100,7 @@ class SelfPlay:
     def begin_anew(self, seed: int) -> SelfPlay:
         """Drop every game and every open chunk, and play others; finished episodes still wait to be reported."""
         self.chunker.forget()
-        successor = SelfPlay(self.game.game, self.policy, self.chunker, seed=seed, timer=self.timer)
+        successor = SelfPlay(self.game, self.policy, self.chunker, seed=seed, timer=self.timer)
         successor.episodes.finished = self.episodes.drain()
         return successor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from model.policy import Policy
 from model.weights import load_weights
 from rollout_workers.chunker import Chunker
 from rollout_workers.config import RolloutConfig
+from rollout_workers.guarded_game import guard
+from rollout_workers.pulse import pulsing
 from rollout_workers.self_play import Episode, SelfPlay
 from wire.chunk import TrajectoryChunk, chunk_spec
 from wire.codec import encode_chunk
@@ -31,6 +34,9 @@ Reason = Literal["stopping", "scaled_down", "controller_lost", "node_leaves"]
 
 HEARTBEAT_S = 1.0
 PUSHED_AT_ONCE = 16  # parcels of one call: what a stream that is full refuses has travelled in vain
+LATE_S = 2.5  # a loop that has not beaten for so long is in one long call, and a thread says so
+TOLD_ROW_S = 0.5  # rows that take longer are told of
+PART_WINDOW_S = 2.0  # a worker that is to leave plays its window to the end if that takes no longer
 ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
 RETRY_S = 0.2  # pause after a link that was down
 REGISTER_S = 30.0  # how long a worker that starts waits for a link that is down
@@ -72,9 +78,13 @@ class Worker:
         self.registration = self._register(worker)
         self.chunker.register(self.registration)
         # Each incarnation plays other games: a replaced worker must not repeat its predecessor's.
-        self.play = SelfPlay(
-            game, policy, self.chunker, seed=seed + 7919 * self.registration.incarnation, timer=self.timer
-        )
+        self.game = guard(game)
+        self.beating, self.row_s, self.row_began_s = threading.Lock(), 0.0, 0.0
+        self.polled_s = self.beaten_s = float("-inf")
+        with pulsing(self._is_late, self._say_alive):  # games may take long to reset
+            self.play = SelfPlay(
+                self.game, policy, self.chunker, seed=seed + 7919 * self.registration.incarnation, timer=self.timer
+            )
         self.pending: deque[Parcel] = deque()
         self.version = self.era = 0
         # The stream, bounded as `open_run` bounds it, has room for so many steps when less than a batch is in flight.
@@ -87,7 +97,6 @@ class Worker:
         self.fetching: Future[EncodedWeights | None] | None = None
         self.fetch_patience_s = self.window_s = 0.0  # how long the last window took
         self.fetcher = ThreadPoolExecutor(1, thread_name_prefix="weights")
-        self.polled_s = self.beaten_s = float("-inf")
 
     def _register(self, worker: int) -> Registration:
         """Take worker i's place. A registration whose answer was lost is closed by the next one."""
@@ -108,15 +117,19 @@ class Worker:
         unblocked by: the optimizer's first publish; its settling of a batch.
         produces: chunks, episode reports, heartbeats, and at the end a farewell.
         """
-        reason = self._reason_to_leave()
-        while reason is None:
-            if self._ready():
-                self.play_window()
-                self._send(until_s=None)
-            self._beat()
+        with pulsing(self._is_late, self._say_alive):
             reason = self._reason_to_leave()
-        self._leave()
+            while reason is None:
+                if self._ready():
+                    self.play_window()
+                    self._send(until_s=None)
+                self._beat()
+                reason = self._reason_to_leave()
+            self._leave()
         return reason
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self.beaten_s > LATE_S
 
     def _ready(self) -> bool:
         """Whether to play now, with the newest weights at hand; in lockstep, whether it is the worker's turn."""
@@ -154,7 +167,8 @@ class Worker:
     def play_window(self) -> None:
         """One window with the newest weights at hand; its chunks wait in `pending` until they are pushed."""
         began_s = time.monotonic()
-        self._encode(self.play.play_window(self.version, None if self.turn_steps else self._look))
+        self.row_began_s = 0.0
+        self._encode(self.play.play_window(self.version, self._between_rows))
         self.window_s = time.monotonic() - began_s
 
     def step_in_process(self) -> bool:
@@ -171,6 +185,23 @@ class Worker:
             self.play_window()
             self._push()
         self._beat()
+        return True
+
+    def _between_rows(self, row: int) -> bool:
+        """Look for news and say that the worker lives; whether to leave here, since the rest would take too long."""
+        now = time.monotonic()
+        if self.row_began_s:
+            self.row_s = now - self.row_began_s
+        self.row_began_s = now
+        self._beat()
+        if self.turn_steps:
+            return False
+        self._look()
+        rows = self.spec.bptt_steps
+        if not row or (rows - row) * self.row_s <= PART_WINDOW_S or self._reason_to_leave() is None:
+            return False
+        said = f"leaves after row {row} of a window of {rows}: its games are cut off there, what was played is kept"
+        self.link.report(self.name, "event", {"event": "note", "message": said})
         return True
 
     def _look(self) -> None:
@@ -321,18 +352,31 @@ class Worker:
         if now - self.beaten_s < HEARTBEAT_S:
             return
         self.beaten_s = now
+        if not self._say_alive():
+            return
+        for episodes in portions(self.play.episodes.drain()):
+            self.link.report(self.name, "episodes", {"episodes": episodes})
+        self.link.report(self.name, "phases", dict(self.timer.drain()))
+
+    def _say_alive(self) -> bool:
+        """One heartbeat, by the loop or by the pulse; with what the game is at, if that takes long."""
         data: dict[str, float | int | str] = {
             "pid": os.getpid(),
             "version": self.version,
             "rss_bytes": psutil.Process().memory_info().rss,
         }
-        try:
-            self.link.heartbeat(self.registration, self.chunker.cumulative_steps, data)
-        except LinkDownError:
-            return
-        for episodes in portions(self.play.episodes.drain()):
-            self.link.report(self.name, "episodes", {"episodes": episodes})
-        self.link.report(self.name, "phases", dict(self.timer.drain()))
+        if self.row_s > TOLD_ROW_S:
+            data["row_s"] = round(self.row_s, 1)
+        call, call_s = self.game.call
+        if call_s > LATE_S:
+            data |= {"in": call, "in_s": round(call_s, 1)}
+        with self.beating:
+            self.beaten_s = time.monotonic()
+            try:
+                self.link.heartbeat(self.registration, self.chunker.cumulative_steps, data)
+            except LinkDownError:
+                return False
+        return True
 
 
 def games_seed(seed: int, era_seed: int) -> int:

@@ -116,12 +116,15 @@ def test_an_unknown_option_is_bad_usage(tmp_path: Path) -> None:
         (("--ray-address", "127.0.0.1:1"), ("--redis-url",)),
         (("--from", "nowhere"), ("nowhere", "checkpoint")),
         (("--until", "charts/episodic_retrun=1"), ("charts/episodic_return",)),
+        (("--device", "gpu"), ("'gpu'", "did you mean cuda?")),
     ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing(
     arguments: tuple[str, ...], parts: tuple[str, ...], tmp_path: Path
 ) -> None:
-    assert_one_line(quintet(*TRAIN, *arguments, cwd=tmp_path), 2, *parts)
+    done = quintet(*TRAIN, *arguments, cwd=tmp_path)
+    assert_one_line(done, 2, *parts)
+    assert "starting" not in done.stdout or "--from" in arguments  # refused before anything is started
     assert not (tmp_path / "runs" / "bad").exists()
 
 

@@ -17,7 +17,7 @@ from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder, create_run
 from cluster.settings_watch import SettingsWatch, take_in_requests
 from cluster.train import TrainRequest, _prepare
-from control.config import RunConfig, load_config, parse_config
+from control.config import ConfigError, RunConfig, load_config, parse_config
 from control.journal import read_journal
 from control.live_settings import LiveConfig
 from control.sinks import read_jsonl
@@ -124,6 +124,16 @@ def made(name: str, text: str = "seed = 7\n") -> RunFolder:
 
 def prepare(**request: Any) -> tuple[RunConfig, RunFolder]:
     return _prepare(TrainRequest(**request))
+
+
+@pytest.mark.parametrize("override", ["device=gpu", "until=foo=3", "ppo.discount=1.5", "minutes=0", "track=true"])
+def test_what_can_be_known_to_be_wrong_is_refused_before_there_is_a_run(
+    override: str, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control.config.find_spec", lambda _: None)  # nobody has wandb
+    with pytest.raises(ConfigError, match=override.partition("=")[0]):
+        prepare(run="a", overrides=(override,))
+    assert not runs.exists()
 
 
 def test_restart_begins_the_same_configuration_under_the_next_free_name(runs: Path) -> None:

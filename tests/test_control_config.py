@@ -268,7 +268,7 @@ def test_more_open_chunks_than_a_batch_are_noted_with_all_numbers() -> None:
         ("agent_steps=0", "agent_steps is 0; it must be at least 1"),
         ("minutes=0", "minutes is 0.0; it must be greater than 0"),
         ("optimizer.keep_checkpoints=0", "optimizer.keep_checkpoints is 0"),
-        ("device=gpu", "device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
+        ("device=gpu", "device is 'gpu'; expected auto, cpu, cuda or cuda:N; did you mean cuda?"),
         ("until=charts/episodic_retrun=475", "no metric 'charts/episodic_retrun'; did you mean charts/episodic_return"),
         ("ppo.minibatches=65", "ppo.minibatches is 65, but optimizer.batch_steps = 1024 holds only 64 windows"),
         ("optimizer.batch_steps=15", "optimizer.batch_steps = 15 holds only 0 windows"),

@@ -182,6 +182,26 @@ def test_a_run_that_has_ended_still_says_what_was_rejected() -> None:
     assert [finding.seen for finding in findings if finding.about == "steps"] == [f"chunks were rejected: {NAN}"]
 
 
+@pytest.mark.parametrize(
+    ("said", "severity", "seen"),
+    [
+        ({"in": "step", "in_s": 42.0}, "hint", "has been inside the game's step for 42 s"),
+        ({"in": "step", "in_s": 999.0}, "warning", "has been inside the game's step for 999 s"),
+        ({"in": "step", "in_s": 12.0, "row_s": 16.0}, "hint", "plays a slow game: 16 s a row, 256 s a window"),
+    ],
+)
+def test_a_slow_game_is_named_and_nobody_is_told_to_kill_its_worker(
+    said: dict[str, Any], severity: str, seen: str
+) -> None:
+    slow = replace(beat("worker/1"), data=said)
+    finding = the_one(vitals(status=a_status(heartbeats=[*a_status().heartbeats[:3], slow])))
+    assert (finding.severity, finding.about) == (severity, "worker/1")
+    assert seen in finding.seen
+    assert "fewer rollout.games_per_worker" in finding.advice
+    silent = replace(beat("worker/1", 99.0), data=said)
+    assert "kill" not in the_one(vitals(status=a_status(heartbeats=[*a_status().heartbeats[:3], silent]))).advice
+
+
 def test_a_process_that_died_is_named_with_its_last_traceback_and_one_that_keeps_dying_is_an_error() -> None:
     died = event("worker died", "worker/1", "ValueError: bad", ago_s=30)
     finding = the_one(vitals(events=[died], last_words={"worker/1": "Traceback ...", "worker/0": "old"}))

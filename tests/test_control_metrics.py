@@ -192,6 +192,7 @@ def test_the_end_of_a_run_is_read_from_a_name_a_sign_and_a_number(text: str, unt
         ("charts/episodic_return=high", "'high' is no number"),
         ("charts/episodic_retrun=3", "did you mean charts/episodic_return?"),
         ("episodic_return=3", "did you mean charts/episodic_return?"),
+        ("foo=3", "there is no metric 'foo'; did you mean .* or .* or .*?"),
     ],
 )
 def test_an_end_that_would_never_come_is_refused(text: str, message: str) -> None:
