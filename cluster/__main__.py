@@ -18,7 +18,7 @@ from tyro.conf import FlagCreatePairsOff
 from cluster.commands_dashboard import dashboard
 from cluster.commands_deploy import controller, node, secrets
 from cluster.commands_exporter import exporter
-from cluster.commands_health import doctor
+from cluster.commands_health import check, doctor
 from cluster.commands_knobs import set_settings
 from cluster.commands_look import evaluate, explain, watch
 from cluster.commands_run import optimizer, scale, status, train
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "scale": scale,
     "set": set_settings,
     "doctor": doctor,
+    "check": check,
     "eval": evaluate,
     "watch": watch,
     "explain": explain,

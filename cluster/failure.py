@@ -105,13 +105,16 @@ def report(error: BaseException, logs: Path | None) -> int:
     text = one_line(error)
     if code is None:
         code = FAILED
-        text = f"unexpected {type(error).__name__}: {text}; the traceback is in {_keep_traceback(error, logs)}"
+        text = f"unexpected {type(error).__name__}: {text}; the traceback is in {keep_traceback(error, logs)}"
     print(f"quintet: {text}", file=sys.stderr, flush=True)
     return code
 
 
-def _keep_traceback(error: BaseException, logs: Path | None) -> str:
-    """Write it down, or print it where there is no room; returns where it is."""
+def keep_traceback(error: BaseException, logs: Path | None) -> str:
+    """Write an error's whole traceback to a file in `logs`, or in the folder for temporary files; returns where it is.
+
+    Where there is no room it is printed.
+    """
     folder = Path(tempfile.gettempdir()) if logs is None else logs
     path = folder / f"quintet-traceback-{os.getpid()}.txt"
     try:

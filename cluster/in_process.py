@@ -15,7 +15,7 @@ from cluster.optimizer_process import CHECKPOINT_FAILED, PASSIVE_WAIT
 from cluster.recorder import Recorder
 from cluster.run_folder import RunFolder
 from cluster.settings_watch import with_known_format
-from cluster.start_up import check_game, keep_traceback, open_link
+from cluster.start_up import check_game, keep_traceback, logs_kept, open_link
 from control.config import RunConfig, dump_config
 from control.journal import read_journal
 from control.summary import Summary
@@ -44,9 +44,9 @@ def train_in_process(
     if config.rollout.workers != 1:
         raise UsageError(f"--in-process has one worker, the configuration wants {config.rollout.workers}: --workers 1")
     board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
-    spec, notes = check_game(config)
-    for note in notes:
-        board.say(f"note: {note}")
+    spec, lines = check_game(config, logs_kept(folder))
+    for line in lines:
+        board.say(line)
     link = MemoryLink(folder.run, issued_incarnations=_lives(folder))
     open_link(link, config := with_known_format(config, folder, ""), spec)
     folder.propose_config(dump_config(config))

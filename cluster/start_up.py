@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from cluster.board import Board
+from cluster.check import refused, rehearsed
 from cluster.controller import LEASE_S, Controller, RunDesk
 from cluster.crew import Crew, Launcher
 from cluster.embedded_redis import EmbeddedRedis
@@ -85,32 +86,42 @@ def check_capacity(resources: Resources, workers: int) -> None:
         )
 
 
-def check_game(config: RunConfig) -> tuple[GameSpec, list[str]]:
-    """The game's spec, and notes on the configuration. Plays one step, so that bad input shows at the start.
+def check_game(config: RunConfig, logs: Path | None = None) -> tuple[GameSpec, list[str]]:
+    """The game's spec, and lines to say about it and the configuration. Plays a few rows, so that faults show first.
 
     What a game compiles and caches at its first step is then there before the workers want it, all at once.
 
     Raises:
-        GameError: no such game, or one that cannot be played.
+        UsageError: no such game, or one that cannot be trained; a traceback is kept in `logs`.
         ConfigError: numbers that do not go together.
     """
-    game, notes = _open_game(config)
-    _rehearse(game, config.seed)
-    return game.spec, notes
+    game, lines = _open_game(config, logs)
+    return game.spec, [*lines, *rehearsed(config, game, logs)]
 
 
-def _open_game(config: RunConfig) -> tuple[VectorGame, list[str]]:
+def _open_game(config: RunConfig, logs: Path | None) -> tuple[VectorGame, list[str]]:
     from games.registry import make_game  # gymnasium takes its time
 
-    game = make_game(config.game, 1, config.seed, config.game_options)
-    return game, check_config(config, game.spec)
+    with refused(logs):
+        game = make_game(config.game, 1, config.seed, config.game_options)
+    return game, [f"note: {note}" for note in check_config(config, game.spec)]
 
 
-def _rehearse(game: VectorGame, seed: int) -> None:
-    from games.contract import rehearse
+def logs_kept(folder: RunFolder) -> Path | None:
+    """The logs of a run that has begun before: the folder of one that is refused at its first start is deleted."""
+    return folder.logs if folder.config.exists() else None
 
-    rehearse(game, seed)
-    game.close()
+
+def _look(config: RunConfig, logs: Path | None) -> tuple[GameSpec, list[str], Callable[[], list[str]] | None]:
+    """The game's spec, lines to say, and a rehearsal that is still to be done.
+
+    A game that others bring is rehearsed at once. Ours may compile for long, which goes on while everything else starts.
+    """
+    game, lines = _open_game(config, logs)
+    rehearse = partial(rehearsed, config, game, logs)
+    if ":" in config.game:
+        return game.spec, [*lines, *rehearse()], None
+    return game.spec, lines, rehearse
 
 
 def train_with_processes(
@@ -151,7 +162,7 @@ def _start(
     """Everything up to the first worker; `stack` ends it in reverse."""
     let_children_find_our_code()
     board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
-    game, notes = _open_game(config)  # what is wrong with it shows before anything is started
+    game, lines, rehearse = _look(config, logs_kept(folder))  # what is wrong shows before anything is started
     board.say("starting Redis, the optimizer and Ray")
     url, redis = _redis(config, folder, resources, stack)
     folder.write_redis_url(url)
@@ -161,25 +172,26 @@ def _start(
     stack.callback(optimizer.stop, GRACE_S)
     launcher = _ray(config, folder, _url_of("worker", url, redis), resources, stack)
     interrupts.install()  # Ray brings a handler of its own for SIGTERM
-    rehearsal = _InThread(partial(_rehearse, game, config.seed))  # may compile; torch loads in the others meanwhile
+    rehearsal = rehearse and _InThread(rehearse)  # may compile; torch loads in the others meanwhile
     link = stack.enter_context(connect(url, folder.run, wait_s=LINK_WAIT_S))
     config, through = take_in_requests(link, config, overrides, resumed=folder.config.exists())
-    open_link(link, config := with_known_format(config, folder, link.run_config()), game.spec)
+    open_link(link, config := with_known_format(config, folder, link.run_config()), game)
     link.drop_settings(through)
     link.set_autoscale(str(resources.autoscale or ""))
     if redis is not None:  # ours alone: whoever held the lease died with the `quintet train` before this one
         link.break_optimizer_lease()
     folder.propose_config(dump_config(config))
     optimizer.release()
-    for note in notes:
-        board.say(f"note: {note}")
+    for line in lines:
+        board.say(line)
     recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
     recorder.note("resumed" if folder.has_checkpoint else "started", text=f"ready after {recorder.wall_s:.1f} s")
     crew = Crew(launcher, link, recorder, keep_traceback=partial(keep_traceback, folder))
     crew.adopt(config.rollout.workers)
-    while not rehearsal.has_ended(within_s=1.0):
+    while rehearsal is not None and not rehearsal.has_ended(within_s=1.0):
         link.hold_lease(LEASE_S)
-    rehearsal.result()
+    for line in rehearsal.result() if rehearsal else ():
+        board.say(line)
     if resources.web_page:
         _web_page(folder, recorder, stack)
     controller = Controller(

@@ -89,22 +89,23 @@ def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> t
     """
     import torch
 
-    from games.contract import rehearse
     from games.registry import make_game
     from model.policy import Policy
     from model.warm_up import compile_kernels
     from rollout_workers.guarded_game import guarded
+    from rollout_workers.rehearsal import rehearse_policy
     from rollout_workers.worker import Worker
 
     with guarded(config.game, make_game, ""):
         n_games, options = config.rollout.games_per_worker, config.game_options
         game = make_game(config.game, n_games, config.seed, options, worker=worker)
-    with guarded(config.game, game, "step"):
-        rehearse(game, config.seed)
     compile_kernels()
+    policy = Policy(game.spec, config.model).use_device(torch.device("cpu"))
+    with guarded(config.game, game, "step"):
+        rehearse_policy(game, policy, config.seed)
     player = Worker(
         game=game,
-        policy=Policy(game.spec, config.model).use_device(torch.device("cpu")),
+        policy=policy,
         run=run,
         config=config.rollout,
         wire=config.wire,

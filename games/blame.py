@@ -95,8 +95,10 @@ def not_made(game: str, error: BaseException) -> GameError:
 
 
 def described_error(error: BaseException) -> str:
-    """An exception in one line: its type and what it says."""
+    """An exception in one line: its type and what it says; where it says nothing, the line that raised it."""
     text = " ".join(str(error).split())
+    if not text and (frames := traceback.extract_tb(error.__traceback__)):
+        text = frames[-1].line or ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -131,9 +133,7 @@ def each(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """
     for position, value in enumerate(values):
         if type(value) is not dict and not isinstance(value, Mapping):
-            raise Mismatch(
-                f"value {position} of what it returned is {described(value)}; expected a dict, agent by agent"
-            )
+            raise Mismatch(f"value {position} of what it returned is {described(value)}; expected a dict by agent")
     return values
 
 

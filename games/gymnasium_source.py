@@ -119,6 +119,9 @@ def _hint(said: str, bare: str, package: ModuleType | None) -> str:
     old = [part for part, kind in vars(package).items() if is_old_gym(kind)] if package else []
     if package and old:
         return f" {package.__name__} is of the old gym: write --game gym:{package.__name__}:{old[0]}"
+    kind = getattr(package, bare, None)
+    if isinstance(kind, type) and issubclass(kind, gymnasium.Env):
+        return f". It is a class: write --game {kind.__module__}:{bare}"
     near = "" if "did you mean" in said.lower() else nearest(bare, gymnasium.registry)
     from_package = f" If a package brings it, name the package: --game gymnasium:<package>:{bare}"
     return near if near or package or "did you mean" in said.lower() else from_package

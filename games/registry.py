@@ -9,8 +9,10 @@ from typing import Any, cast
 import gymnasium
 
 from games.api import GameContractError, GameError, UnknownGameError, VectorGame
+from games.blame import place
 from games.copies import built_for
 from games.dotted import load, nearest
+from games.own_environment import make_own, makes_environments
 
 # Our own games: name -> `module:factory`, imported only when played. A factory is `make(n_games, seed, **options)`.
 OWN_GAMES: dict[str, str] = {
@@ -37,7 +39,8 @@ def make_game(
         name: `counting`, `gymnasium:CartPole-v1`, `gymnasium:module:Id-v0`,
             `gym:crafter:Env` (a class of the old gym), `pettingzoo:pettingzoo.classic.tictactoe_v3`,
             `openspiel:kuhn_poker`, or `my_package.my_game:make`: a function `make(n_games, seed, **options)` that
-            returns a `VectorGame`. Modules in the current directory are found.
+            returns a `VectorGame`, or a class or function that makes one environment of Gymnasium or PettingZoo.
+            Modules in the current directory are found.
         n_games: slots, at least 1.
         seed: only for games that need one while they are built; `reset(seed)` is what starts games.
         options: of the game. gymnasium, gym: `wrappers`, `leave_out`, `kwargs`. pettingzoo: these, `teams` and
@@ -58,12 +61,15 @@ def make_game(
     found = OWN_GAMES.get(name) or (FAMILIES[family] if is_family else name if rest else "")
     if found:
         with built_for(worker):
+            thing = load(found, what="game")
+            if found == name and makes_environments(thing):
+                return _make(name, make_own, (name, thing, n_games, seed), options or {})
             arguments = (rest, n_games, seed) if is_family else (n_games, seed)
-            return _make(name, load(found, what="game"), arguments, options or {})
+            return _make(name, thing, arguments, options or {})
     hint = nearest(name, OWN_GAMES) or nearest(name, gymnasium.registry, prefix="gymnasium:")
     raise UnknownGameError(
         f"unknown game {name!r}{hint}; a game is one of {', '.join(sorted(OWN_GAMES))}, or gymnasium:<id>, "
-        "gym:<module>:<class> of the old gym, pettingzoo:<module>, openspiel:<name> or <your module>:<function>"
+        "gym:<module>:<class> of the old gym, pettingzoo:<module>, openspiel:<name> or <your module>:<class>"
     )
 
 
@@ -72,6 +78,11 @@ def _make(name: str, factory: Callable[..., Any], arguments: tuple[Any, ...], op
         raise UnknownGameError(f"game {name!r} is a {type(factory).__name__}; expected a function of (n_games, seed)")
     _check_options(name, factory, arguments, options)
     game = factory(*arguments, **options)
+    if isinstance(game, gymnasium.Env):
+        raise GameContractError(
+            f"{place(factory)} returns a {type(game).__name__}, an environment, though it takes (n_games, seed) (game "
+            f"{name!r}); expected a VectorGame; name the class itself, or a function without these arguments"
+        )
     missing = [part for part in ("spec", "n_games", "reset", "step", "close") if not hasattr(game, part)]
     if missing:
         raise GameContractError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tests.faulty_envs
+import tests.mistaken_envs
 from games.api import GameError
 from games.contract import random_actions
 from games.registry import make_game
@@ -18,7 +18,7 @@ CALLED = {"NoInfo": "reset", "NoSeed": "reset", "OldApi": "reset"}
 
 
 def _played(name: str, rows: int = 20) -> Any:
-    game = make_game(f"gymnasium:tests.faulty_envs:faulty/{name}-v0", 2, 0)
+    game = make_game(f"gymnasium:tests.mistaken_envs:mistaken/{name}-v0", 2, 0)
     observation, random = game.reset(3), np.random.default_rng(0)
     for _ in range(rows):
         observation = game.step(random_actions(game.spec, observation, random)).observation
@@ -65,13 +65,13 @@ def _line(kind: type, method: str) -> int:
     ],
 )
 def test_wrong_data_is_refused_where_it_arises(name: str, says: str) -> None:
-    kind: Any = tests.faulty_envs.CLASSES[name]
+    kind: Any = tests.mistaken_envs.CLASSES[name]
     with pytest.raises(GameError, match=says) as caught:
         _played(name)
     if "Mask" in name or name == "CategoryNegative":  # seen at the first reset or at a step
         return
     method = CALLED.get(name) or ("reset" if "row 0" in str(caught.value) else "step")
-    assert str(caught.value).startswith(f"tests/faulty_envs.py:{_line(kind, method)}: {name}.{method}")
+    assert str(caught.value).startswith(f"tests/mistaken_envs.py:{_line(kind, method)}: {name}.{method}")
 
 
 def test_a_mask_of_another_length_is_refused() -> None:
@@ -89,16 +89,18 @@ def test_a_mask_of_another_length_is_refused() -> None:
     ],
 )
 def test_an_error_in_the_users_code_comes_with_its_line_there(name: str, mark: str, says: str) -> None:
-    source = inspect.getsource(tests.faulty_envs).splitlines()
+    source = inspect.getsource(tests.mistaken_envs).splitlines()
     line = next(number for number, text in enumerate(source, 1) if mark in text)
-    with pytest.raises(GameError, match=f"^tests/faulty_envs.py:{line}: .*{says}") as caught:
+    with pytest.raises(GameError, match=f"^tests/mistaken_envs.py:{line}: .*{says}") as caught:
         _played(name)
     assert caught.value.__cause__ is not None
 
 
 def test_an_environment_without_spaces_is_told_what_to_write() -> None:
-    line = _line(tests.faulty_envs.Spaceless, "")
-    with pytest.raises(GameError, match=f"^tests/faulty_envs.py:{line}: Spaceless has no observation_space; .* write"):
+    line = _line(tests.mistaken_envs.Spaceless, "")
+    with pytest.raises(
+        GameError, match=f"^tests/mistaken_envs.py:{line}: Spaceless has no observation_space; .* write"
+    ):
         _played("Spaceless")
 
 
@@ -113,10 +115,45 @@ def test_an_environment_without_spaces_is_told_what_to_write() -> None:
 )
 def test_what_is_hardly_meant_is_remarked(name: str, says: str) -> None:
     (remark,) = _played(name, rows=7).remarks().values()
-    assert remark.startswith("tests/faulty_envs.py:")
+    assert remark.startswith("tests/mistaken_envs.py:")
     assert re.search(says, remark), remark
 
 
 @pytest.mark.parametrize("name", ["Sound", "Plain"])
 def test_a_sound_environment_gets_no_remark(name: str) -> None:
     assert _played(name, rows=20).remarks() == {}
+
+
+def _pair(name: str) -> Any:
+    pytest.importorskip("pettingzoo")
+    game = make_game(f"pettingzoo:tests.mistaken_parallel:{name}", 2, 0)
+    observation, random = game.reset(3), np.random.default_rng(0)
+    for _ in range(10):
+        observation = game.step(random_actions(game.spec, observation, random)).observation
+    return game
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("GainNan", r"Pair.step: the reward is nan; .* slot 0, row 3, agent 'b'\)"),
+        ("GainNone", r"Pair.step: the reward is None; expected one number: .* row 1, agent 'b'\)"),
+        ("MaskEmpty", r"Pair.step: the action mask allows nothing of 'action' .* row 2, agent 'a'\)"),
+        ("MaskAdded", r"Pair.reset: the action mask holds -inf; expected 1 or True .* row 0, agent 'a'\)"),
+        ("SeenShorter", r"Pair.reset: observation has shape \(1,\); expected \(2,\)"),
+        ("SeenInfinite", r"Pair.step: observation is inf .* row 2, agent 'a'\)"),
+        ("Stranger", r"Stranger.step: something .* is given to, 'c'; its possible_agents are \['a', 'b'\]"),
+        ("OneGain", r"OneGain.step: value 1 of what it returned is 1.0; expected a dict by agent"),
+        ("SeenAlone", r"SeenAlone.reset: returned .* alone; expected two values"),
+        ("Raises", r"Raises.step raised KeyError: 'ledger'"),
+    ],
+)
+def test_wrong_data_of_one_agent_of_several_is_refused_with_its_name(name: str, says: str) -> None:
+    with pytest.raises(GameError, match=f"^tests/mistaken_parallel.py:\\d+: {says}".replace("Pair.", f"{name}.")):
+        _pair(name)
+
+
+def test_parallel_environments_are_remarked_on_as_others_are() -> None:
+    (remark,) = _pair("SeenOutside").remarks().values()
+    assert "SeenOutside.step: 'observation' holds 50, outside its space" in remark
+    assert _pair("Pair").remarks() == {}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from games.contract import rehearse
 from games.registry import make_game
+from games.rehearsal import rehearse_rows
 from games.skirmish import ahead, kernel
 from games.skirmish.engine import step_games
 from games.skirmish.state import Array
@@ -32,7 +32,7 @@ def test_a_game_finds_the_engine_compiled() -> None:
     entry: Any = step_games.entry  # type: ignore[attr-defined]
     before = list(entry.signatures)
     assert len(before) == 1
-    rehearse(make_game("skirmish-3v3", 2, 0), 0)
+    rehearse_rows(make_game("skirmish-3v3", 2, 0), 0, rows=1)
     assert entry.signatures == before
 
 

@@ -1,4 +1,4 @@
-"""Environments with one fault each: what users' own code gets wrong. `faulty/Sound-v0` has none."""
+"""Environments with one fault each: what users' own code gets wrong. `mistaken/Sound-v0` has none."""
 
 from __future__ import annotations
 
@@ -285,4 +285,4 @@ CLASSES: dict[str, Any] = {
     name: kind for name, kind in list(globals().items()) if isinstance(kind, type) and issubclass(kind, gymnasium.Env)
 }
 for _name, _kind in CLASSES.items():
-    gymnasium.register(f"faulty/{_name}-v0", entry_point=_kind)
+    gymnasium.register(f"mistaken/{_name}-v0", entry_point=_kind)

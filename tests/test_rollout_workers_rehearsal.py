@@ -1,0 +1,60 @@
+"""A few rows with the policy itself: numbers that are not finite are refused before a run begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from games.api import GameDataError, GameError
+from games.registry import make_game
+from model.config import PolicyConfig
+from model.policy import Policy
+from rollout_workers.rehearsal import rehearse_policy
+
+SMALL = PolicyConfig(lstm_units=16)
+
+
+def _policy(game: Any) -> Policy:
+    return Policy(game.spec, SMALL).use_device(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["gymnasium:CartPole-v1", "gymnasium:Pendulum-v1", "counting"])
+def test_a_sound_game_plays_with_the_policy(name: str) -> None:
+    game = make_game(name, 2, 0)
+    rehearse_policy(game, _policy(game), 0)
+
+
+@pytest.mark.parametrize("part", ["log_prob", "value"])
+def test_numbers_of_the_policy_that_are_not_finite_are_refused(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = make_game("gymnasium:tests.mistaken_envs:mistaken/Sound-v0", 2, 0)
+    policy = _policy(game)
+    act = policy.act
+
+    def broken(*arguments: Any, **named: Any) -> Any:
+        with torch.inference_mode():
+            acted = act(*arguments, **named)
+            for tensor in acted.log_prob.values() if part == "log_prob" else (acted.value,):
+                tensor.fill_(float("nan"))
+        return acted
+
+    monkeypatch.setattr(policy, "act", broken)
+    says = r"^tests/mistaken_envs.py:\d+: Sound.step: the policy answers row 0 with nan as .*look at the bounds"
+    with pytest.raises(GameDataError, match=says):
+        rehearse_policy(game, policy, 0, within_s=0.0)
+
+
+def test_a_fault_that_comes_while_the_policy_plays_is_the_games() -> None:
+    game = make_game("gymnasium:tests.mistaken_envs:mistaken/NanGain-v0", 2, 0)
+    with pytest.raises(GameError, match="the reward is nan"):
+        rehearse_policy(game, _policy(game), 0)
+
+
+def test_a_slow_game_plays_one_row() -> None:
+    game = make_game("counting", 1, 0)
+    rows = []
+    step = game.step
+    game.step = lambda actions: (rows.append(1), step(actions))[1]  # type: ignore[method-assign, func-returns-value]
+    rehearse_policy(game, _policy(game), 0, within_s=0.0)
+    assert len(rows) == 1
