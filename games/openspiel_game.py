@@ -17,6 +17,7 @@ from games.api import (
     ACTION_MASK_PREFIX,
     Actions,
     Array,
+    GameDataError,
     GameError,
     GameSpec,
     Observation,
@@ -24,6 +25,7 @@ from games.api import (
     UnknownGameError,
     UnsupportedSpaceError,
 )
+from games.data_check import Mismatch, check_choice, check_sizes
 from games.dotted import import_module, nearest
 from games.outcome import outcome_of
 
@@ -183,6 +185,12 @@ class OpenSpielGame:
                 acting[slot, player, 0] = True
                 mask[slot, player, 0] = False
                 mask[slot, player, 0, state.legal_actions(player)] = True
+        try:
+            check_sizes(ENTRY, seen, 2)
+            check_choice(HEAD, mask, acting)
+        except Mismatch as error:
+            slot, player = error.at[:2]
+            raise GameDataError(f"game {self._name!r}: {error} (slot {slot}, player {player})") from error
         return {ENTRY: seen, ACTING: acting, f"{ACTION_MASK_PREFIX}{HEAD}": mask}
 
 

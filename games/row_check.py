@@ -18,6 +18,7 @@ from games.api import (
     Transition,
 )
 from games.attendance import Attendance, place
+from games.data_check import check_choice
 from games.masks import choices, readers, slots_present
 
 TOLERANCE = 1e-4  # how far float32 may be outside a box, or a sum of rewards from zero, relative to its size
@@ -40,8 +41,6 @@ class Referee:
         Raises:
             GameContractError: the first broken rule, in one line.
         """
-        if not isinstance(observation, dict):
-            raise GameContractError(f"{spec.name}: the observation is a {type(observation).__name__}; expected a dict")
         self.spec, self.n_games, self.outside = spec, n_games, outside
         check_observation(spec, n_games, observation, outside)
         self.attendance = Attendance(spec, observation)
@@ -63,6 +62,48 @@ class Referee:
         self.attendance.advance(result)
 
 
+class SameForm:
+    """The form of a game's arrays in every row: a comparison for each, and the whole look once one differs.
+
+    It also sees masks that allow nothing where somebody acts. Numbers are not looked at.
+    """
+
+    def __init__(self, spec: GameSpec, n_games: int) -> None:
+        self._spec, self._n_games = spec, n_games
+        self._lead = (n_games, spec.teams, spec.agents_per_team)
+        self._known: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self._heads = sorted(spec.masked_heads - spec.masked_by_primary)
+
+    def check_observation(self, observation: Observation) -> None:
+        """Look at what a reset or a step shows.
+
+        Raises:
+            GameContractError, Mismatch: an array is missing or has another form; a mask allows nothing.
+        """
+        arrays = observation if isinstance(observation, dict) else {}
+        if not self._known or not all(_is(arrays.get(name), *form) for name, form in self._known.items()):
+            check_observation(self._spec, self._n_games, observation, {})
+            self._known = {name: (array.shape, array.dtype) for name, array in observation.items()}
+        for head in self._heads:
+            check_choice(head, observation[f"{ACTION_MASK_PREFIX}{head}"], observation[ACTING])
+
+    def check_transition(self, result: Transition) -> None:
+        """Look at what a step returned; raises as `check_observation` does."""
+        if not isinstance(result, Transition):
+            raise GameContractError(
+                f"{self._spec.name}: step returned a {type(result).__name__}; expected a Transition"
+            )
+        self.check_observation(result.observation)
+        for name in ("reward", "terminated", "truncated"):
+            kind = "float32" if name == "reward" else "bool"
+            if not _is(getattr(result, name), self._lead, np.dtype(kind)):
+                check_array(self._spec, name, getattr(result, name), self._lead, (kind,))
+
+
+def _is(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return type(array) is np.ndarray and array.shape == shape and array.dtype is dtype
+
+
 def check_observation(
     spec: GameSpec, n_games: int, observation: Observation, outside: dict[str, str] | None = None
 ) -> None:
@@ -71,6 +112,8 @@ def check_observation(
     Raises:
         GameContractError: the first broken rule, in one line.
     """
+    if not isinstance(observation, dict):
+        raise GameContractError(f"{spec.name}: the observation is a {type(observation).__name__}; expected a dict")
     lead = (n_games, spec.teams, spec.agents_per_team)
     masks = {f"{ACTION_MASK_PREFIX}{head}" for head in spec.masked_heads}
     wanted = {*spec.observation_space.spaces, *masks, ACTING}

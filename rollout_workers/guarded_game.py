@@ -7,8 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from games.api import Actions, GameCodeError, GameError, GameSpec, Observation, Transition, VectorGame
+from games.api import (
+    Actions,
+    GameCodeError,
+    GameContractError,
+    GameDataError,
+    GameError,
+    GameSpec,
+    Observation,
+    Transition,
+    VectorGame,
+)
 from games.blame import described_error, place, raised_at
+from games.data_check import Mismatch
+from games.row_check import SameForm
 
 Answer = TypeVar("Answer")
 
@@ -21,6 +33,11 @@ class GuardedGame:
         self.spec: GameSpec = game.spec
         self.n_games = game.n_games
         self._call, self._since_s = "", 0.0
+        ours = VectorGame.__module__.rpartition(".")[0]
+        theirs = not type(game).__module__.startswith(f"{ours}.")
+        self.code = place(game, "step") if theirs else ""
+        """File, line and name of the `step` that a user wrote; empty where the game is one of ours, or an adapter."""
+        self._form = SameForm(game.spec, game.n_games) if theirs else None
 
     @property
     def call(self) -> tuple[str, float]:
@@ -28,27 +45,39 @@ class GuardedGame:
         call, since_s = self._call, self._since_s
         return (call, time.monotonic() - since_s) if call else ("", 0.0)
 
-    @property
-    def code(self) -> str:
-        """File, line and name of the `step` that a user wrote; empty where the game is one of ours, or an adapter."""
-        ours = VectorGame.__module__.rpartition(".")[0]
-        return "" if type(self.game).__module__.startswith(f"{ours}.") else place(self.game, "step")
-
     def reset(self, seed: int) -> Observation:
         """Start every game anew.
 
         Raises:
-            GameError: its own, or a GameCodeError in place of anything else.
+            GameError: its own, or a GameCodeError in place of anything else; a GameDataError where arrays that a
+                user's own game returns have another form than the contract says.
         """
-        return self._guarded("reset", lambda: self.game.reset(seed))
+        observation = self._guarded("reset", lambda: self.game.reset(seed))
+        if self._form is not None:
+            with self._refused("reset"):
+                self._form.check_observation(observation)
+        return observation
 
     def step(self, actions: Actions) -> Transition:
         """Advance every game by one decision; raises as `reset` does."""
-        return self._guarded("step", lambda: self.game.step(actions))
+        result = self._guarded("step", lambda: self.game.step(actions))
+        if self._form is not None:
+            with self._refused("step"):
+                self._form.check_transition(result)
+        return result
 
     def close(self) -> None:
         """Close the game."""
         self.game.close()
+
+    @contextmanager
+    def _refused(self, method: str) -> Iterator[None]:
+        try:
+            yield
+        except (GameContractError, Mismatch) as error:
+            text = str(error).removeprefix(f"{self.spec.name}: ")
+            whose = f", slot {error.at[0]}" if isinstance(error, Mismatch) and error.at else ""
+            raise GameDataError(f"{place(self.game, method)}: {text} (game {self.spec.name!r}{whose})") from error
 
     def _guarded(self, name: str, call: Callable[[], Answer]) -> Answer:
         self._since_s, self._call = time.monotonic(), name

@@ -95,3 +95,29 @@ class Stalls(Sound):
 class OutsideBox(Sound):
     def show(self, observation: Observation) -> Observation:
         return {**observation, "counter": observation["counter"] - 1}
+
+
+class LaterShort(Sound):
+    """Sound for six rows, then with a mask of another length."""
+
+    rows = 0
+
+    def show(self, observation: Observation) -> Observation:
+        self.rows += 1
+        mask = observation["action_mask/action"]
+        return {**observation, "action_mask/action": mask if self.rows < 8 else mask[..., :2]}
+
+
+class LaterEmpty(LaterShort):
+    def show(self, observation: Observation) -> Observation:
+        self.rows += 1
+        return {**observation, "action_mask/action": observation["action_mask/action"] & (self.rows < 8)}
+
+
+class LaterPerGame(LaterShort):
+    def show(self, observation: Observation) -> Observation:
+        self.rows += 1
+        return observation
+
+    def end(self, transition: Transition) -> Transition:
+        return transition if self.rows < 8 else replace(transition, reward=transition.reward[:, 0])

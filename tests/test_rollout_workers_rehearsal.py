@@ -58,3 +58,18 @@ def test_a_slow_game_plays_one_row() -> None:
     game.step = lambda actions: (rows.append(1), step(actions))[1]  # type: ignore[method-assign, func-returns-value]
     rehearse_policy(game, _policy(game), 0, within_s=0.0)
     assert len(rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("LaterShort", r"LaterShort.step: action_mask/action is bool \(2, 1, 1, 2\); expected bool \(2, 1, 1, 4\)"),
+        ("LaterEmpty", r"LaterEmpty.step: the action mask allows nothing of 'action' .* slot [01]\)"),
+        ("LaterPerGame", r"LaterPerGame.step: reward is float32 \(2, 1\); expected float32 \(2, 1, 1\)"),
+    ],
+)
+def test_a_form_that_changes_in_play_is_refused_in_that_row(name: str, says: str) -> None:
+    game = make_game(f"tests.mistaken_games:{name}", 2, 0)
+    rehearse_policy(game, _policy(game), 0, rows=3, within_s=60.0)
+    with pytest.raises(GameDataError, match=f"^tests/mistaken_games.py:\\d+: {says}"):
+        rehearse_policy(game, _policy(game), 0, rows=20, within_s=60.0)

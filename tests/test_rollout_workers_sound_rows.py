@@ -116,19 +116,19 @@ def faulty(name: str, n_games: int = 3) -> VectorGame:
 @pytest.mark.parametrize(
     ("name", "what", "value"),
     [
-        ("NanReward", f"the reward of slot 0, row {FAULTY_ROW - 1}", "nan"),
-        ("NoneReward", f"the reward of slot 0, row {FAULTY_ROW - 1}", "nan"),
-        ("NanSeen", f"observation entry 'observation'[2] of slot 0, row {FAULTY_ROW}", "nan"),
-        ("InfiniteSeen", f"observation entry 'observation'[0] of slot 0, row {FAULTY_ROW}", "-inf"),
-        ("HugeSeen", f"observation entry 'observation'[0] of slot 0, row {FAULTY_ROW}", "e+12"),
+        ("NanReward", "the reward is", "nan"),
+        ("NoneReward", "the reward is", "None"),
+        ("NanSeen", "observation is", "nan at index [2]"),
+        ("InfiniteSeen", "observation is", "-inf"),
+        ("HugeSeen", "observation is", "e+12"),
     ],
 )
 def test_a_gymnasium_environment_is_refused_in_the_row_at_fault(name: str, what: str, value: str) -> None:
     with pytest.raises(GameDataError) as caught:
         play(faulty(name))
-    assert what in str(caught.value)
+    assert f"{name}.step: {what}" in str(caught.value)
     assert value in str(caught.value).partition(" is ")[2]
-    assert f"{name}-v0" in str(caught.value)
+    assert f"{name}-v0', slot 0, row {FAULTY_ROW})" in str(caught.value)
 
 
 @pytest.mark.parametrize(
