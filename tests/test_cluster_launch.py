@@ -96,7 +96,7 @@ def test_what_a_worker_fails_with_comes_back_as_one_line_and_a_traceback(ray_nod
     assert "Redis URL" in end["error"]
     assert "\n" not in end["error"]
     assert end["traceback"].startswith("Traceback")
-    assert end["exit_code"] == "1"
+    assert end["exit_code"] == "2"
 
 
 def test_nothing_of_the_node_listens_beyond_loopback_or_shows_a_secret(
