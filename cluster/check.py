@@ -16,6 +16,7 @@ from typing import Any, Literal
 from cluster.failure import DONE, USAGE, UsageError, keep_traceback, one_line
 from control.config import RunConfig, check_config, load_config
 from control.config_reader import ConfigError
+from control.output import answer, say
 from games.api import GameCodeError, GameError, VectorGame
 
 SIDE_BY_SIDE = 2  # slots of each copy that plays beside others
@@ -235,11 +236,11 @@ def run_check(config: Path | None, overrides: Sequence[str], *, json: bool) -> i
     found = check(settings)
     if json:
         findings = [asdict(finding) for finding in found.findings]
-        print(json_module.dumps({"game": settings.game, "passed": found.passed, "findings": findings}), flush=True)
+        answer(json_module.dumps({"game": settings.game, "passed": found.passed, "findings": findings}))
         return DONE if found.passed else USAGE
     for finding in found.findings:
-        print(finding)
+        say(str(finding))
     warned = sum(finding.severity == "warning" for finding in found.findings)
     verdict = "can be trained" if found.passed else "cannot be trained"
-    print(f"{settings.game} {verdict}: {len(found.findings) - warned} errors, {warned} warnings", flush=True)
+    say(f"{settings.game} {verdict}: {len(found.findings) - warned} errors, {warned} warnings")
     return DONE if found.passed else USAGE
