@@ -115,7 +115,7 @@ def logs_kept(folder: RunFolder) -> Path | None:
 def _look(config: RunConfig, logs: Path | None) -> tuple[GameSpec, list[str], Callable[[], list[str]] | None]:
     """The game's spec, lines to say, and a rehearsal that is still to be done.
 
-    A game that others bring is rehearsed at once. Ours may compile for long, which goes on while everything else starts.
+    A game that others bring is rehearsed at once. Ours may compile for long, while everything else starts.
     """
     game, lines = _open_game(config, logs)
     rehearse = partial(rehearsed, config, game, logs)

@@ -20,10 +20,6 @@ ROWS = 8
 WITHIN_S = 0.5
 
 
-class _EnoughError(Exception):
-    """The time for it has passed."""
-
-
 def rehearse_policy(
     game: VectorGame, policy: Policy, seed: int, *, rows: int = ROWS, within_s: float = WITHIN_S
 ) -> None:
@@ -35,20 +31,14 @@ def rehearse_policy(
     spec = chunk_spec(game.spec, lstm_units=policy.config.lstm_units, bptt_steps=rows, chunk_steps=rows)
     chunker = Chunker(spec, run="rehearsal", slots=game.n_games)
     play = SelfPlay(game, policy, chunker, seed=seed, timer=PhaseTimer())
-    begun, deadline_s = 0, time.monotonic() + within_s
+    deadline_s = time.monotonic() + within_s
 
-    def between_rows() -> None:
-        nonlocal begun
-        if begun:
-            _check(game, chunker, begun - 1)
-            if time.monotonic() > deadline_s:
-                raise _EnoughError
-        begun += 1
+    def between_rows(t: int) -> bool:
+        if t:
+            _check(game, chunker, t - 1)
+        return time.monotonic() > deadline_s
 
-    try:
-        play.play_window(0, between_rows)
-    except _EnoughError:
-        return
+    play.play_window(0, between_rows)
     _check(game, chunker, rows - 1)
 
 
