@@ -18,7 +18,7 @@ from games.blame import place
 from games.box_units import float32_bounds
 from games.data_check import Mismatch, check_choice, check_mask_bits, described, mask_bits
 from games.dotted import nearest
-from games.layout_entry import Path, Space, converted, entry_of, finished, part_of, start_of
+from games.layout_entry import TAKEN, Path, Space, converted, entry_of, finished, part_of, start_of
 from games.remarks import flat_image, float64_box, leaf_remarks
 
 ACTION_MASK = "action_mask"  # the key under which environments keep their masks
@@ -82,7 +82,9 @@ class ObservationLayout:
         """
         for entry in self._entries:
             value = part_of(observation, entry) if entry.path else observation
-            as_it_is = getattr(value, "dtype", None) is entry.dtype and value.shape == entry.raw_shape
+            kind = getattr(value, "dtype", None)
+            taken = kind is entry.dtype or (kind is not None and kind in TAKEN[entry.dtype])
+            as_it_is = taken and value.shape == entry.raw_shape
             if as_it_is or (type(value) is int and entry.categories is not None and not entry.raw_shape):
                 arrays[entry.name][index] = value
             else:

@@ -22,6 +22,14 @@ from games.data_check import (
     described,
 )
 
+# dtype in which an entry is written -> dtypes whose numbers it holds as they are
+TAKEN = {
+    FLOAT32: frozenset(map(np.dtype, ("f4", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "?"))),
+    np.dtype(np.int64): frozenset(map(np.dtype, ("i1", "i2", "i4", "i8", "u1", "u2", "u4"))),
+    np.dtype(np.int8): frozenset(map(np.dtype, ("i1", "?"))),
+    np.dtype(np.uint8): frozenset(map(np.dtype, ("u1",))),
+}
+
 Path = tuple[str | int, ...]
 Space = spaces.Space[Any]
 

@@ -157,3 +157,30 @@ def test_parallel_environments_are_remarked_on_as_others_are() -> None:
     (remark,) = _pair("SeenOutside").remarks().values()
     assert "SeenOutside.step: 'observation' holds 50, outside its space" in remark
     assert _pair("Pair").remarks() == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        (0, np.full((2, 4), np.nan, np.float32), r"observation is nan at index \[0\].* slot 0, row 1"),
+        (0, np.zeros((4, 2), np.float32), r"observation has shape \(4, 2\); expected \(2, 4\)"),
+        (1, np.array([1.0, np.inf]), r"the reward is inf .* slot 1, row 1"),
+        (1, np.ones((2, 1)), r"the reward is an array float64 \(2, 1\); expected an array of shape \(2,\)"),
+        (2, [False, False], r"terminated is \[False, False\]; expected an array of shape \(2,\)"),
+    ],
+)
+def test_a_vectorised_environment_is_looked_at_too(
+    part: int, value: Any, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    game: Any = make_game("gymnasium:CartPole-v1", 2, 0)
+    game.reset(0)
+    step = game._env.step
+
+    def changed(actions: Any) -> Any:
+        returned = list(step(actions))
+        returned[part] = value
+        return tuple(returned)
+
+    monkeypatch.setattr(game._env, "step", changed)
+    with pytest.raises(GameError, match=f"CartPoleVectorEnv: {says}"):
+        game.step({"action": np.zeros((2, 1, 1), np.int64)})
