@@ -162,7 +162,9 @@ def test_a_replay_becomes_a_gif_and_its_outcome_a_line(saved: Path, capsys: pyte
 def test_in_a_terminal_a_replay_is_played_in_time(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     console = terminal(80, 30)
     slept: list[float] = []
-    monkeypatch.setattr(watch_module, "Console", lambda stderr=False: terminal(80, 30) if stderr else console)
+    monkeypatch.setattr(
+        watch_module, "Console", lambda stderr=False, file=None: terminal(80, 30) if stderr else console
+    )
     monkeypatch.setattr("cluster.watch.time.sleep", slept.append)
     watch_module.watch(WatchRequest(what=str(saved), speed=400, fps=4))
     said = printed(console)

@@ -82,7 +82,7 @@ def test_what_cannot_be_played_says_why(tmp_path: Path) -> None:
     (folder / "config.toml").write_text(
         (folder / "config.toml").read_text().replace("lstm_units = 8", "lstm_units = 16")
     )
-    with pytest.raises(ArenaError, match="another network"):
+    with pytest.raises(ArenaError, match="lstm_units is 8 there and 16 here"):
         Game(Show(folder=str(folder), player="000003"))
     alone = arena_run(tmp_path / "alone", 'game = "gymnasium:CartPole-v1"\n[model]\nlstm_units = 8\n')
     with pytest.raises(ArenaError, match="nobody to play against"):
