@@ -207,7 +207,13 @@ def _check_contract(config: RunConfig, found: Check, *, rows: int | None) -> Non
     try:
         check_game(make, n_games=SIDE_BY_SIDE, rows=rows, seed=config.seed, outside={})
     except NotReproducibleError as error:
-        found.remark([f"{origins[0]}: {one_line(error)}: the same command does not give the same run"])
+        text = one_line(error).removeprefix(f"{config.game}: ")
+        found.remark(
+            [
+                f"{origins[0]}: {text}; the same command does not give the same run: draw all chance from a "
+                "generator that reset seeds (Gymnasium's: super().reset(seed=seed), then self.np_random)"
+            ]
+        )
     except GameError as error:
         if len(origins) == 3:
             raise
@@ -242,5 +248,6 @@ def run_check(config: Path | None, overrides: Sequence[str], *, json: bool) -> i
         say(str(finding))
     warned = sum(finding.severity == "warning" for finding in found.findings)
     verdict = "can be trained" if found.passed else "cannot be trained"
-    say(f"{settings.game} {verdict}: {len(found.findings) - warned} errors, {warned} warnings")
+    counts = (("error", len(found.findings) - warned), ("warning", warned))
+    say(f"{settings.game} {verdict}: " + ", ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts))
     return DONE if found.passed else USAGE

@@ -94,6 +94,19 @@ def not_made(game: str, error: BaseException) -> GameError:
     return GameCodeError(f"{line}: making the environment raised {says} (game {game!r})")
 
 
+def not_imported(what: str, error: BaseException) -> GameError:
+    """Why a module could not be imported: it is no Python, or what its own code raised.
+
+    Args:
+        what: what is imported, for the message: `game 'my_module:MyEnv'`.
+        error: what came of it.
+    """
+    line, says = raised_at(error), described_error(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        line, says = f"{_short(error.filename)}:{error.lineno}", f"{type(error).__name__}: {error.msg}"
+    return GameCodeError(f"{line}: importing the module raised {says} ({what})" if line else f"{what}: {says}")
+
+
 def described_error(error: BaseException) -> str:
     """An exception in one line: its type and what it says; where it says nothing, the line that raised it."""
     text = " ".join(str(error).split())

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from games.api import MissingExtraError, UnknownGameError
+from games.blame import not_imported, raised_at
 
 EXTRAS = {  # package -> extra of this project
     "pettingzoo": "pettingzoo",
@@ -43,6 +44,7 @@ def import_module(module_name: str, *, what: str) -> ModuleType:
     Raises:
         UnknownGameError: there is no such module.
         MissingExtraError: the module, or a package that it imports, is not installed.
+        GameCodeError: the module's own code is no Python, or raises.
     """
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -57,7 +59,10 @@ def import_module(module_name: str, *, what: str) -> ModuleType:
             ) from error
         raise MissingExtraError(f"{what} needs the package {missing!r}: {install_hint(missing)}") from error
     except ImportError as error:  # a module that moved away says so itself
-        raise MissingExtraError(f"{what} cannot be imported: {error}") from error
+        place = f"{line}: " if (line := raised_at(error)) else ""
+        raise MissingExtraError(f"{place}{what} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise not_imported(what, error) from error
 
 
 def install_hint(package: str) -> str:

@@ -6,15 +6,17 @@ rewards (lbforaging and rware do). Their ends and masks may be one for all or on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
 
-from games.api import Array, GameContractError
+from games.api import Array
+from games.blame import five, two
 from games.contract import random_actions
+from games.data_check import Mismatch, described, flag
 from games.layout import ACTION_MASK, ActionLayout
 from games.pettingzoo_game import ParallelGame
 from games.wrappers import Env
@@ -77,22 +79,24 @@ class _OfSeveral:
 
     def reset(self, seed: int) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]:
         """Start a game with everybody."""
-        observation, info = self.env.reset(seed=seed)
+        observation, info = two(self.env.reset(seed=seed))
         self.agents = list(self.possible_agents)
-        return self._by_agent(observation, self.agents), self._infos(info, self.agents)
+        return self._by_agent("the observation", observation, self.agents), self._infos(info, self.agents)
 
     def step(self, actions: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         """One step of those who are still in the game; what the environment says of the others is passed over."""
         chosen = tuple(actions.get(agent, self._idle) for agent in self.possible_agents)
         reward: Any  # a number, as gymnasium has it, or a sequence
-        observation, reward, terminated, truncated, info = self.env.step(chosen)
+        observation, reward, terminated, truncated, info = five(self.env.step(chosen))
         self.rewards_each = np.ndim(reward) == 1
         playing = self.agents
-        rewards = self._one_each("rewards", reward, playing, float)
-        ends = self._one_each("terminated", terminated, playing, bool)
-        cuts = self._one_each("truncated", truncated, playing, bool)
+        rewards = self._one_each("the reward", reward, playing)  # which numbers they are, `ParallelGame` looks
+        ends, cuts = (
+            {agent: flag(end, what) for agent, end in self._one_each(what, ended, playing).items()}
+            for what, ended in (("terminated", terminated), ("truncated", truncated))
+        )
         self.agents = [agent for agent in playing if not (ends[agent] or cuts[agent])]
-        return self._by_agent(observation, playing), rewards, ends, cuts, self._infos(info, playing)
+        return self._by_agent("the observation", observation, playing), rewards, ends, cuts, self._infos(info, playing)
 
     def render(self) -> Any:
         """The environment's own picture."""
@@ -102,25 +106,28 @@ class _OfSeveral:
         """Close the environment."""
         self.env.close()
 
-    def _by_agent(self, values: Sequence[Value], agents: Sequence[str]) -> dict[str, Value]:
+    def _by_agent(self, what: str, values: Sequence[Value], agents: Sequence[str]) -> dict[str, Value]:
+        """A sequence with one for each agent, as a dict of those of these agents."""
+        n = len(self.possible_agents)
+        if not isinstance(values, tuple | list | np.ndarray) or len(values) != n:
+            found = f"{len(values)} parts" if isinstance(values, tuple | list | np.ndarray) else described(values)
+            raise Mismatch(f"returned {found} as {what}; expected {n} parts, one for each agent, in their order")
         return {agent: value for agent, value in zip(self.possible_agents, values, strict=True) if agent in agents}
 
-    def _one_each(self, what: str, value: Any, agents: Sequence[str], kind: Callable[[Any], Any]) -> dict[str, Any]:
+    def _one_each(self, what: str, value: Any, agents: Sequence[str]) -> dict[str, Any]:
         """A sequence with a value for each agent, or one value for all."""
         if np.ndim(value) == 0:
-            return dict.fromkeys(agents, kind(value))
-        if np.shape(value) != (len(self.possible_agents),):
-            raise GameContractError(
-                f"{self._name}: step gave {what} of the shape {np.shape(value)}; expected one for each of the "
-                f"{len(self.possible_agents)} agents"
-            )
-        return self._by_agent([kind(one) for one in value], agents)
+            return dict.fromkeys(agents, value)
+        return self._by_agent(what, value, agents)
 
     def _infos(self, info: Mapping[str, Any], agents: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Of the infos only the masks are read: a sequence with one for each agent."""
         if ACTION_MASK not in info:
             return {agent: {} for agent in agents}
-        return {agent: {ACTION_MASK: mask} for agent, mask in self._by_agent(info[ACTION_MASK], agents).items()}
+        return {
+            agent: {ACTION_MASK: mask}
+            for agent, mask in self._by_agent("the action mask", info[ACTION_MASK], agents).items()
+        }
 
 
 def _any_action(space: spaces.Space[Any], name: str) -> Any:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
 
 from games import gymnasium_source, pettingzoo_source
-from games.api import GameError, UnknownGameError, VectorGame
+from games.api import GameError, UnknownGameError, UnsupportedSpaceError, VectorGame
 from games.blame import not_made, place
 from games.copies import copies
 from games.old_gym import is_old_gym
@@ -77,7 +78,7 @@ def make_own(
         )
     layers = named_wrappers(wrappers)
     make = _maker(name, thing, n_games, kwargs or {})
-    with copies(n_games, lambda: gymnasium_source.wrapped(make(), layers)) as made:
+    with copies(n_games, lambda: gymnasium_source.wrapped(make(), layers)) as made, _placed(name, made):
         envs: list[Any] = made
         if isinstance(envs[0], gymnasium.Env):
             if teams is not None or zero_sum is not None:
@@ -89,6 +90,16 @@ def make_own(
         f"{place(thing)} makes a {type(envs[0]).__name__} (game {name!r}); expected a gymnasium.Env, a PettingZoo "
         "environment, or of a function of (n_games, seed) a VectorGame (see games/api.py)"
     )
+
+
+@contextmanager
+def _placed(name: str, envs: Sequence[Any]) -> Iterator[None]:
+    """What is said against the spaces begins with the file and line of the class that has them."""
+    try:
+        yield
+    except UnsupportedSpaceError as error:
+        text = str(error).removeprefix(f"{name}: ").removeprefix(f"game {name!r}: ")
+        raise UnsupportedSpaceError(f"{place(envs[0])}: {text} (game {name!r})") from error
 
 
 def _maker(name: str, thing: Any, n_games: int, kwargs: Mapping[str, Any]) -> Callable[[], Any]:

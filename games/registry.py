@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
@@ -66,7 +67,8 @@ def make_game(
                 return _make(name, make_own, (name, thing, n_games, seed), options or {})
             arguments = (rest, n_games, seed) if is_family else (n_games, seed)
             return _make(name, thing, arguments, options or {})
-    hint = nearest(name, OWN_GAMES) or nearest(name, gymnasium.registry, prefix="gymnasium:")
+    hint = f"; {name}.py is a module: write {name}:<class>" if Path(f"{name}.py").is_file() else ""
+    hint = hint or nearest(name, OWN_GAMES) or nearest(name, gymnasium.registry, prefix="gymnasium:")
     raise UnknownGameError(
         f"unknown game {name!r}{hint}; a game is one of {', '.join(sorted(OWN_GAMES))}, or gymnasium:<id>, "
         "gym:<module>:<class> of the old gym, pettingzoo:<module>, openspiel:<name> or <your module>:<class>"
@@ -106,7 +108,10 @@ def _check_options(
     try:
         signature.bind(*arguments, **options)
     except TypeError as error:
-        raise GameError(f"game {name!r}: {error}; a factory takes (n_games, seed, **options)") from error
+        raise GameError(
+            f"{place(factory)} is no environment of Gymnasium or PettingZoo, and cannot be called with (n_games, seed, "
+            f"**options) to make a VectorGame: {error}; derive its class from gymnasium.Env (game {name!r})"
+        ) from error
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -315,6 +315,7 @@ def _check_ends(spec: GameSpec, result: Transition, before: Observation, attenda
     paid = (result.reward != 0) & ~attendance.valid
     if paid.any():
         raise GameContractError(
-            f"{spec.name}: {place(paid)} gets a reward while it is not {PRESENT}: nobody is trained on it. Give it "
-            f"before it leaves, or let the agent stay {PRESENT} with {ACTING} false"
+            f"{spec.name}: {place(paid)} gets a reward while it is not {PRESENT} (in PettingZoo: after its end, or "
+            "while it is not in `agents`): nobody is trained on it. Give it before it leaves, or let the agent stay "
+            f"{PRESENT} with {ACTING} false"
         )

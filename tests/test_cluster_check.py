@@ -142,7 +142,7 @@ def test_the_command_prints_findings_and_a_verdict(capsys: pytest.CaptureFixture
     assert run(["check", "tests.mistaken_envs:OutsideBox", *SMALL]) == 0
     first, *_, verdict = capsys.readouterr().out.splitlines()
     assert "warning: OutsideBox.step: 'place' holds" in first
-    assert verdict == "tests.mistaken_envs:OutsideBox can be trained: 0 errors, 1 warnings"
+    assert verdict == "tests.mistaken_envs:OutsideBox can be trained: 0 errors, 1 warning"
     assert run(["check", "--game", "tests.mistaken_envs:NanGain", *SMALL, "--json"]) == 2
     said = json.loads(capsys.readouterr().out)
     assert not said["passed"]
@@ -157,7 +157,7 @@ def test_the_command_says_the_fault_from_any_folder(tmp_path: Path) -> None:
     fault, verdict = done.stdout.splitlines()
     assert fault.startswith(f"{ROOT}/tests/mistaken_envs.py:")
     assert "error: NanGain.step: the reward is nan" in fault
-    assert verdict == "tests.mistaken_envs:NanGain cannot be trained: 1 errors, 0 warnings"
+    assert verdict == "tests.mistaken_envs:NanGain cannot be trained: 1 error, 0 warnings"
     assert done.stderr == ""
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from games.api import Array, GameContractError, UnsupportedSpaceError, VectorGame
+from games.api import Array, GameDataError, UnsupportedSpaceError, VectorGame
 from games.contract import check_game
 from games.gymnasium_game import GymnasiumLoopGame
+from games.own_environment import make_own
 from games.registry import make_game
 from tests.in_process_run import InProcessRun
 
@@ -171,11 +172,40 @@ def test_as_many_eyes_as_hands_but_one_reward_is_one_agent() -> None:
     assert game.spec.agents_per_team == 1
 
 
-def test_a_number_of_rewards_that_is_not_the_number_of_agents_is_refused() -> None:
-    with pytest.raises(
-        GameContractError, match=r"step gave rewards of the shape \(2,\); expected one for each of the 3"
-    ):
-        _make(paid=lambda rewards: rewards[:2])
+class WrongTeam(Carriers):
+    """Gives what each agent sees, and the ends, as a test says."""
+
+    def __init__(self, see: Any = None, end: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.see, self.end = see, end
+
+    def _show(self) -> tuple[Any, dict[str, Any]]:
+        seen, info = super()._show()
+        return (self.see(seen) if self.see else seen), info
+
+    def step(self, action: Any) -> Any:
+        seen, paid, over, cut, info = super().step(action)
+        return seen, paid, (self.end if self.end is not None else over), cut, info
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "says"),
+    [
+        ({"paid": lambda paid: paid[:2]}, "step: returned 2 parts as the reward; expected 3 parts, one for each agent"),
+        (
+            {"paid": lambda paid: [0.0, None, 0.0]},
+            r"step: the reward is None; expected one number.*, agent 'agent_1'\)",
+        ),
+        ({"paid": lambda paid: {"agent_0": 0.0}}, r"step: the reward is {'agent_0': 0.0}; expected one number"),
+        ({"see": lambda seen: seen[:1]}, "reset: returned 1 parts as the observation; expected 3 parts"),
+        ({"see": lambda seen: 5}, "returned 5 as the observation; expected 3 parts, one for each agent"),
+        ({"end": "no"}, "step: terminated is 'no'; expected True or False"),
+        ({"end": [False, False]}, "step: returned 2 parts as terminated; expected 3 parts"),
+    ],
+)
+def test_what_is_not_one_for_each_agent_is_refused_with_the_place(kwargs: dict[str, Any], says: str) -> None:
+    with pytest.raises(GameDataError, match=f"^tests/test_games_gymnasium_team.py:[0-9]+: [A-Za-z]+[.]?.*{says}"):
+        make_own("wrong", lambda: WrongTeam(**kwargs), 1, 0)
 
 
 def test_an_entry_is_left_out_of_what_each_agent_sees() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from games.api import GameError
 from games.gymnasium_game import GymnasiumLoopGame
@@ -41,6 +43,23 @@ def make_nothing() -> str:
     return "nothing"
 
 
+class Underived:
+    """Has all that an environment has, but is none of Gymnasium's."""
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = Plain.observation_space, Plain.action_space
+
+    def reset(self, seed: int | None = None) -> Any: ...
+
+    def step(self, action: Any) -> Any: ...
+
+
+class Told(Plain):
+    """Shows a text."""
+
+    observation_space = spaces.Dict({"told": spaces.Text(5)})
+
+
 @pytest.mark.parametrize("name", ["Long", "make_env"])
 def test_a_class_or_function_that_makes_an_environment_is_a_game(name: str) -> None:
     game = make_game(f"{HERE}:{name}", 2, 0, {"kwargs": {"length": 2}})
@@ -67,11 +86,41 @@ def test_wrappers_are_laid_around_a_class_too() -> None:
         ("make_many", {}, "make_many returns a Long, an environment, though it takes .* name the class itself"),
         ("make_nothing", {}, r"make_nothing makes a str .*; expected a gymnasium.Env"),
         ("Short", {}, "has no 'Short'"),
+        ("Underived", {}, r"^tests/.*:\d+: Underived is no environment .*; derive its class from gymnasium.Env"),
+        ("Told", {}, r"^tests/.*:\d+: Told: observation entry 'told' is a Text"),
     ],
 )
 def test_what_makes_no_environments_is_told_what_to_write(name: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(GameError, match=says):
         make_game(f"{HERE}:{name}", 2, 0, options)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (
+            "import os\nclass A(\n",
+            r"^broken_env.py:2: importing the module raised SyntaxError: '\(' was never closed \(",
+        ),
+        ("x = 1\nx = 1 / 0\n", "^broken_env.py:2: importing the module raised ZeroDivisionError: division by zero"),
+        (
+            "import sys\nsys.exit('no display')\n",
+            "^broken_env.py:2: importing the module raised SystemExit: no display",
+        ),
+        ("from os import nothing\n", "^broken_env.py:1: game 'broken_env:A' cannot be imported: cannot import name"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_the_line(
+    code: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_env.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("games.blame.HERE", tmp_path)
+    with pytest.raises(GameError, match=says):
+        make_game("broken_env:A", 1, 0)
+    with pytest.raises(GameError, match=r"broken_env\.py is a module: write broken_env:<class>"):
+        make_game("broken_env", 1, 0)
 
 
 def test_a_class_behind_the_familys_name_is_told_the_right_one() -> None:
