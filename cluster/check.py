@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.failure import DONE, USAGE, UsageError, keep_traceback, one_line
+from cluster.failure import DONE, USAGE, exit_code, fault, keep_traceback, one_line
 from control.config import RunConfig, check_config, load_config
 from control.config_reader import ConfigError
 from control.output import answer, say
@@ -79,7 +79,7 @@ def rehearsed(config: RunConfig, game: VectorGame, logs: Path | None) -> list[st
     """A few rows before a run begins; returns warnings, a line each, and closes the game.
 
     Raises:
-        UsageError: the first fault, in one line; a traceback is kept in `logs`, see `keep_traceback`.
+        UsageError, RunFailedError: the first fault; a traceback is kept in `logs`. See `refused`, `keep_traceback`.
     """
     from games.rehearsal import rehearse_rows
 
@@ -92,19 +92,19 @@ def refused(logs: Path | None) -> Iterator[None]:
     """A game's error as what it is before a run begins: a reason not to begin it.
 
     Raises:
-        UsageError: in place of a GameError.
+        UsageError: in place of a GameError: the game cannot be meant.
+        RunFailedError: in place of one that comes of what the game did.
     """
     try:
         yield
     except GameError as error:
-        log = _log_of(error, logs)
-        raise UsageError(one_line(error) + (f"; the whole traceback is in {log}" if log else "")) from error
+        raise fault(one_line(error), exit_code(error), _log_of(error, logs)) from error
 
 
 def _log_of(error: GameError, logs: Path | None) -> str | None:
     """The file with the traceback of what the user's own code raised."""
     raised = isinstance(error, GameCodeError) and error.__cause__ is not None
-    return str(keep_traceback(error, logs)) if raised else None
+    return keep_traceback(error, logs) if raised else None
 
 
 def check(config: RunConfig, rows: int | None = None) -> Check:

@@ -93,8 +93,8 @@ def last_words(error: BaseException) -> dict[str, str]:
     }
 
 
-def fault(said: str, code: int | None, log: Path | None) -> Exception:
-    """What ends the run when one of its workers said this for good; the line names where the traceback is."""
+def fault(said: str, code: int | None, log: Path | str | None) -> Exception:
+    """What ends the run when its game, or a worker for good, said this; the line names where the traceback is."""
     kind = UsageError if code == USAGE else RunFailedError
     return kind(said + (f"; the whole traceback is in {log}" if log else ""))
 

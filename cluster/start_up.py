@@ -92,7 +92,8 @@ def check_game(config: RunConfig, logs: Path | None = None) -> tuple[GameSpec, l
     What a game compiles and caches at its first step is then there before the workers want it, all at once.
 
     Raises:
-        UsageError: no such game, or one that cannot be trained; a traceback is kept in `logs`.
+        UsageError: no such game, or one that keeps no contract.
+        RunFailedError: one that does what nothing can be trained on; a traceback is kept in `logs`.
         ConfigError: numbers that do not go together.
     """
     game, lines = _open_game(config, logs)

@@ -181,7 +181,7 @@ def test_a_game_by_others_is_looked_at_before_anything_is_started(
     monkeypatch.setattr(cluster.start_up, "_redis", lambda *_: pytest.fail("Redis was started"))
     game = ("--game", "gymnasium:tests.mistaken_envs:mistaken/Raises-v0")
     for where in ((), ("--in-process",)):
-        assert run(["train", "--run", "one", *game, "--agent-steps", "100", *SMALL, *where]) == 2
+        assert run(["train", "--run", "one", *game, "--agent-steps", "100", *SMALL, *where]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert "mistaken_envs.py:" in line
         assert "Raises.step raised ValueError: the engine stalled with a second line" in line
