@@ -18,6 +18,7 @@ from control.config import RunConfig, check_config, load_config
 from control.config_reader import ConfigError
 from control.output import answer, say
 from games.api import GameCodeError, GameError, VectorGame
+from games.copies import closing
 
 SIDE_BY_SIDE = 2  # slots of each copy that plays beside others
 POLICY_ROWS = 32
@@ -83,7 +84,7 @@ def rehearsed(config: RunConfig, game: VectorGame, logs: Path | None) -> list[st
     """
     from games.rehearsal import rehearse_rows
 
-    with contextlib.closing(game), refused(logs):
+    with closing(game), refused(logs):
         return [str(Finding("warning", text)) for text in rehearse_rows(game, config.seed)]
 
 
@@ -133,7 +134,7 @@ def _made(config: RunConfig, n_games: int = 1) -> VectorGame:
 def _check_rows(config: RunConfig, found: Check) -> None:
     from games.rehearsal import rehearse_rows
 
-    with contextlib.closing(_made(config)) as game:
+    with closing(_made(config)) as game:
         check_config(config, game.spec)
         found.remark(rehearse_rows(game, config.seed))
 
@@ -143,7 +144,7 @@ def _check_by_library(config: RunConfig, found: Check) -> None:
     from games.blame import described_error, place, raised_at
     from games.rehearsal import origin
 
-    with contextlib.closing(_made(config)) as game, warnings.catch_warnings(record=True) as said:
+    with closing(_made(config)) as game, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         env = origin(game)
         name, checker = _library_checker(env, masked=bool(game.spec.masked_heads))
@@ -231,7 +232,7 @@ def _check_with_policy(config: RunConfig, found: Check) -> None:
     from model.policy import Policy
     from rollout_workers.rehearsal import rehearse_policy
 
-    with contextlib.closing(_made(config)) as game:
+    with closing(_made(config)) as game:
         policy = Policy(game.spec, config.model).use_device(torch.device("cpu"))
         rehearse_policy(game, policy, config.seed, rows=POLICY_ROWS, within_s=10.0)
 

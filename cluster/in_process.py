@@ -20,6 +20,7 @@ from control.config import RunConfig, dump_config
 from control.journal import read_journal
 from control.summary import Summary
 from games.api import GameError
+from games.copies import close_all
 from wire.memory_link import MemoryLink
 
 if TYPE_CHECKING:
@@ -117,5 +118,5 @@ def _worker(config: RunConfig, folder: RunFolder, link: MemoryLink, stack: ExitS
     from cluster.worker_process import make_worker
 
     worker, game = make_worker(config, folder.run, link, 0)
-    stack.callback(game.close)
+    stack.callback(close_all, [game])
     return worker

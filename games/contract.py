@@ -24,7 +24,7 @@ from games.api import (
 )
 from games.attendance import place
 from games.box_units import random_in_box
-from games.copies import NO_WORKER, built_for
+from games.copies import NO_WORKER, built_for, close_all
 from games.masks import is_read, mask_given, random_choices
 from games.row_check import Referee, check_array, check_inside, check_observation
 from games.spec_check import check_spec
@@ -78,8 +78,7 @@ def check_game(
         if random and _equal(other, _record(games[0], seed, outside)):
             raise GameContractError(f"{spec.name}: the seeds {seed} and {seed + 1} give the same games")
     finally:
-        for game in games:
-            game.close()
+        close_all(games)
 
 
 def _copy(make: Callable[[int], VectorGame], n_games: int, copy: int) -> VectorGame:

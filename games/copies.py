@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
+
+from games.blame import described_error, place, raised_at
 
 WORKER, SLOT = "QUINTET_WORKER", "QUINTET_SLOT"
 NO_WORKER = -1
@@ -41,9 +44,27 @@ def copies(n: int, make: Callable[[], Copy]) -> Iterator[list[Copy]]:
                 made.append(make())
         yield made
     except BaseException:
-        for copy in made:
-            copy.close()
+        close_all(made)
         raise
+
+
+@contextmanager
+def closing(thing: Copy) -> Iterator[Copy]:
+    """Close it at the end of this block; see `close_all`."""
+    try:
+        yield thing
+    finally:
+        close_all([thing])
+
+
+def close_all(things: Iterable[Any]) -> None:
+    """Close environments, or games, each of them; what one raises in it is a warning, since nothing hangs on it."""
+    for thing in things:
+        try:
+            thing.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is)
+            where = raised_at(error) or place(thing, "close")
+            warnings.warn(f"{where}: closing it raised {described_error(error)}", RuntimeWarning, stacklevel=3)
 
 
 def same_place() -> Callable[[], AbstractContextManager[None]]:

@@ -164,6 +164,19 @@ def check_bits(name: str, values: Array, lead: int) -> Array:
     return bits
 
 
+def no_late_mask(info: Any) -> None:
+    """An info of an environment whose first one had no action mask: a mask that comes later would be passed over.
+
+    Raises:
+        Mismatch: it has one.
+    """
+    if info and "action_mask" in info:
+        raise Mismatch(
+            "the info has an action_mask, which the info of reset did not have: no action would be masked; return one "
+            "from reset as well"
+        )
+
+
 def mask_bits(mask: Array) -> Array:
     """A flat action mask as booleans.
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from games.api import ACTING, Actions, Array, GameContractError, GameError, GameSpec, Observation, Transition
 from games.blame import blamed, five, two
-from games.data_check import Mismatch, check_sizes, described, flag, mask_bits, number
+from games.copies import close_all
+from games.data_check import Mismatch, check_sizes, described, flag, mask_bits, no_late_mask, number
 from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
 from games.wrappers import AnyVectorEnv, Env
 
@@ -120,7 +121,7 @@ class GymnasiumVectorGame:
 
     def close(self) -> None:
         """Close the environment."""
-        self._env.close()
+        close_all([self._env])
 
     def _observe(self, raw: Any, info: Mapping[str, Any]) -> Observation:
         self._seen = raw
@@ -129,6 +130,8 @@ class GymnasiumVectorGame:
         if self._masked:
             mask = self._mask(raw[ACTION_MASK] if self._observations.has_mask else info.get(ACTION_MASK))
             observation.update(self._actions.split_bits(mask.reshape(*self._lead, -1), observation[ACTING]))
+        else:
+            no_late_mask(info)
         return observation
 
     def _mask(self, masks: Any) -> Array:
@@ -231,8 +234,7 @@ class GymnasiumLoopGame:
 
     def close(self) -> None:
         """Close the environments."""
-        for env in self._envs:
-            env.close()
+        close_all(self._envs)
 
     def _empty_mask(self) -> Array:
         return np.ones((self.n_games, self._actions.mask_size if self._masked else 0), dtype=np.int8)
@@ -244,6 +246,8 @@ class GymnasiumLoopGame:
             found = info.get(ACTION_MASK) if self._mask_in_info else observation[ACTION_MASK]
             if found is not None:
                 mask[i] = self._actions.flat_mask(found, self._name)
+        elif info:
+            no_late_mask(info)
 
     def _finish(self, arrays: dict[str, Array], mask: Array, reward: Array | None = None) -> Observation:
         """Look at all numbers of a row at once; whose is wrong, its environment is to blame."""

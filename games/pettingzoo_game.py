@@ -27,7 +27,8 @@ from games.api import (
     UnsupportedSpaceError,
 )
 from games.blame import blamed, each, five, raised_at, two
-from games.data_check import PLAIN, Mismatch, check_sizes, number
+from games.copies import close_all
+from games.data_check import PLAIN, Mismatch, check_sizes, no_late_mask, number
 from games.layout import ACTION_MASK, ActionLayout, ObservationLayout
 from games.outcome import outcome_of
 from games.seats import Agent, Seat
@@ -145,8 +146,7 @@ class PettingZooGame(ABC):
 
     def close(self) -> None:
         """Close the environments."""
-        for env in self._envs:
-            env.close()
+        close_all(self._envs)
 
     def picture(self) -> Array | None:
         """Slot 0, if the environment was made with `kwargs={"render_mode": "rgb_array"}`."""
@@ -190,6 +190,8 @@ class PettingZooGame(ABC):
             if self._masked:
                 mask = info.get(ACTION_MASK) if self._mask_in_info else observation[ACTION_MASK]
                 self._mask[index] = True if mask is None else self._actions.flat_mask(mask, self._name)
+            elif info:
+                no_late_mask(info)
         except Mismatch as error:
             raise Mismatch(str(error), index, self._shown_by) from error
 

@@ -178,6 +178,13 @@ class EmptyMask(Plain):
         return {"action_mask": np.full(3, self.row != FAULT_ROW, np.int8)}
 
 
+class LateMask(Plain):
+    """Its mask is in the infos of step alone."""
+
+    def info(self) -> dict[str, Any]:
+        return {"action_mask": np.array([1, 0, 0], np.int8)} if self.row else {}
+
+
 class ShortMask(Plain):
     def info(self) -> dict[str, Any]:
         return {"action_mask": np.ones(2, np.int8)}
@@ -253,6 +260,11 @@ class OldApi(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> Any:
         return np.zeros(2, np.float32), 0.0, False, {}
+
+
+class FailsToClose(Plain):
+    def close(self) -> None:
+        raise RuntimeError("the window is gone")  # <- closing
 
 
 # These are trained on, with a word.

@@ -92,6 +92,11 @@ class Stalls(Sound):
         raise RuntimeError("the board is gone")
 
 
+class FailsToClose(Sound):
+    def close(self) -> None:
+        raise OSError("the board is gone")
+
+
 class OutsideBox(Sound):
     def show(self, observation: Observation) -> Observation:
         return {**observation, "counter": observation["counter"] - 1}

@@ -68,6 +68,21 @@ class MaskAdded(Pair):
         return {**super().look(agent), "action_mask": np.array([0, -np.inf, 0])}
 
 
+class MaskLate(Pair):
+    """Its masks are in the infos of step alone."""
+
+    @cache  # noqa: B019
+    def observation_space(self, agent: Any) -> Any:
+        return super().observation_space(agent)["observation"]
+
+    def look(self, agent: Any) -> Any:
+        return super().look(agent)["observation"]
+
+    def step(self, actions: Any) -> Any:
+        *rest, infos = super().step(actions)
+        return *rest, {agent: {"action_mask": np.ones(3, np.int8)} for agent in infos}
+
+
 class SeenShorter(Pair):
     def look(self, agent: Any) -> Any:
         return {**super().look(agent), "observation": np.zeros(1, np.float32)}

@@ -126,6 +126,14 @@ class WantsHalf(Plain):
         return super().step(action)
 
 
+def test_a_game_that_fails_to_close_can_be_trained(recwarn: pytest.WarningsRecorder) -> None:
+    assert not any(" error: " in line for line in found("tests.mistaken_envs:FailsToClose"))
+    assert not any(" error: " in line for line in found("tests.mistaken_games:FailsToClose"))
+    said = {str(warning.message).partition(": ")[2] for warning in recwarn if warning.category is RuntimeWarning}
+    raised = ("RuntimeError: the window is gone", "OSError: the board is gone")
+    assert said == {f"closing it raised {error}" for error in raised}
+
+
 def test_the_policy_plays_too_and_its_actions_stay_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("tests.test_cluster_check:WantsHalf") == []
     monkeypatch.setattr("rollout_workers.self_play.in_range", lambda action, space: action * 0 + 0.75)

@@ -61,6 +61,7 @@ def _line(kind: type, method: str) -> int:
         ("OldApi", r"cannot be called: TypeError: .* argument 'seed'; write def reset\(self, \*, seed=None"),
         ("FourValues", r"returned 4 values \(.*\) \(the old API: .*; expected five values: return observation, reward"),
         ("ObservationAlone", r"returned an array float32 \(3,\) alone; expected five values"),
+        ("LateMask", r"the info has an action_mask, which the info of reset did not have: .*return one from reset"),
         ("EndsInWords", r"terminated is 'no'; expected True or False: return bool\(terminated\)"),
     ],
 )
@@ -140,6 +141,7 @@ def _pair(name: str) -> Any:
         ("GainNone", r"Pair.step: the reward is None; expected one number: .* row 1, agent 'b'\)"),
         ("MaskEmpty", r"Pair.step: the action mask allows nothing of 'action' .* row 2, agent 'a'\)"),
         ("MaskAdded", r"Pair.reset: the action mask holds -inf; expected 1 or True .* row 0, agent 'a'\)"),
+        ("MaskLate", r"Pair.step: the info has an action_mask, which the info of reset did not have"),
         ("SeenShorter", r"Pair.reset: observation has shape \(1,\); expected \(2,\)"),
         ("SeenInfinite", r"Pair.step: observation is inf .* row 2, agent 'a'\)"),
         ("Stranger", r"Stranger.step: something .* is given to, 'c'; its possible_agents are \['a', 'b'\]"),
@@ -166,6 +168,7 @@ def test_parallel_environments_are_remarked_on_as_others_are() -> None:
         (0, np.zeros((4, 2), np.float32), r"observation has shape \(4, 2\); expected \(2, 4\)"),
         (1, np.array([1.0, np.inf]), r"the reward is inf .* slot 1, row 1"),
         (1, np.ones((2, 1)), r"the reward is an array float64 \(2, 1\); expected an array of shape \(2,\)"),
+        (4, {"action_mask": np.ones((2, 2), bool)}, r"the info has an action_mask, which the info of reset did not"),
         (2, [False, False], r"terminated is \[False, False\]; expected an array of shape \(2,\)"),
     ],
 )
@@ -184,3 +187,14 @@ def test_a_vectorised_environment_is_looked_at_too(
     monkeypatch.setattr(game._env, "step", changed)
     with pytest.raises(GameError, match=f"CartPoleVectorEnv: {says}"):
         game.step({"action": np.zeros((2, 1, 1), np.int64)})
+
+
+def test_an_environment_that_fails_to_close_is_warned_of_and_the_others_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    game: Any = make_game("gymnasium:tests.mistaken_envs:mistaken/FailsToClose-v0", 2, 0)
+    closed: list[bool] = []
+    monkeypatch.setattr(game._envs[1], "close", lambda: closed.append(True))
+    with pytest.warns(RuntimeWarning, match=r"^tests/mistaken_envs.py:\d+: closing it raised RuntimeError: the window"):
+        game.close()
+    assert closed == [True]
