@@ -36,7 +36,7 @@ Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class GameFinding:
     """One thing that is wrong, or hardly meant."""
 
     severity: Severity
@@ -54,7 +54,7 @@ class Finding:
 class Check:
     """What has been found so far."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[GameFinding] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -64,7 +64,7 @@ class Check:
     def remark(self, texts: Sequence[str]) -> None:
         """Add warnings, each once."""
         known = {finding.text for finding in self.findings}
-        self.findings += [Finding("warning", text) for text in dict.fromkeys(texts) if text not in known]
+        self.findings += [GameFinding("warning", text) for text in dict.fromkeys(texts) if text not in known]
 
     @contextlib.contextmanager
     def fails(self) -> Iterator[None]:
@@ -73,7 +73,7 @@ class Check:
             yield
         except (GameError, ConfigError) as error:
             log = _log_of(error, None) if isinstance(error, GameError) else None
-            self.findings.append(Finding("error", one_line(error), log))
+            self.findings.append(GameFinding("error", one_line(error), log))
 
 
 def rehearsed(config: RunConfig, game: VectorGame, logs: Path | None) -> list[str]:
@@ -85,7 +85,7 @@ def rehearsed(config: RunConfig, game: VectorGame, logs: Path | None) -> list[st
     from games.rehearsal import rehearse_rows
 
     with closing(game), refused(logs):
-        return [str(Finding("warning", text)) for text in rehearse_rows(game, config.seed)]
+        return [str(GameFinding("warning", text)) for text in rehearse_rows(game, config.seed)]
 
 
 @contextlib.contextmanager

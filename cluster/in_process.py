@@ -44,8 +44,8 @@ def train_in_process(
     """
     if config.rollout.workers != 1:
         raise UsageError(f"--in-process has one worker, the configuration wants {config.rollout.workers}: --workers 1")
-    board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
     spec, lines = check_game(config, logs_kept(folder))
+    board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
     for line in lines:
         board.say(line)
     link = MemoryLink(folder.run, issued_incarnations=_lives(folder))

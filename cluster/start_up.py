@@ -162,8 +162,8 @@ def _start(
 ) -> tuple[Controller, Recorder]:
     """Everything up to the first worker; `stack` ends it in reverse."""
     let_children_find_our_code()
+    game, lines, rehearse = _look(config, logs_kept(folder))  # what is wrong shows before anything is started, or said
     board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
-    game, lines, rehearse = _look(config, logs_kept(folder))  # what is wrong shows before anything is started
     board.say("starting Redis, the optimizer and Ray")
     url, redis = _redis(config, folder, resources, stack)
     folder.write_redis_url(url)

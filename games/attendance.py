@@ -70,10 +70,10 @@ class Attendance:
 
     def _refuse(self, where: Array, what: str) -> None:
         if where.any():
-            raise GameContractError(f"{self.name}: {place(where)}, {what} (see Transition in games/api.py)")
+            raise GameContractError(f"{self.name}: {first_seat(where)}, {what} (see Transition in games/api.py)")
 
 
-def place(where: Array) -> str:
+def first_seat(where: Array) -> str:
     """The first place that is true in [n_games, teams, agents, ...], for people."""
     slot, team, agent = np.argwhere(where)[0][:3]
     return f"slot {slot}, team {team}, agent {agent}"

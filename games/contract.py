@@ -22,7 +22,7 @@ from games.api import (
     Transition,
     VectorGame,
 )
-from games.attendance import place
+from games.attendance import first_seat
 from games.box_units import random_in_box
 from games.copies import NO_WORKER, built_for, close_all
 from games.masks import is_read, mask_given, random_choices
@@ -183,7 +183,7 @@ def _check_actions(spec: GameSpec, bot: str, observation: Observation, chosen: A
         if wrong.any():
             raise GameContractError(
                 f"{spec.name}: bot {bot!r} takes {chosen[head][tuple(np.argwhere(wrong)[0])]} of head {head!r} in "
-                f"{place(wrong)}, which the mask forbids"
+                f"{first_seat(wrong)}, which the mask forbids"
             )
 
 

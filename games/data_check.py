@@ -11,7 +11,9 @@ import numpy as np
 
 from games.api import Array
 
-LARGEST_NUMBER = 1e12  # beyond it nothing travels: see `wire.codec`
+#: Larger numbers are refused like infinite ones, here and on the wire: their squares, summed over a batch, would be
+#: infinite soon.
+LARGEST_NUMBER = 1e12
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 PLAIN = (float, int)  # the types of rewards that need no look

@@ -17,7 +17,7 @@ from games.api import (
     Observation,
     Transition,
 )
-from games.attendance import Attendance, place
+from games.attendance import Attendance, first_seat
 from games.data_check import check_choice
 from games.masks import choices, readers, slots_present
 
@@ -143,7 +143,7 @@ def _check_mask(spec: GameSpec, head: str, observation: Observation, lead: tuple
     if not by_primary:
         empty = observation[ACTING] & ~observation[name].any(axis=-1)
         if empty.any():
-            raise GameContractError(f"{spec.name}: {name} allows nothing in {place(empty)}, who is acting")
+            raise GameContractError(f"{spec.name}: {name} allows nothing in {first_seat(empty)}, who is acting")
 
 
 def _check_read_masks(spec: GameSpec, observation: Observation) -> None:
@@ -163,8 +163,8 @@ def _check_read_masks(spec: GameSpec, observation: Observation) -> None:
         empty = acting & readers(spec, head) & ~some & (True if legal is None else legal)
         if empty.any():
             raise GameContractError(
-                f"{spec.name}: the primary action {np.argwhere(empty)[0][-1]} is legal in {place(empty)}, but head "
-                f"{head!r}, which it reads, has no legal choice for it"
+                f"{spec.name}: the primary action {np.argwhere(empty)[0][-1]} is legal in {first_seat(empty)}, but "
+                f"head {head!r}, which it reads, has no legal choice for it"
             )
 
 
@@ -186,7 +186,7 @@ def _check_sets(spec: GameSpec, observation: Observation) -> None:
         missing = observation[ACTING] & ~own
         if missing.any():
             raise GameContractError(
-                f"{spec.name}: own_slots of {name}: the own slot is masked out in {place(missing)}, who is acting"
+                f"{spec.name}: own_slots of {name}: the own slot is masked out in {first_seat(missing)}, who is acting"
             )
 
 
@@ -311,11 +311,13 @@ def _check_ends(spec: GameSpec, result: Transition, before: Observation, attenda
         return
     strange = out & ~there & going_on[:, None, None]
     if strange.any():
-        raise GameContractError(f"{spec.name}: {place(strange)} is terminated or truncated, but it is not {PRESENT}")
+        raise GameContractError(
+            f"{spec.name}: {first_seat(strange)} is terminated or truncated, but it is not {PRESENT}"
+        )
     paid = (result.reward != 0) & ~attendance.valid
     if paid.any():
         raise GameContractError(
-            f"{spec.name}: {place(paid)} gets a reward while it is not {PRESENT} (in PettingZoo: after its end, or "
-            "while it is not in `agents`): nobody is trained on it. Give it before it leaves, or let the agent stay "
+            f"{spec.name}: {first_seat(paid)} gets a reward while it is not {PRESENT} (in PettingZoo: after its end, "
+            "or while it is not in `agents`): nobody is trained on it. Give it before it leaves, or let the agent stay "
             f"{PRESENT} with {ACTING} false"
         )

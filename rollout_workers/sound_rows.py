@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from games.api import Array, GameDataError
+from games.data_check import LARGEST_NUMBER
 from wire.chunk import ArraySpec, ChunkSpec
-from wire.codec import LARGEST_NUMBER
 
 _SQUARE = np.float32(LARGEST_NUMBER**2)
 _SIGN_OFF, _INFINITE = np.uint16(0x7FFF), np.uint16(0x7C00)  # of a float16's bits

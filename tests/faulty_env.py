@@ -1,4 +1,4 @@
-"""Small environments whose own code is at fault, each from row 7 of a game on; `FAULTS` names them all.
+"""Small environments whose own code is at fault in row 7 of every game: late enough for a run to have begun.
 
 quintet train --game gymnasium:tests.faulty_env:NanReward-v0
 """

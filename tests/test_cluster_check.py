@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 import cluster.start_up
 from cluster.__main__ import run
-from cluster.check import Finding, check
+from cluster.check import GameFinding, check
 from control.config import parse_config
 from games.registry import make_game
 from tests.live_run import ROOT, quintet
@@ -142,8 +142,8 @@ def test_the_policy_plays_too_and_its_actions_stay_in_the_box(monkeypatch: pytes
 
 
 def test_a_finding_without_a_place_begins_with_what_it_is() -> None:
-    assert str(Finding("error", "unknown game 'x'")) == "error: unknown game 'x'"
-    assert str(Finding("warning", "a/b.py:3: C: odd")) == "a/b.py:3: warning: C: odd"
+    assert str(GameFinding("error", "unknown game 'x'")) == "error: unknown game 'x'"
+    assert str(GameFinding("warning", "a/b.py:3: C: odd")) == "a/b.py:3: warning: C: odd"
 
 
 def test_the_command_prints_findings_and_a_verdict(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +190,9 @@ def test_a_game_by_others_is_looked_at_before_anything_is_started(
     game = ("--game", "gymnasium:tests.mistaken_envs:mistaken/Raises-v0")
     for where in ((), ("--in-process",)):
         assert run(["train", "--run", "one", *game, "--agent-steps", "100", *SMALL, *where]) == 1
-        (line,) = capsys.readouterr().err.splitlines()
+        said = capsys.readouterr()
+        (line,) = said.err.splitlines()
+        assert said.out == ""  # nothing of files that a refused run does not keep
         assert "mistaken_envs.py:" in line
         assert "Raises.step raised ValueError: the engine stalled with a second line" in line
         log = Path(line.rpartition("; the whole traceback is in ")[2])

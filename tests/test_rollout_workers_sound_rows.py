@@ -22,6 +22,7 @@ from games.api import (
     Transition,
     VectorGame,
 )
+from games.data_check import LARGEST_NUMBER
 from games.registry import make_game
 from model.policy import Policy
 from rollout_workers.chunker import Chunker
@@ -30,7 +31,6 @@ from rollout_workers.sound_rows import is_sound16, is_sound32
 from tests.faulty_env import FAULTY_ROW
 from tests.in_process_run import CPU, SMALL, InProcessRun
 from wire.chunk import chunk_spec
-from wire.codec import LARGEST_NUMBER
 from wire.reports import PhaseTimer
 
 

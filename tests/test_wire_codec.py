@@ -13,10 +13,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from games.data_check import LARGEST_NUMBER
 from tests.chunk_factory import RUN, make_chunk, make_spec
 from tests.outpost import outpost_spec
 from wire.chunk import WIRE_VERSION, ArraySpec, ChunkSpec, TrajectoryChunk, chunk_spec
-from wire.codec import LARGEST_NUMBER, decode_chunk, encode_chunk, max_message_bytes, seal
+from wire.codec import decode_chunk, encode_chunk, max_message_bytes, seal
 from wire.errors import DecodeError
 
 DTYPES = ("bool", "uint8", "int16", "int32", "float16", "float32")

@@ -20,12 +20,11 @@ import msgpack
 import numpy as np
 import zstandard
 
+from games.data_check import LARGEST_NUMBER
 from wire.chunk import NO_ACTION, WIRE_VERSION, Array, ArraySpec, ChunkSpec, TrajectoryChunk
 from wire.errors import DecodeError
 
 MAX_CHUNK_BYTES = 64 * 2**20  # of a message, and of its blob once decompressed
-#: Larger numbers are refused like infinite ones: their squares, summed over a batch, would be infinite soon.
-LARGEST_NUMBER = 1e12
 _MAGIC = "quintet-chunk"
 _HEADER_BYTES = 4096  # more than any header takes: names have at most 1 KiB
 _SEAL = struct.Struct("<I")
