@@ -7,10 +7,13 @@ are its help.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import tyro
 from tyro.conf import FlagCreatePairsOff
@@ -24,6 +27,8 @@ from cluster.commands_look import evaluate, explain, watch
 from cluster.commands_run import optimizer, scale, status, train
 from cluster.failure import report
 from control.output import keep_stdout
+
+LEAVE_WITHIN_S = 10.0  # enough for what libraries do at the end
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
@@ -86,7 +91,21 @@ def _split_overrides(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:], own_process=True))
+    leave(run(sys.argv[1:], own_process=True))
+
+
+def leave(code: int, within_s: float = LEAVE_WITHIN_S) -> NoReturn:
+    """End the process, also where a thread that a game has started would hold it for ever."""
+    if sum(not thread.daemon for thread in threading.enumerate()) > 1:
+        threading.Thread(target=_leave_alone, args=(code, within_s), daemon=True).start()
+    sys.exit(code)
+
+
+def _leave_alone(code: int, within_s: float) -> None:
+    time.sleep(within_s)  # and this thread goes with the process, if that can end by itself
+    held = ", ".join(sorted(t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()))
+    print(f"quintet: ends without the threads that the game still has: {held}", file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,18 @@ def test_a_run_in_one_process_prints_its_summary_alone_where_a_game_prints_and_c
     assert (folder / "league" / "evaluations.jsonl").exists()
 
 
+def test_a_thread_that_a_game_leaves_does_not_hold_the_command() -> None:
+    program = (
+        "import threading; from cluster.__main__ import leave; "
+        "threading.Thread(target=threading.Event().wait, name='simulator').start(); leave(3, within_s=0.1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr == "quintet: ends without the threads that the game still has: simulator\n"
+
+
 def test_an_unknown_option_is_bad_usage(tmp_path: Path) -> None:
     assert quintet("train", "--nonsense", cwd=tmp_path).returncode == 2
     assert quintet("nonsense", cwd=tmp_path).returncode == 2
