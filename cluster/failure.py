@@ -119,7 +119,8 @@ def keep_traceback(error: BaseException, logs: Path | None) -> str:
     path = folder / f"quintet-traceback-{os.getpid()}.txt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)))
+        # A name of a file that is no UTF-8 may stand in it.
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
     except OSError:
         traceback.print_exception(error)
         return "the lines above"

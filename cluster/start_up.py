@@ -348,7 +348,7 @@ def let_children_find_our_code() -> None:
 def keep_traceback(folder: RunFolder, worker: int, text: str) -> Path:
     """Append a dead worker's traceback to its log in the run folder; returns the log's path."""
     path = folder.logs / f"worker-{worker}.log"
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text.rstrip() + "\n\n")
     return path
 

@@ -214,8 +214,12 @@ class GameWithBots(Protocol):
 
 
 def is_image(space: spaces.Box) -> bool:
-    """Whether convolutions read it: three axes of uint8, or of floats between bounds."""
-    if len(space.shape) != 3 or (space.dtype != np.uint8 and not np.issubdtype(space.dtype, np.floating)):
+    """Whether convolutions read it: three axes of uint8, or of floats between bounds, none of them empty."""
+    if (
+        len(space.shape) != 3
+        or 0 in space.shape
+        or (space.dtype != np.uint8 and not np.issubdtype(space.dtype, np.floating))
+    ):
         return False
     return bool((np.maximum(np.abs(space.low), np.abs(space.high)) <= LARGEST_OF_IMAGES).all())
 

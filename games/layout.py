@@ -171,7 +171,8 @@ def _without(game: str, leaves: list[tuple[Path, Space]], leave_out: Sequence[st
             )
     kept = [leaf for leaf, name in zip(leaves, names, strict=True) if not any(_is_of(name, left) for left in leave_out)]
     if not kept:
-        raise UnsupportedSpaceError(f"{game}: leave_out is {list(leave_out)}; nothing is left of the observation")
+        because = f"leave_out is {list(leave_out)}; nothing is left of the" if leave_out else "there is nothing in the"
+        raise UnsupportedSpaceError(f"{game}: {because} observation; expected at least one entry")
     return kept
 
 

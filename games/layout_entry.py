@@ -112,7 +112,7 @@ def entry_of(name: str, path: Path, leaf: Space, *, is_set: bool) -> Entry:
         return entry(spaces.MultiDiscrete(flat), np.int64, leaf.start, flat.astype(np.uint64))
     if isinstance(leaf, spaces.MultiBinary):
         return entry(spaces.MultiBinary(size), np.int8)
-    if isinstance(leaf, spaces.Box) and leaf.dtype == np.uint8 and len(shape) == 3:
+    if isinstance(leaf, spaces.Box) and leaf.dtype == np.uint8 and len(shape) == 3 and size > 0:
         return entry(leaf, np.uint8)
     assert isinstance(leaf, spaces.Box), leaf  # `ObservationLayout` has refused all else
     # A set of entities keeps its slots, an image its axes; everything else is one flat vector.

@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster import in_process
+from cluster import in_process, start_up
 from cluster.__main__ import COMMANDS, run
-from cluster.failure import exit_code, one_line, report
+from cluster.failure import exit_code, keep_traceback, one_line, report
+from cluster.run_folder import RunFolder
 from rollout_workers.worker import Worker
 from tests.live_run import ROOT, SMALL, assert_conserved, command_line, environment, quintet
 
@@ -287,6 +288,14 @@ def test_a_bug_is_one_line_too_and_its_traceback_is_kept(tmp_path: Path, capsys:
     assert "KeyError" in line
     assert str(kept) in line
     assert 'dict[str, int]()["no such key"]' in kept.read_text()
+
+
+def test_a_traceback_is_kept_with_a_files_name_that_is_no_utf8(tmp_path: Path) -> None:
+    name = "st\udce4mme.csv"
+    kept = [keep_traceback(FileNotFoundError(name), tmp_path)]
+    (tmp_path / "logs").mkdir()
+    kept.append(str(start_up.keep_traceback(RunFolder(tmp_path), 0, name)))
+    assert all("st\\udce4mme.csv" in Path(path).read_text() for path in kept)
 
 
 def test_a_full_disk_is_called_by_its_name() -> None:

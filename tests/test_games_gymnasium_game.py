@@ -295,6 +295,11 @@ def test_leaving_out_what_is_not_there_or_everything_is_refused(leave_out: Any, 
         make_game("gymnasium:zoo/Nested-v0", 1, 0, {"leave_out": leave_out})
 
 
+def test_an_observation_with_nothing_in_it_is_refused() -> None:
+    with pytest.raises(UnsupportedSpaceError, match="there is nothing in the observation; expected at least one"):
+        ObservationLayout(spaces.Dict({}), "g")
+
+
 def test_a_mask_of_another_size_than_the_heads_is_refused() -> None:
     layout = ActionLayout(spaces.MultiDiscrete([3, 2]), "g")
     assert layout.flat_mask(([1, 0, 1], [0, 1]), "g").tolist() == [1, 0, 1, 0, 1]

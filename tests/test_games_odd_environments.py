@@ -26,6 +26,8 @@ class Odd(gymnasium.Env[Any, Any]):
         {
             "forward": spaces.Box(-1.0, 1.0, ()),
             "type": spaces.Box(0.0, 1.0, (0,)),
+            "nobody": spaces.Box(0, 255, (0, 8, 3), np.uint8),
+            "nowhere": spaces.Box(0.0, 1.0, (4, 0, 3)),
             "a b/c": spaces.Box(-5, 5, (3,), np.int32),
             "": spaces.Box(np.int64(-3), np.int64(3), (), np.int64),
             "π.1": spaces.Discrete(3, start=-1),
@@ -50,6 +52,8 @@ class Odd(gymnasium.Env[Any, Any]):
         seen = {
             "forward": self.np_random.uniform(-1, 1),  # a Python float
             "type": np.zeros(0, np.float32),
+            "nobody": np.zeros((0, 8, 3), np.uint8),
+            "nowhere": np.zeros((4, 0, 3), np.float32),
             "a b/c": self.whole,
             "": np.int64(self.row - 3),
             "π.1": int(self.np_random.integers(-1, 2)),
@@ -128,6 +132,8 @@ def test_what_it_shows_and_is_told_is_what_it_says() -> None:
     assert {name: array.shape[3:] for name, array in observation.items()} == {
         "forward": (1,),
         "type": (0,),
+        "nobody": (0,),
+        "nowhere": (0,),
         "a b/c": (3,),
         "": (1,),
         "π.1": (),
