@@ -7,6 +7,7 @@ are its help.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
@@ -91,6 +92,7 @@ def _split_overrides(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """The console script."""
+    faulthandler.enable()  # a crash in a simulator's own code is told with the line that called it
     leave(run(sys.argv[1:], own_process=True))
 
 

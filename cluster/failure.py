@@ -106,8 +106,17 @@ def report(error: BaseException, logs: Path | None) -> int:
     if code is None:
         code = FAILED
         text = f"unexpected {type(error).__name__}: {text}; the traceback is in {keep_traceback(error, logs)}"
+    elif code == INTERRUPTED:
+        text = "interrupted" + _in_a_game(error)
     print(f"quintet: {text}", file=sys.stderr, flush=True)
     return code
+
+
+def _in_a_game(error: BaseException) -> str:
+    """Where a game was that may never have come back; nothing where none was at it."""
+    blame = sys.modules.get("games.blame")
+    line = blame.raised_at(error, packages=False) if blame else None
+    return f" at {line}" if line else ""
 
 
 def keep_traceback(error: BaseException, logs: Path | None) -> str:

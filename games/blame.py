@@ -41,10 +41,13 @@ def place(thing: Any, method: str = "") -> str:
     return f"{type(layers[-1]).__name__}.{method}".rstrip(".") if found is None else _written(*found)
 
 
-def raised_at(error: BaseException) -> str | None:
-    """`path:line` of the innermost frame of the traceback that is the user's own code; None where no frame is."""
+def raised_at(error: BaseException, *, packages: bool = True) -> str | None:
+    """`path:line` of the innermost frame of the traceback that is the user's own code; None where no frame is.
+
+    With `packages` an installed package's code counts as well, where no frame is the user's.
+    """
     frames = [(_rank(frame.filename), frame) for frame in traceback.extract_tb(error.__traceback__)]
-    for rank in (0, 1):
+    for rank in (0, 1) if packages else (0,):
         for found, frame in reversed(frames):
             if found == rank:
                 return f"{_short(frame.filename)}:{frame.lineno}"

@@ -237,6 +237,11 @@ class Quits(Plain):
         raise SystemExit("no licence")
 
 
+class Hangs(Plain):
+    def step(self, action: Any) -> Any:
+        raise KeyboardInterrupt  # <- hangs: what Ctrl-C does in a step that does not come back
+
+
 class CannotBeMade(Plain):
     def __init__(self) -> None:
         raise RuntimeError("no simulator here")

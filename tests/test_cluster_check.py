@@ -200,6 +200,12 @@ def test_a_game_by_others_is_looked_at_before_anything_is_started(
         assert not (tmp_path / "runs" / "one").exists()  # the name is free again
 
 
+def test_an_interrupt_says_where_a_game_was(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", "tests.mistaken_envs:Hangs", *SMALL]) == 130
+    line = (ROOT / "tests" / "mistaken_envs.py").read_text().partition("<- hangs")[0].count("\n") + 1
+    assert capsys.readouterr().err == f"quintet: interrupted at tests/mistaken_envs.py:{line}\n"
+
+
 def test_what_is_hardly_meant_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
 

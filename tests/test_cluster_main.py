@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -107,6 +108,14 @@ def test_a_thread_that_a_game_leaves_does_not_hold_the_command() -> None:
     )
     assert done.returncode == 3
     assert done.stderr == "quintet: ends without the threads that the game still has: simulator\n"
+
+
+def test_a_crash_of_a_simulator_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "crashing.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    done = quintet("check", "crashing:Env", cwd=tmp_path)
+    assert done.returncode == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in done.stderr
+    assert 'crashing.py", line 3 in <module>' in done.stderr
 
 
 def test_an_unknown_option_is_bad_usage(tmp_path: Path) -> None:
