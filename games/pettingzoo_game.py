@@ -325,6 +325,19 @@ def _core(env: Any) -> Any:
     return env
 
 
+def _check_given(what: str, given: Mapping[Agent, Any], agents: Sequence[Agent]) -> None:
+    """Something for each of the agents; else an old observation, or nothing won, would be trained on.
+
+    Raises:
+        Mismatch: the first who has none.
+    """
+    for agent in agents:
+        if agent not in given:
+            raise Mismatch(
+                f"there is no {what} for {agent!r}, who is in agents and plays on; expected one for each of them"
+            )
+
+
 class ParallelGame(PettingZooGame):
     """Parallel environments: all agents that are left act in each row."""
 
@@ -334,6 +347,7 @@ class ParallelGame(PettingZooGame):
 
     def _reset_slot(self, slot: int, seed: int, step: _Step) -> None:
         observations, infos = each(two(self._envs[slot].reset(seed=seed)))
+        _check_given("observation", observations, self._envs[slot].agents)
         self._look(slot, observations, infos)
         self._play_on(slot, self._envs[slot].agents, (), step)
 
@@ -347,6 +361,8 @@ class ParallelGame(PettingZooGame):
         # Who has its end in this step is out, even where the environment goes on listing it.
         stay = [a for a in env.agents if not (terminated.get(a, False) or truncated.get(a, False))]
         cut_off = [a for a in playing if truncated.get(a, False) and not terminated.get(a, False)]
+        _check_given("observation", observations, stay)
+        _check_given("reward", rewards, [agent for agent in playing if agent in stay])
         if stay:
             self._play_on(slot, stay, cut_off, step)
         else:

@@ -105,6 +105,26 @@ class OneGain(Pair):
         return seen, 1.0, *rest
 
 
+class GainForOne(Pair):
+    def step(self, actions: Any) -> Any:
+        seen, gains, *rest = super().step(actions)
+        return seen, {"a": gains["a"]}, *rest
+
+
+class SeenByOne(Pair):
+    """In one row of a game."""
+
+    def step(self, actions: Any) -> Any:
+        seen, *rest = super().step(actions)
+        return ({"a": seen["a"]} if self.row == 3 else seen), *rest
+
+
+class SeenByOneAtFirst(Pair):
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        seen, infos = super().reset(seed)
+        return {"b": seen["b"]}, infos
+
+
 class SeenAlone(Pair):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         return super().reset(seed)[0]
