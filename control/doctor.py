@@ -16,7 +16,7 @@ from control.doctor_rejections import rejections
 from control.finding import Finding as Finding  # noqa: PLC0414 - whoever diagnoses meets it
 from control.finding import Severity
 from control.journal import DEATHS, Event
-from control.status import SLOW_ROW_S, STARVES, RunStatus, conservation_line, mostly_rejected, phase_shares, phases_of
+from control.status import STARVES, RunStatus, conservation_line, mostly_rejected, phase_shares, phases_of, plays_slowly
 from control.vitals import Vitals
 from wire.redis_health import ServerHealth
 
@@ -143,7 +143,7 @@ def _starving(status: RunStatus) -> Iterator[Finding]:
     shares = {process: phase_shares(phases) for process, phases in phases_of(status.metrics).items()}
     optimizer = shares.get(names.OPTIMIZER, {}).get(names.WAIT, 0.0)
     workers = shares.get(names.WORKER, {}).get(names.WAIT, 0.0)
-    slow = any(float(beat.data.get("row_s", 0.0)) > SLOW_ROW_S for beat in status.heartbeats)
+    slow = any(map(plays_slowly, status.heartbeats))
     if optimizer >= max(workers, STARVES):
         yield Finding(
             severity="hint",

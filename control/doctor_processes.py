@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from control import metrics as names
 from control.finding import Finding, Severity
 from control.journal import DEATHS
-from control.status import SILENT_S, SLOW_ROW_S
+from control.status import SILENT_S, plays_slowly
 from control.vitals import Vitals
 from wire.link import Heartbeat
 
@@ -87,7 +87,7 @@ def _slow_games(vitals: Vitals, workers: Sequence[Heartbeat]) -> Iterator[Findin
     fewer = f"fewer rollout.games_per_worker: {games} games are played one after another for every row"
     for beat in workers:
         in_s, row_s = float(beat.data.get("in_s", 0.0)), float(beat.data.get("row_s", 0.0))
-        if beat.age_s > SILENT_S or max(in_s, row_s) <= SLOW_ROW_S:
+        if beat.age_s > SILENT_S or not plays_slowly(beat):
             continue
         if in_s > max(LONG_CALL_S, 2 * row_s):
             seen = f"has been inside the game's {beat.data.get('in')} for {in_s:.0f} s"

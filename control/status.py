@@ -22,6 +22,11 @@ SLOW_ROW_S = 2.0
 """A row of all of a worker's games that takes longer makes windows of half a minute and more."""
 
 
+def plays_slowly(beat: Heartbeat) -> bool:
+    """Whether a worker's games take their time: for a row, or in the call in which it is now."""
+    return max(float(beat.data.get(name, 0.0)) for name in ("row_s", "in_s")) > SLOW_ROW_S
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStatus:
     """Everything that is known about a run at one moment."""

@@ -202,7 +202,7 @@ def test_a_slow_game_is_named_and_nobody_is_told_to_kill_its_worker(
     starving = a_status(heartbeats=[*a_status().heartbeats[:3], slow], metrics=waits)
     advice = [found.advice for found in diagnose(vitals(status=starving)) if found.about == "optimizer"]
     assert len(advice) == 1
-    assert ("more games per worker" in advice[0]) == ("row_s" not in said)
+    assert "more games per worker" not in advice[0]  # beside the advice to take fewer
     silent = replace(beat("worker/1", 99.0), data=said)
     assert "kill" not in the_one(vitals(status=a_status(heartbeats=[*a_status().heartbeats[:3], silent]))).advice
 
