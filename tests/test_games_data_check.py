@@ -12,6 +12,7 @@ import pytest
 import tests.mistaken_envs
 from games.api import GameError
 from games.contract import random_actions
+from games.data_check import Mismatch, check_choice
 from games.registry import make_game
 
 CALLED = {"NoInfo": "reset", "NoSeed": "reset", "OldApi": "reset"}
@@ -156,6 +157,14 @@ def _pair(name: str) -> Any:
 def test_wrong_data_of_one_agent_of_several_is_refused_with_its_name(name: str, says: str) -> None:
     with pytest.raises(GameError, match=f"^tests/mistaken_parallel.py:\\d+: {says}".replace("Pair.", f"{name}.")):
         _pair(name)
+
+
+def test_an_empty_mask_of_whom_nobody_asks_is_passed_over() -> None:
+    none = np.zeros((2, 3), np.bool_)
+    check_choice("action", none, np.zeros(2, np.bool_))
+    with pytest.raises(Mismatch, match=r"the action mask allows nothing of 'action' \(3 choices\)") as caught:
+        check_choice("action", none, np.array([False, True]))
+    assert caught.value.at == (1,)
 
 
 def test_parallel_environments_are_remarked_on_as_others_are() -> None:
