@@ -85,7 +85,7 @@ class ReturnNormalizer(nn.Module):
 
     def denormalize(self, value: Tensor) -> Tensor:
         """What the value head predicts -> reward units."""
-        return value * torch.where(self.largest > 0, self.scale, 0.0) + self.mean
+        return value * (self.scale * (self.largest > 0)) + self.mean
 
     @torch.no_grad()
     def update(self, returns: Tensor, *, decay: float, value_head: nn.Linear) -> None:
