@@ -35,11 +35,14 @@ def playing(link: RedisLink) -> list[str]:
 
 
 def scale(run: LiveRun, link: RedisLink, workers: int) -> None:
-    """Scale, and wait until exactly these play."""
+    """Scale, and wait until exactly these play and the controller has seen the wish, as it does once a second."""
     done = quintet("scale", str(workers), "--run", "live", cwd=run.cwd)
     assert done.returncode == 0, done
     names = [f"worker/{worker}" for worker in range(workers)]
     run.wait_for(lambda: playing(link) == names, f"waiting for {workers} workers to play")
+    # Workers read the wish themselves: the last of them may have left before the controller looks.
+    seen = f"-> {workers} workers"
+    run.wait_for(lambda: run.journal("scaled")[-1:] and seen in run.journal("scaled")[-1]["text"], "waiting for a note")
 
 
 def assert_goes_on(run: LiveRun, link: RedisLink) -> Counters:
