@@ -44,13 +44,13 @@ class Attendance:
         valid = self.valid
         return transition.terminated & valid, transition.truncated & valid
 
-    def advance(self, transition: Transition) -> None:
-        """Move to the row that the transition shows.
+    def advance(self, transition: Transition, ends: tuple[Array, Array] | None = None) -> None:
+        """Move to the row that the transition shows; `ends` is what `ends` says of it, where that was asked already.
 
         Raises:
             GameContractError: the ends of this row would be trained wrongly.
         """
-        terminated, truncated = self.ends(transition)
+        terminated, truncated = ends or self.ends(transition)
         first, last = self.last, transition.ended & ~self.last
         shown = transition.observation.get(PRESENT)
         if shown is None:  # who has left stays away until the next game

@@ -67,9 +67,9 @@ class SelfPlay:
                 np.multiply(acted.log_prob[name].numpy(), row.acting, out=row.log_prob[name])
             np.multiply(self._streams(transition.reward), valid, out=row.reward)
             self.sound.check_reward(row.reward, self._row_of)
-            terminated, truncated = self.attendance.ends(transition)
-            row.terminated[...], row.truncated[...] = self._streams(terminated), self._streams(truncated)
-            self._advance(transition, version)
+            ends = self.attendance.ends(transition)
+            row.terminated[...], row.truncated[...] = map(self._streams, ends)
+            self._advance(transition, ends, version)
             self.previous = row.action
         return chunks
 
@@ -152,10 +152,10 @@ class SelfPlay:
                 }
             )
 
-    def _advance(self, transition: Transition, version: int) -> None:
+    def _advance(self, transition: Transition, ends: tuple[Array, Array], version: int) -> None:
         """Move to the next row: the one after an end holds the last observation, the one after that begins a game."""
         self.episodes.add(transition, self.attendance, version)
-        self.attendance.advance(transition)
+        self.attendance.advance(transition, ends)
         self.observation = transition.observation
 
     def _streams(self, array: Array) -> Array:
