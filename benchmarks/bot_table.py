@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from arguments import from_command_line
+from common.arguments import from_command_line
 
-from cluster.verdict import wilson
-from games.api import Array
-from games.registry import make_game
-from games.skirmish.game import SkirmishGame
+from quintet.evaluation.results import wilson
+from quintet.games.api import Array
+from quintet.games.registry import make_game
+from quintet.games.skirmish.game import SkirmishGame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

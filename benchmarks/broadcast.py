@@ -28,25 +28,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from arguments import from_command_line
-from machine import BUSY_SHARE, busy_share, cores, describe
-from quintet_run import environment
+from common.arguments import from_command_line
+from common.machine import BUSY_SHARE, busy_share, cores, describe
+from common.quintet_run import environment
 from rich.console import Console
 from rich.table import Table
 
-from cluster.embedded_redis import EmbeddedRedis
-from cluster.failure import REDIS_URL
-from cluster.memory import keep_freed_memory
-from cluster.start_up import open_link
-from cluster.worker_process import give_way, make_worker
-from control.config import RunConfig, load_config
-from games.registry import make_game
-from model.policy import Policy
-from model.weights import encode_weights
-from wire.errors import LinkError
-from wire.link import Settlement
-from wire.node_cache import clear_node_cache
-from wire.redis_link import RedisLink, connect
+from quintet.cluster.embedded import open_link
+from quintet.cluster.processes.malloc import keep_freed_memory
+from quintet.cluster.processes.redis_server import EmbeddedRedis
+from quintet.cluster.processes.worker import give_way, make_worker
+from quintet.control.config import RunConfig, load_config
+from quintet.control.errors import REDIS_URL
+from quintet.games.registry import make_game
+from quintet.model.policy import Policy
+from quintet.model.weights import encode_weights
+from quintet.wire.errors import LinkError
+from quintet.wire.link import Settlement
+from quintet.wire.redis_link.link import RedisLink, connect
+from quintet.wire.redis_link.node_cache import clear_node_cache
 
 UNIT = "p95 from published to acted with by every worker, per (one window of play + 0.5 s)"
 SLACK_S = 0.5

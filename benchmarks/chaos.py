@@ -22,14 +22,14 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from arguments import from_command_line
-from live import OPTIMIZER, RAY, REDIS, SHARED_CORES, TRAIN, WORKER, Live, live, pause
-from machine import BUSY_SHARE, busy_share, describe
-from quintet_run import QuintetRunError
+from common.arguments import from_command_line
+from common.live import OPTIMIZER, RAY, REDIS, SHARED_CORES, TRAIN, WORKER, Live, live, pause
+from common.machine import BUSY_SHARE, busy_share, describe
+from common.quintet_run import QuintetRunError
 from rich.console import Console
 from rich.table import Table
 
-from wire.link import Counters
+from quintet.wire.link import Counters
 
 UNIT = "(trained - undone) steps/s of the disturbed run per one of the undisturbed run"
 BAR, BACK_BAR_S = 0.7, 20.0

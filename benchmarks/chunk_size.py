@@ -15,21 +15,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import zstandard
-from arguments import from_command_line
-from machine import describe
+from common.arguments import from_command_line
+from common.machine import describe
 from rich.console import Console
 from rich.table import Table
 
-from games.api import ACTION_MASK_PREFIX
-from games.registry import make_game
-from model.config import PolicyConfig
-from model.policy import Policy
-from rollout_workers.chunker import Chunker
-from rollout_workers.self_play import SelfPlay
-from wire.chunk import Array, ChunkSpec, TrajectoryChunk, chunk_spec
-from wire.codec import encode_chunk
-from wire.link import Registration
-from wire.reports import PhaseTimer
+from quintet.games.api import ACTION_MASK_PREFIX
+from quintet.games.registry import make_game
+from quintet.model.config import PolicyConfig
+from quintet.model.policy import Policy
+from quintet.rollout_workers.chunker import Chunker
+from quintet.rollout_workers.self_play import SelfPlay
+from quintet.wire.chunk import Array, ChunkSpec, TrajectoryChunk, chunk_spec
+from quintet.wire.codec import encode_chunk
+from quintet.wire.link import Registration
+from quintet.wire.reports import PhaseTimer
 
 RUN = "benchmark"
 STATE = "LSTM states"

@@ -27,22 +27,22 @@ from typing import Any
 
 import numpy as np
 import psutil
-from arguments import from_command_line
-from machine import busy_share, describe
-from quintet_run import command, environment, stop
+from common.arguments import from_command_line
+from common.machine import busy_share, describe
+from common.quintet_run import command, environment, stop
+from common.timing import median_times_s
 from rich.console import Console
 from rich.table import Table
-from timing import median_times_s
 
-from control.config import dump_config, load_config, parse_config
-from control.metrics import AGENT_STEPS, TIME_S, VERSION
-from control.sinks import last_jsonl, read_jsonl
-from control.status import RunStatus
-from dashboard import glance
-from dashboard.charts import View, as_sent
-from dashboard.pages import cluster, overview
-from dashboard.series import MetricsTable
-from wire.link import Counters, Heartbeat
+from quintet.control.config import dump_config, load_config, parse_config
+from quintet.control.metrics import AGENT_STEPS, TIME_S, VERSION
+from quintet.control.sinks import last_jsonl, read_jsonl
+from quintet.control.status import RunStatus
+from quintet.dashboard import tiles as glance
+from quintet.dashboard.charts import View, as_sent
+from quintet.dashboard.pages import cluster, overview
+from quintet.dashboard.series import MetricsTable
+from quintet.wire.link import Counters, Heartbeat
 
 UPDATE_BAR_S, LOAD_BAR_S, COST_BAR = 0.2, 2.0, 0.02
 PHASES = ("play", "infer", "encode", "push", "wait", "other")
@@ -187,7 +187,7 @@ def write_run(folder: Path, *, rows: int) -> None:
 def served(folder: Path) -> Iterator[str]:
     """`quintet dashboard` over this folder; yields its address without the token."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "cluster", "dashboard", "--port", "0"],
+        [sys.executable, "-m", "quintet", "dashboard", "--port", "0"],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from arguments import from_command_line
-from machine import BUSY_SHARE, bf16_support, busy_share, cores, describe, run_part, run_parts_together
-from quintet_run import run_quintet
+from common.arguments import from_command_line
+from common.machine import BUSY_SHARE, bf16_support, busy_share, cores, describe, run_part, run_parts_together
+from common.quintet_run import run_quintet
 from rich.console import Console
 from rich.table import Table
 

@@ -19,22 +19,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from arguments import from_command_line
-from machine import busy_share, describe
+from common.arguments import from_command_line
+from common.machine import busy_share, describe
 from numba import njit
 from rich.console import Console
 from rich.table import Table
 
-from games.api import ACTING, ACTION_MASK_PREFIX, Array, Observation
-from games.registry import make_game
-from games.skirmish.game import HEADS, SkirmishGame
-from model.config import PolicyConfig
-from model.policy import Policy
-from optimizer.number_format import settled
-from rollout_workers.chunker import Chunker
-from rollout_workers.self_play import SelfPlay
-from wire.chunk import chunk_spec
-from wire.reports import PhaseTimer
+from quintet.games.api import ACTING, ACTION_MASK_PREFIX, Array, Observation
+from quintet.games.registry import make_game
+from quintet.games.skirmish.game import HEADS, SkirmishGame
+from quintet.model.config import PolicyConfig
+from quintet.model.policy import Policy
+from quintet.optimizer.number_format import settled
+from quintet.rollout_workers.chunker import Chunker
+from quintet.rollout_workers.self_play import SelfPlay
+from quintet.wire.chunk import chunk_spec
+from quintet.wire.reports import PhaseTimer
 
 BAR_AGENT_STEPS_PER_S = 150_000
 BAR_SHARE = 0.2

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from arguments import from_command_line
+from common.arguments import from_command_line
 
 ROWS = 16
 BATCHES = (64, 256, 1024)

@@ -24,21 +24,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from arguments import from_command_line
+from common.arguments import from_command_line
 from hostile_messages import Forger, Identity
 
-from cluster.embedded_redis import EmbeddedRedis
-from cluster.optimizer_process import OptimizerProcess
-from cluster.processes import spawn, stop, usable_cores
-from cluster.run_folder import RunFolder
-from cluster.start_up import check_game, let_children_find_our_code, open_link
-from control.config import RunConfig, load_config
-from wire.chunk import ChunkSpec
-from wire.errors import LinkError
-from wire.keys import RunKeys
-from wire.link import Counters, Parcel, Registration
-from wire.redis_client import RedisServer, pairs
-from wire.redis_link import RedisLink, connect
+from quintet.cluster.embedded import check_game, let_children_find_our_code, open_link
+from quintet.cluster.processes.optimizer import OptimizerProcess
+from quintet.cluster.processes.redis_server import EmbeddedRedis
+from quintet.cluster.processes.spawn import spawn, stop, usable_cores
+from quintet.control.config import RunConfig, load_config
+from quintet.control.run_folder import RunFolder
+from quintet.wire.chunk import ChunkSpec
+from quintet.wire.errors import LinkError
+from quintet.wire.link import Counters, Parcel, Registration
+from quintet.wire.redis_link.client import RedisServer, pairs
+from quintet.wire.redis_link.keys import RunKeys
+from quintet.wire.redis_link.link import RedisLink, connect
 
 RUN = "hostile"
 ATTACKERS = 4  # registered, as workers 1000 and on
@@ -54,7 +54,7 @@ PATIENCE_S = 900.0
 TELL_S = 15.0
 WORKER_CODE = """
 import os
-from cluster.worker_process import run_worker
+from quintet.cluster.processes.worker import run_worker
 run_worker(os.environ["URL"], "hostile", 0)
 """
 UNIT = "hostile messages that neither crashed the optimizer nor were trained on, as a share of all"

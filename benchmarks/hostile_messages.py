@@ -11,9 +11,9 @@ import msgpack
 import numpy as np
 import zstandard
 
-from games.data_check import LARGEST_NUMBER
-from wire.chunk import ChunkSpec, TrajectoryChunk
-from wire.codec import decode_chunk, encode_chunk, seal
+from quintet.games.checks.data import LARGEST_NUMBER
+from quintet.wire.chunk import ChunkSpec, TrajectoryChunk
+from quintet.wire.codec import decode_chunk, encode_chunk, seal
 
 SEAL_BYTES = 4
 #: Where the message's items stand, behind magic and wire version.

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from arguments import from_command_line
-from machine import describe
+from common.arguments import from_command_line
+from common.machine import describe
+from common.timing import median_times_s
 from rich.console import Console
 from rich.table import Table
-from timing import median_times_s
 from torch import Tensor, nn
 
-from model.lstm import LSTM
+from quintet.model.lstm import LSTM
 
 ROWS = 16
 RESET_SHARE = 0.05  # of the rows; an untrained CartPole falls about every 20 steps

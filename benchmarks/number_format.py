@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from arguments import from_command_line
+from common.arguments import from_command_line
+from common.machine import describe
+from common.timing import median_times_s
 from gymnasium import spaces
-from machine import describe
-from timing import median_times_s
 
-from games.api import GameSpec
-from model.config import PolicyConfig
-from model.policy import Policy
-from wire.link import PRECISIONS, Precision
+from quintet.games.api import GameSpec
+from quintet.model.config import PolicyConfig
+from quintet.model.policy import Policy
+from quintet.wire.link import PRECISIONS, Precision
 
 INPUTS, CHOICES = 64, 4
 

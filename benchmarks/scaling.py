@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from arguments import from_command_line
-from live import SHARED_CORES, Live, live
-from machine import BUSY_SHARE, busy_share, describe
-from quintet_run import RUN, environment
+from common.arguments import from_command_line
+from common.live import SHARED_CORES, Live, live
+from common.machine import BUSY_SHARE, busy_share, describe
+from common.quintet_run import RUN, environment
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +50,7 @@ def scale(run: Live, workers: int) -> float:
     """Seconds until exactly so many workers play."""
     names = [f"worker/{worker}" for worker in range(workers)]
     begin_s = time.monotonic()
-    command = [sys.executable, "-m", "cluster", "scale", str(workers), "--run", RUN]
+    command = [sys.executable, "-m", "quintet", "scale", str(workers), "--run", RUN]
     subprocess.run(command, cwd=run.cwd, env=environment(), check=True, capture_output=True)
     run.wait_for(lambda: run.playing() == names, f"waiting for {workers} workers")
     return time.monotonic() - begin_s

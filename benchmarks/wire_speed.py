@@ -22,19 +22,19 @@ from typing import Any
 import msgpack
 import numpy as np
 import redis
-from arguments import from_command_line
+from common.arguments import from_command_line
+from common.machine import describe
+from common.timing import median_times_s
 from gymnasium import spaces
-from machine import describe
 from rich.console import Console
 from rich.table import Table
-from timing import median_times_s
 
-from cluster.embedded_redis import EmbeddedRedis
-from games.api import GameSpec
-from wire.chunk import Array, ArraySpec, ChunkSpec, TrajectoryChunk, chunk_spec
-from wire.codec import decode_chunk, encode_chunk
-from wire.link import Parcel, Settlement
-from wire.redis_link import RedisLink, connect
+from quintet.cluster.processes.redis_server import EmbeddedRedis
+from quintet.games.api import GameSpec
+from quintet.wire.chunk import Array, ArraySpec, ChunkSpec, TrajectoryChunk, chunk_spec
+from quintet.wire.codec import decode_chunk, encode_chunk
+from quintet.wire.link import Parcel, Settlement
+from quintet.wire.redis_link.link import RedisLink, connect
 
 RUN = "benchmark"
 QUEUE_BYTES = 2**28

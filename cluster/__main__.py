@@ -1,7 +1,7 @@
 """The command line `quintet`: one function per command, each of which loads what it needs and nothing else.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted (a checkpoint is saved, --resume goes on).
-A new command is a function in one of the files `commands_*.py` and a line in COMMANDS; its docstring and annotations
+A new command is a function in one of the files of `cluster.cli` and a line in COMMANDS; its docstring and annotations
 are its help.
 """
 
@@ -19,15 +19,11 @@ from typing import Any, NoReturn
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
-from cluster.commands_dashboard import dashboard
-from cluster.commands_deploy import controller, node, secrets
-from cluster.commands_exporter import exporter
-from cluster.commands_health import check, doctor
-from cluster.commands_knobs import set_settings
-from cluster.commands_look import evaluate, explain, watch
-from cluster.commands_run import optimizer, scale, status, train
-from cluster.failure import report
-from control.output import keep_stdout
+from quintet.cluster.cli.analysis import evaluate, explain, watch
+from quintet.cluster.cli.run import check, dashboard, doctor, exporter, optimizer, scale, set_settings, status, train
+from quintet.cluster.cli.services import controller, node, secrets
+from quintet.control.errors import report
+from quintet.control.output import keep_stdout
 
 LEAVE_WITHIN_S = 10.0  # enough for what libraries do at the end
 

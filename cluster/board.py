@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from control import metrics as names
-from control.metrics import Row
-from control.output import stdout
-from control.status import bottleneck, phase_shares
-from wire.link import Counters
+from quintet.control import metrics as names
+from quintet.control.metrics import Row
+from quintet.control.output import stdout
+from quintet.control.status import bottleneck, phase_shares
+from quintet.wire.link import Counters
 
 REDRAW_S = 1.0
 """Least seconds between two drawings on a terminal: a drawing costs about 4 ms."""

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from cluster.autoscaler import Autoscaler
-from cluster.crew import Crew
-from cluster.failure import DONE, FAILED, USAGE, RunFailedError, UsageError
-from cluster.recorder import Recorder, ReportDesk
-from cluster.short_lives import ShortLives
-from control.autoscale import parse_bounds
-from wire.errors import LinkDownError
-from wire.link import ControllerDesk
+from quintet.cluster.processes.restart_policy import ShortLives
+from quintet.cluster.recorder import Recorder, ReportDesk
+from quintet.cluster.worker_supervisor import Crew
+from quintet.control.autoscale import Autoscaler, parse_bounds
+from quintet.control.errors import DONE, FAILED, USAGE, RunFailedError, UsageError
+from quintet.wire.errors import LinkDownError
+from quintet.wire.link import ControllerDesk
 
 ROUND_S = 0.25
 RECONCILE_S = 1.0
@@ -36,7 +35,7 @@ class RunDesk(ControllerDesk, ReportDesk, Protocol):
     """What the controller needs of a link."""
 
     def beat(self, process: str, data: dict[str, float | int | str]) -> None:
-        """See `wire.link.ProcessDesk`."""
+        """See `quintet.wire.link.ProcessDesk`."""
         ...
 
 

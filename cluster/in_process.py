@@ -8,24 +8,24 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.board import Board
-from cluster.failure import RunFailedError, UsageError, exit_code, fault, last_words
-from cluster.interrupts import Interrupts
-from cluster.optimizer_process import CHECKPOINT_FAILED, PASSIVE_WAIT
-from cluster.recorder import Recorder
-from cluster.run_folder import RunFolder
-from cluster.settings_watch import with_known_format
-from cluster.start_up import check_game, keep_traceback, logs_kept, open_link
-from control.config import RunConfig, dump_config
-from control.journal import read_journal
-from control.summary import Summary
-from games.api import GameError
-from games.copies import close_all
-from wire.memory_link import MemoryLink
+from quintet.cluster.board import Board
+from quintet.cluster.embedded import check_game, keep_traceback, logs_kept, open_link
+from quintet.cluster.processes.optimizer import CHECKPOINT_FAILED, PASSIVE_WAIT
+from quintet.cluster.processes.signals import Interrupts
+from quintet.cluster.recorder import Recorder
+from quintet.control.config import RunConfig, dump_config
+from quintet.control.errors import RunFailedError, UsageError, exit_code, fault, last_words
+from quintet.control.journal import read_journal
+from quintet.control.live_settings import with_known_format
+from quintet.control.run_folder import RunFolder
+from quintet.control.summary import Summary
+from quintet.games.api import GameError
+from quintet.games.copies import close_all
+from quintet.wire.memory_link import MemoryLink
 
 if TYPE_CHECKING:
-    from optimizer.service import Optimizer
-    from rollout_workers.worker import Worker
+    from quintet.optimizer.loop import Optimizer
+    from quintet.rollout_workers.worker import Worker
 
 LEASE_S = 3600.0  # a debugger may sit on a breakpoint
 TICK_S = 0.25
@@ -109,13 +109,13 @@ def _play_and_learn(
 
 def _optimizer(config: RunConfig, folder: RunFolder, link: MemoryLink, start_from: Path | None) -> Optimizer:
     os.environ.update(PASSIVE_WAIT)
-    from cluster.optimizer_process import make_optimizer
+    from quintet.cluster.processes.optimizer import make_optimizer
 
     return make_optimizer(config, folder, link, start_from=start_from, prefetch=False, workers_here=True)
 
 
 def _worker(config: RunConfig, folder: RunFolder, link: MemoryLink, stack: ExitStack) -> Worker:
-    from cluster.worker_process import make_worker
+    from quintet.cluster.processes.worker import make_worker
 
     worker, game = make_worker(config, folder.run, link, 0)
     stack.callback(close_all, [game])

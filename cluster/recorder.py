@@ -10,22 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from cluster.board import Board, BoardState
-from cluster.checkup import Checkup, in_one_line
-from cluster.failure import RunFailedError, one_line
-from cluster.run_folder import RunFolder
-from cluster.settings_watch import SettingsWatch
-from cluster.stages import AT_THE_START, STARTING, TRAINING, stage_at_the_start
-from control import metrics as names
-from control.config import RunConfig
-from control.journal import Event, EventKind, Journal
-from control.metrics import MetricsAggregator, Row, parse_until, phase_row
-from control.sinks import JsonlSink, MetricsSink, TensorBoardSink, last_jsonl
-from control.status import RunStatus
-from control.summary import Summary, build_summary, write_summary
-from wire.errors import LinkError
-from wire.link import Counters, Heartbeat, Report
-from wire.settings import Setting
+from quintet.cluster.board import Board, BoardState
+from quintet.control import metrics as names
+from quintet.control.config import RunConfig
+from quintet.control.doctor.checkup import Checkup, in_one_line
+from quintet.control.errors import RunFailedError, one_line
+from quintet.control.journal import Event, EventKind, Journal
+from quintet.control.live_settings import SettingsWatch
+from quintet.control.metrics import MetricsAggregator, Row, parse_until, phase_row
+from quintet.control.run_folder import RunFolder
+from quintet.control.sinks import JsonlSink, MetricsSink, TensorBoardSink, last_jsonl
+from quintet.control.status import AT_THE_START, STARTING, TRAINING, RunStatus, stage_at_the_start
+from quintet.control.summary import Summary, build_summary, write_summary
+from quintet.wire.errors import LinkError
+from quintet.wire.link import Counters, Heartbeat, Report
+from quintet.wire.settings import Setting
 
 EVENTS_KEPT = 20
 SHARE_S = 1.0
@@ -44,31 +43,31 @@ class ReportDesk(Protocol):
     """What the recorder needs of a link."""
 
     def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
-        """See `wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControllerDesk`."""
         ...
 
     def heartbeats(self) -> list[Heartbeat]:
-        """See `wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControllerDesk`."""
         ...
 
     def counters(self) -> Counters:
-        """See `wire.link.ChunkSource`."""
+        """See `quintet.wire.link.ChunkSource`."""
         ...
 
     def keep_latest_row(self, row: Mapping[str, float]) -> None:
-        """See `wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControllerDesk`."""
         ...
 
     def settings(self, after: str) -> list[Setting]:
-        """See `wire.settings.SettingsDesk`."""
+        """See `quintet.wire.settings.SettingsDesk`."""
         ...
 
     def run_config(self) -> str:
-        """See `wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControllerDesk`."""
         ...
 
     def amend_config(self, config_text: str) -> None:
-        """See `wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControllerDesk`."""
         ...
 
 
@@ -309,7 +308,7 @@ class Recorder:
 
     def _track(self) -> None:
         """A run goes on without a tracker that cannot be reached."""
-        from control.tracking import TrackingError, WandbSink
+        from quintet.control.wandb_sink import TrackingError, WandbSink
 
         try:
             self._sinks.append(WandbSink(self.folder.path, self.config))

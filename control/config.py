@@ -6,7 +6,7 @@
     [ppo]
     learning_rate = { value = 3e-4, end = 3e-5, until_steps = 250_000 }    # a Ramp; a plain number is a constant one
 
-A field added to a section's `config.py` is known at once: `control.config_reader` does the reading.
+A field added to a section's `config.py` is known at once: `quintet.control.config_reader` does the reading.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from control.config_reader import SCALAR_FIELD, ConfigReader, apply_override, dotted_keys, plain
-from control.config_reader import ConfigError as ConfigError  # noqa: PLC0414 - whoever reads a configuration meets it
-from control.metrics import parse_until
-from model.config import PolicyConfig
-from optimizer.config import OptimizerConfig, PPOConfig
-from rollout_workers.config import RolloutConfig
-from wire.config import WireConfig
+from quintet.control.config_reader import SCALAR_FIELD, ConfigReader, apply_override, dotted_keys, plain
+from quintet.control.config_reader import ConfigError as ConfigError  # noqa: PLC0414 - whoever reads a configuration meets it
+from quintet.control.metrics import parse_until
+from quintet.model.config import PolicyConfig
+from quintet.optimizer.config import OptimizerConfig, PPOConfig
+from quintet.rollout_workers.config import RolloutConfig
+from quintet.wire.config import WireConfig
 
 if TYPE_CHECKING:
-    from games.api import GameSpec
-    from wire.chunk import ChunkSpec
+    from quintet.games.api import GameSpec
+    from quintet.wire.chunk import ChunkSpec
 
-SHIPPED_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+SHIPPED_CONFIGS = Path(__file__).absolute().parents[2] / "configs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class RunConfig:
     """One training run: what is played, until when, and every section."""
 
     game: str = "gymnasium:CartPole-v1"
-    """The game's name, as `games.registry.make_game` takes it."""
+    """The game's name, as `quintet.games.registry.make_game` takes it."""
     game_options: dict[str, Any] = field(default_factory=dict)
     """Handed on to the game's maker, for example its wrappers."""
     seed: int = 1
@@ -68,7 +68,7 @@ class RunConfig:
 
     def chunk_spec(self, game: GameSpec) -> ChunkSpec:
         """What every chunk of this run looks like, where the game is this one."""
-        from wire.chunk import chunk_spec  # loads gymnasium, which reading a configuration must not wait for
+        from quintet.wire.chunk import chunk_spec  # loads gymnasium, which reading a configuration must not wait for
 
         return chunk_spec(
             game,

@@ -1,6 +1,6 @@
 """Dataclasses from TOML tables and `a.b=c` overrides, and back: every complaint names the place of what does not fit.
 
-Generic over dataclasses: a field added to one of them is known at once. `control.config` says which they are.
+Generic over dataclasses: a field added to one of them is known at once. `quintet.control.config` says which they are.
 """
 
 from __future__ import annotations

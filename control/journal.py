@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from control.sinks import JsonlFile, read_jsonl
+from quintet.control.sinks import JsonlFile, read_jsonl
 
 EventKind = Literal[
     "started", "resumed", "checkpoint", "checkpoint failed", "worker started", "worker died", "optimizer died",

@@ -13,16 +13,21 @@ import ast
 import getpass
 import inspect
 import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
-from control.config import RunConfig, check_ranges, config_keys, dump_config, parse_config, range_of
-from control.config_reader import SCALAR_FIELD, ConfigError
-from optimizer.config import OptimizerConfig, PPOConfig
-from wire.settings import Setting
+from quintet.control.config import RunConfig, check_ranges, config_keys, dump_config, parse_config, range_of
+from quintet.control.config_reader import SCALAR_FIELD, ConfigError
+from quintet.control.errors import UsageError
+from quintet.control.metrics import OPTIMIZER
+from quintet.control.run_folder import RunFolder
+from quintet.optimizer.config import OptimizerConfig, PPOConfig
+from quintet.wire.link import PRECISIONS, Heartbeat, Precision
+from quintet.wire.settings import BEFORE_ALL, Setting, SettingsDesk
 
 _LIVE = ("agent_steps", "minutes", "until", "ppo.", "optimizer.")
 _RESUME = (
@@ -102,7 +107,7 @@ def in_force(config: RunConfig, requests: Iterable[Setting]) -> RunConfig:
 
 
 class LiveConfig:
-    """The configuration in force, as the optimizer and the controller hold it; see `optimizer.settings`."""
+    """The configuration in force, as the optimizer and the controller hold it; see `optimizer.live_settings`."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -245,3 +250,159 @@ def _field_docs(kind: type[Any]) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             docs[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
     return docs
+
+
+class RequestSource(Protocol):
+    """Where requests are read, and the configuration that the run was opened with."""
+
+    def run_config(self) -> str:
+        """See `quintet.wire.link.ControllerDesk`."""
+        ...
+
+    def amend_config(self, config_text: str) -> None:
+        """See `quintet.wire.link.ControllerDesk`."""
+        ...
+
+    def settings(self, after: str) -> list[Setting]:
+        """See `quintet.wire.settings.SettingsDesk`."""
+        ...
+
+
+class SettingsWatch:
+    """Follows the requests of one run; the optimizer does so, too, and reports what it made of them.
+
+    config.toml is written from when the optimizer has taken the configuration that it was started with.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, link: RequestSource) -> None:
+        self._folder, self._link = folder, link
+        self._live = LiveConfig(config)
+        self._through = BEFORE_ALL
+        self._accepted, self._began_s = False, time.monotonic()
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration in force."""
+        return self._live.config
+
+    def look(self) -> bool:
+        """Take in new requests and write them to config.toml; whether anything changed.
+
+        Raises:
+            LinkDownError: nobody answers; call again.
+        """
+        before = self.config
+        for request in self._link.settings(self._through):
+            self._through = request.id
+            try:
+                self._live.apply(request)
+            except LiveError:  # the optimizer says so in the journal
+                continue
+        if self.config == before:
+            return False
+        if self._accepted:
+            self.accept()
+        return True
+
+    def note_format(self, heartbeats: Iterable[Heartbeat]) -> bool:
+        """Write down the number format that the optimizer has settled on, where `auto` left it open; whether it was.
+
+        Raises:
+            LinkDownError: nobody answers; call again.
+        """
+        if self.config.model.precision != "auto":
+            return False
+        said = {beat.data.get("precision") for beat in heartbeats if beat.process == OPTIMIZER}
+        for precision in PRECISIONS:
+            if precision in said:
+                registered = parse_config(self._link.run_config(), source="the run's configuration")
+                self._link.amend_config(dump_config(_in_format(registered, precision)))
+                self._live = LiveConfig(_in_format(self.config, precision))
+                if self._accepted:
+                    self.accept()
+                return True
+        return False
+
+    def look_for_optimizer(self, heartbeats: Iterable[Heartbeat]) -> None:
+        """Whether it beats since this run was started: then it has taken the configuration."""
+        age_s = time.monotonic() - self._began_s
+        if not self._accepted and any(beat.process == OPTIMIZER and beat.age_s < age_s for beat in heartbeats):
+            self.accept()
+
+    def accept(self) -> None:
+        """The optimizer goes by the configuration: it is the run's."""
+        self._accepted = True
+        self._folder.write_config(dump_config(self.config))
+
+
+def with_known_format(config: RunConfig, folder: RunFolder, registered: str) -> RunConfig:
+    """The configuration that a run goes on with: in the number format that it has, where that is settled.
+
+    Args:
+        config: what is asked for.
+        folder: the run's; a new run has no configuration in it yet, whatever an old one of its name left on a server.
+        registered: the configuration that the run was opened with last, empty where it was not.
+
+    Raises:
+        UsageError: another format is asked for; names both.
+    """
+    if not folder.config.exists():
+        return config
+    known = folder.checkpoint_info().get("precision", "")
+    if not known and registered:
+        known = parse_config(registered, source="the run's configuration").model.precision
+    if known not in PRECISIONS:
+        return config
+    if config.model.precision not in ("auto", known):
+        raise UsageError(
+            f"run {folder.run} computes in {known}, but model.precision is {config.model.precision}: leave it as it "
+            f"was, or start a new run with --from {folder.path} --set model.precision={config.model.precision}"
+        )
+    return _in_format(config, known)
+
+
+def _in_format(config: RunConfig, precision: Precision) -> RunConfig:
+    return replace(config, model=replace(config.model, precision=precision))
+
+
+def take_in_requests(
+    link: SettingsDesk, config: RunConfig, overrides: Sequence[str], *, resumed: bool
+) -> tuple[RunConfig, str]:
+    """The configuration to open a run with, and through which request it holds what was asked for before.
+
+    A run that goes on takes in what its last controller did not live to write down; what was said on the command line
+    now (`overrides`) is the last word. A new run takes in nothing, whatever an old one of its name left on a server.
+    """
+    requests = link.settings(BEFORE_ALL)
+    through = requests[-1].id if requests else BEFORE_ALL
+    if resumed and requests:
+        config = in_force(config, requests)
+        config = parse_config(dump_config(config), overrides=overrides, source="the run's configuration")
+    return config, through
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, str]:
+    """Every key of a configuration with its value as text; sections are gone into, Ramps are not."""
+    found: dict[str, str] = {}
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        key = f"{prefix}{entry.name}"
+        is_section = is_dataclass(value) and all(inner.name != SCALAR_FIELD for inner in fields(value))
+        found |= flat(value, f"{key}.") if is_section else {key: shown(value)}
+    return found
+
+
+def differences(configs: Mapping[str, RunConfig]) -> dict[str, tuple[str, ...]]:
+    """Key -> its value in each configuration, for every key that is not the same in all of them."""
+    texts = [flat(config) for config in configs.values()]
+    keys = dict.fromkeys(key for text in texts for key in text)
+    found = {key: tuple(text.get(key, "–") for text in texts) for key in keys}
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def value_text(config: RunConfig, key: str) -> str:
+    """One key's value in a configuration, as text."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return shown(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from control import metrics as names
+from quintet.control import metrics as names
 
 HELP: dict[str, str] = {
     names.TIME_S: "Unix time at which the newest version was made, in seconds.",

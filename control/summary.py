@@ -8,10 +8,10 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from control import metrics as names
-from control.config import RunConfig
-from control.metrics import MetricsAggregator
-from wire.link import Counters
+from quintet.control import metrics as names
+from quintet.control.config import RunConfig
+from quintet.control.metrics import MetricsAggregator
+from quintet.wire.link import Counters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,11 +14,11 @@ from fastapi import FastAPI, Request, Response
 from nicegui import app as nicegui_app
 from nicegui import ui
 
-from dashboard import frame
-from dashboard.context import PageContext
-from dashboard.door import LOOPBACK, MAY_CHANGE, Door
-from dashboard.exporter import CONTENT_TYPE, Exporter
-from dashboard.watch import RunPlace, Watcher
+from quintet.dashboard import layout as frame
+from quintet.dashboard.auth import LOOPBACK, MAY_CHANGE, Door
+from quintet.dashboard.context import PageContext
+from quintet.dashboard.monitoring.exporter import CONTENT_TYPE, Exporter
+from quintet.dashboard.run_watch import RunPlace, Watcher
 
 STATIC = Path(__file__).parent / "static"
 

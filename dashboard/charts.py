@@ -11,9 +11,9 @@ import nicegui.elements.echart
 import numpy as np
 from nicegui.element import Element
 
-from control.journal import Event
-from control.metrics import AGENT_STEPS, TIME_S
-from dashboard.series import Column, Curve, MetricsTable, kept_rows, thin
+from quintet.control.journal import Event
+from quintet.control.metrics import AGENT_STEPS, TIME_S
+from quintet.dashboard.series import Column, Curve, MetricsTable, kept_rows, thin
 
 POINTS = 320
 """Points of a curve at most: about as many as its chart has pixels for."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
-from control.config import RunConfig
-from control.doctor import Finding
-from control.journal import Event
-from control.status import RunStatus
-from dashboard.series import MetricsTable
-from dashboard.watch import Connection, RunWatch, Watcher
-from wire.redis_link import RedisLink
+from quintet.control.config import RunConfig
+from quintet.control.doctor.rules import Finding
+from quintet.control.journal import Event
+from quintet.control.status import RunStatus
+from quintet.dashboard.run_watch import Connection, RunWatch, Watcher
+from quintet.dashboard.series import MetricsTable
+from quintet.wire.redis_link.link import RedisLink
 
 if TYPE_CHECKING:
     from nicegui.elements.timer import Timer
@@ -51,7 +51,7 @@ class PageContext:
 
     @property
     def connection(self) -> Connection:
-        """How the page stands with the run; see `dashboard.watch.RunWatch.connection`."""
+        """How the page stands with the run; see `quintet.dashboard.run_watch.RunWatch.connection`."""
         return self._seen().connection
 
     @property

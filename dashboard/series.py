@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from control.metrics import AGENT_STEPS, TIME_S, VERSION
+from quintet.control.metrics import AGENT_STEPS, TIME_S, VERSION
 
 Column = NDArray[np.floating[Any]]
 

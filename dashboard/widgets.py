@@ -10,7 +10,7 @@ from typing import Literal
 from nicegui import ui
 from nicegui.element import Element
 
-from dashboard.glance import Level
+from quintet.dashboard.tiles import Level
 
 
 class Markup:

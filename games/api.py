@@ -120,7 +120,7 @@ class GameSpec:
 
     `observation_space` is a flat `spaces.Dict` per agent: `Box` (vector; entity set `(N, F)` if `<name>_mask:
     MultiBinary(N)` stands beside it; three axes of uint8, or of floats between bounds: image, by its bounds and with
-    the channels that `model.encoders` finds), `Discrete` and `MultiDiscrete` (categorical, counted from 0),
+    the channels that `quintet.model.encoders` finds), `Discrete` and `MultiDiscrete` (categorical, counted from 0),
     `MultiBinary`. `action_mask` is not in it: see `masked_heads`. `action_space` holds `Discrete` (from 0) and
     one-dimensional bounded or unbounded float32 `Box` heads.
     """

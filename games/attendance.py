@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from games.api import ACTING, PRESENT, Array, GameContractError, GameSpec, Observation, Transition
+from quintet.games.api import ACTING, PRESENT, Array, GameContractError, GameSpec, Observation, Transition
 
 
 class Attendance:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 
-from games.api import Array
+from quintet.games.api import Array
 
 WIDEST = 1e10
 """A wider dimension counts as one without bounds: some simulators declare the largest float32 and mean none."""

@@ -1,6 +1,6 @@
 """`check_game`: plays any game for a while and says the first rule of `games/api.py` that it breaks.
 
-from games.contract import check_game
+from quintet.games.contract import check_game
 check_game(lambda n_games: make_game("my_package.my_game:make", n_games, seed=0))
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from gymnasium import spaces
 
-from games.api import (
+from quintet.games.api import (
     ACTING,
     Actions,
     Array,
@@ -22,12 +22,12 @@ from games.api import (
     Transition,
     VectorGame,
 )
-from games.attendance import first_seat
-from games.box_units import random_in_box
-from games.copies import NO_WORKER, built_for, close_all
-from games.masks import is_read, mask_given, random_choices
-from games.row_check import Referee, check_array, check_inside, check_observation
-from games.spec_check import check_spec
+from quintet.games.attendance import first_seat
+from quintet.games.box_units import random_in_box
+from quintet.games.checks.rows import Referee, check_array, check_inside, check_observation
+from quintet.games.checks.spec import check_spec
+from quintet.games.copies import NO_WORKER, built_for, close_all
+from quintet.games.masks import is_read, mask_given, random_choices
 
 DEFAULT_ROWS = 300
 RECORDED_ROWS = 30

@@ -4,7 +4,7 @@ What must not be there twice on a machine (a port, a file) is named by two envir
 may read; they hold for the time of the building:
 
 QUINTET_WORKER  0, 1 ... in a run's rollout workers; negative elsewhere: -1 in the look at a game before its run, in
-                `quintet eval` and the Arena; -1, -2, -3 for the copies that `games.contract` plays side by side
+                `quintet eval` and the Arena; -1, -2, -3 for the copies that `quintet.games.contract` plays side by side
 QUINTET_SLOT    0, 1 ... of the worker's `games_per_worker`; 0 for a game that steps all of its slots itself
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
-from games.blame import described_error, place, raised_at
+from quintet.games.checks.blame import described_error, place, raised_at
 
 WORKER, SLOT = "QUINTET_WORKER", "QUINTET_SLOT"
 NO_WORKER = -1

@@ -14,7 +14,17 @@ from typing import Literal
 import numpy as np
 from gymnasium import spaces
 
-from games.api import ACTING, ACTION_MASK_PREFIX, PRESENT, Actions, Array, GameError, GameSpec, Observation, Transition
+from quintet.games.api import (
+    ACTING,
+    ACTION_MASK_PREFIX,
+    PRESENT,
+    Actions,
+    Array,
+    GameError,
+    GameSpec,
+    Observation,
+    Transition,
+)
 
 SLOT, GAME, ROW, AGENT = range(4)  # the columns of `counter`
 REWARD_PER_GAME = 1000.0

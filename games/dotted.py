@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from games.api import MissingExtraError, UnknownGameError
-from games.blame import not_imported, raised_at
+from quintet.games.api import MissingExtraError, UnknownGameError
+from quintet.games.checks.blame import not_imported, raised_at
 
 EXTRAS = {  # package -> extra of this project
     "pettingzoo": "pettingzoo",

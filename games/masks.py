@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium import spaces
 
-from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameSpec, Observation, Target
+from quintet.games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameSpec, Observation, Target
 
 
 def choices(spec: GameSpec, head: str) -> int:

@@ -9,25 +9,25 @@ from typing import Any, cast
 
 import gymnasium
 
-from games.api import GameContractError, GameError, UnknownGameError, VectorGame
-from games.blame import place
-from games.copies import built_for
-from games.dotted import load, nearest
-from games.own_environment import make_own, makes_environments
+from quintet.games.adapters.own_environment import make_own, makes_environments
+from quintet.games.api import GameContractError, GameError, UnknownGameError, VectorGame
+from quintet.games.checks.blame import place
+from quintet.games.copies import built_for
+from quintet.games.dotted import load, nearest
 
 # Our own games: name -> `module:factory`, imported only when played. A factory is `make(n_games, seed, **options)`.
 OWN_GAMES: dict[str, str] = {
-    "counting": "games.counting:make_counting",
-    "skirmish-1v1": "games.skirmish.game:make_1v1",
-    "skirmish-3v3": "games.skirmish.game:make_3v3",
-    "skirmish-5v5": "games.skirmish.game:make_5v5",
+    "counting": "quintet.games.counting:make_counting",
+    "skirmish-1v1": "quintet.games.skirmish.game:make_1v1",
+    "skirmish-3v3": "quintet.games.skirmish.game:make_3v3",
+    "skirmish-5v5": "quintet.games.skirmish.game:make_5v5",
 }
 # Families of games: what stands before the first colon -> `module:factory`, called with the rest of the name first.
 FAMILIES: dict[str, str] = {
-    "gymnasium": "games.gymnasium_source:make_gymnasium",
-    "gym": "games.gymnasium_source:make_old_gym",
-    "pettingzoo": "games.pettingzoo_source:make_pettingzoo",
-    "openspiel": "games.openspiel_game:make_openspiel",
+    "gymnasium": "quintet.games.adapters.gymnasium_source:make_gymnasium",
+    "gym": "quintet.games.adapters.gymnasium_source:make_old_gym",
+    "pettingzoo": "quintet.games.adapters.pettingzoo_source:make_pettingzoo",
+    "openspiel": "quintet.games.adapters.openspiel:make_openspiel",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from games.api import Auxiliary, GameSpec, Relation, Target, UnsupportedSpaceError
+from quintet.games.api import Auxiliary, GameSpec, Relation, Target, UnsupportedSpaceError
 
 _CLASSES = {kind.__name__: kind for kind in (GameSpec, Relation, Auxiliary)}
 

@@ -7,8 +7,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from games.api import GameSpec
-from model.layers import Linear
+from quintet.games.api import GameSpec
+from quintet.model.layers import Linear
 
 
 class AuxiliaryHeads(nn.Module):

@@ -1,4 +1,4 @@
-"""Actions of a Box head between the environment's units and the box's (`games.box_units`), as buffers of a module."""
+"""Actions of a Box head between the environment's units and the box's (`games.box_units`), as a module's buffers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from games.box_units import box_units
+from quintet.games.box_units import box_units
 
 
 class BoxScale(nn.Module):

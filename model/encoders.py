@@ -9,12 +9,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from games.api import EntryKind, GameSpec, entry_kind
-from games.dotted import load
-from model.config import PolicyConfig
-from model.entity_sets import EntitySetEncoder
-from model.layers import Linear
-from model.normalizer import InputNormalizer
+from quintet.games.api import EntryKind, GameSpec, entry_kind
+from quintet.games.dotted import load
+from quintet.model.config import PolicyConfig
+from quintet.model.entity_sets import EntitySetEncoder
+from quintet.model.layers import Linear
+from quintet.model.normalizer import InputNormalizer
 
 
 class Encoder(nn.Module):

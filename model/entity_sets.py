@@ -13,10 +13,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from games.api import GameSpec
-from model.layers import Linear
-from model.normalizer import InputNormalizer
-from model.related import SlotKeys, Standing, compilable, embed_slots, embed_slots_compiled
+from quintet.games.api import GameSpec
+from quintet.model.kernels.entity_embedding import SlotKeys, Standing, compilable, embed_slots, embed_slots_compiled
+from quintet.model.layers import Linear
+from quintet.model.normalizer import InputNormalizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from games.api import EntryUse, GameSpec, entry_kind
-from model.config import PolicyConfig
-from model.encoders import Encoder, make_encoder
-from model.entity_sets import EncodedSet, EntitySetEncoder
-from model.related import SlotKeys
+from quintet.games.api import EntryUse, GameSpec, entry_kind
+from quintet.model.config import PolicyConfig
+from quintet.model.encoders import Encoder, make_encoder
+from quintet.model.entity_sets import EncodedSet, EntitySetEncoder
+from quintet.model.kernels.entity_embedding import SlotKeys
 
 TensorDict = Mapping[str, Tensor]
 Shape = tuple[int, int, int]  # T rows, B teams, A agents

@@ -16,11 +16,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from games.api import ACTION_MASK_PREFIX, GameSpec, Target, UnsupportedSpaceError
-from model.box_scale import BoxScale
-from model.layers import Linear
-from model.masked_dist import DiagonalGaussian, Distribution, MaskedCategorical
-from model.related import SlotKeys, pointed
+from quintet.games.api import ACTION_MASK_PREFIX, GameSpec, Target, UnsupportedSpaceError
+from quintet.model.box_scale import BoxScale
+from quintet.model.distributions import DiagonalGaussian, Distribution, MaskedCategorical
+from quintet.model.kernels.entity_embedding import SlotKeys, pointed
+from quintet.model.layers import Linear
 
 TensorDict = Mapping[str, Tensor]
 

@@ -2,7 +2,7 @@
 
 A loop over `nn.LSTMCell` builds some twenty autograd nodes a row; here a window is one node whose backward makes the
 gradient of the recurrent weights with a single matrix product over all rows. There are two of them: torch's operators
-(any device, any number format) and, for f32 on a CPU, compiled kernels between in-place products (`lstm_fused.py`).
+(any device, any number format) and, for f32 on a CPU, compiled kernels between in-place products (`lstm_window.py`).
 
     i, f, o = sigmoid(.)  g = tanh(.)  of  W (x_t, h_{t-1}) + b             (Hochreiter & Schmidhuber 1997, with the
     c_t = f c_{t-1} + i g                                                    forget gate of Gers et al. 2000)
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.layers import Linear
+from quintet.model.layers import Linear
 
 aten = torch.ops.aten
 F32_ONLY = (torch.float32,) * 2
@@ -35,7 +35,7 @@ def fused_run() -> FusedRun | None:
     Imported at the first window and not before, since numba takes a third of a second to load.
     """
     try:
-        from model.lstm_fused import run
+        from quintet.model.kernels.lstm_window import run
     except ImportError as error:
         logging.getLogger(__name__).warning("the LSTM runs without its compiled kernels and is slower: %s", error)
         return None

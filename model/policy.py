@@ -17,18 +17,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from games.api import GameSpec, Target, UnsupportedSpaceError
-from model.auxiliary import AuxiliaryHeads
-from model.config import PolicyConfig
-from model.entries import EntryEncoders
-from model.heads import ActionHeads, Evaluated
-from model.layers import Linear, set_compute_dtype, side_by_side
-from model.lstm import LSTM
-from model.normalizer import ReturnNormalizer
-from model.previous_action import PreviousAction
-from model.related import SlotKeys
-from wire.errors import DecodeError
-from wire.link import Precision
+from quintet.games.api import GameSpec, Target, UnsupportedSpaceError
+from quintet.model.auxiliary import AuxiliaryHeads
+from quintet.model.config import PolicyConfig
+from quintet.model.entries import EntryEncoders
+from quintet.model.heads import ActionHeads, Evaluated
+from quintet.model.kernels.entity_embedding import SlotKeys
+from quintet.model.layers import Linear, set_compute_dtype, side_by_side
+from quintet.model.lstm import LSTM
+from quintet.model.normalizer import ReturnNormalizer
+from quintet.model.previous_action import PreviousAction
+from quintet.wire.errors import DecodeError
+from quintet.wire.link import Precision
 
 TensorDict = Mapping[str, Tensor]
 

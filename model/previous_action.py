@@ -10,10 +10,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from games.api import GameSpec, Target
-from games.box_units import box_units
-from model.box_scale import BoxScale
-from model.normalizer import INPUT_CLIP, InputNormalizer
+from quintet.games.api import GameSpec, Target
+from quintet.games.box_units import box_units
+from quintet.model.box_scale import BoxScale
+from quintet.model.normalizer import INPUT_CLIP, InputNormalizer
 
 ONE_HOT_CHOICES = 32  # heads with more choices are looked up in a table
 EMBEDDING_UNITS = 16

@@ -10,10 +10,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from model.layers import Linear
-from model.policy import Policy
-from wire.errors import DecodeError
-from wire.link import EncodedWeights, Precision
+from quintet.model.layers import Linear
+from quintet.model.policy import Policy
+from quintet.wire.errors import DecodeError
+from quintet.wire.link import EncodedWeights, Precision
 
 
 def _travel_dtypes(policy: Policy, precision: Precision) -> dict[str, torch.dtype]:

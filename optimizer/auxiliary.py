@@ -1,4 +1,4 @@
-"""What auxiliary predictions are trained towards, and their losses: pure functions (`games.api.Auxiliary`)."""
+"""What auxiliary predictions are trained towards, and their losses: pure functions (`quintet.games.api.Auxiliary`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from optimizer.ppo import masked_mean
+from quintet.optimizer.ppo import masked_mean
 
 NONE = -1.0  # all numbers of a target that does not exist, as of a label that is unknown
 

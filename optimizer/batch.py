@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wire.chunk import Array, TrajectoryChunk
-from wire.link import Delivery
+from quintet.wire.chunk import Array, TrajectoryChunk
+from quintet.wire.link import Delivery
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,3 +152,14 @@ def cut_windows(
         rows=cut(rows),
         labels=cut(labels or {}),
     )
+
+
+def keep_bad_batch(run_folder: Path, version: int, batch: Batch) -> Path:
+    """Write `logs/bad_batch_<version>.npz`; returns its path."""
+    path = run_folder / "logs" / f"bad_batch_{version:06d}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {"reward": batch.reward, "value": batch.value}
+    for group in ("observation", "action", "log_prob"):
+        arrays |= {f"{group}/{name}": tensor for name, tensor in getattr(batch, group).items()}
+    np.savez_compressed(path, **{name: x.cpu().numpy() for name, x in arrays.items()})  # type: ignore[arg-type]
+    return path

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from quintet.optimizer.batch import Batch
+from quintet.wire.link import EncodedWeights
 
 _TORCH, _CUDA, _NUMPY_KEYS, _NUMPY_REST = "random.torch", "random.cuda", "random.numpy_keys", "random.numpy_rest"
 _ALGORITHM = "MT19937"
@@ -49,3 +53,38 @@ def restore_random_state(snapshot: Mapping[str, Tensor]) -> None:
         np.random.set_state((_ALGORITHM, keys, int(position), int(has_gauss), gauss))
     if _CUDA in snapshot and torch.cuda.is_available():
         torch.cuda.set_rng_state(snapshot[_CUDA].to(torch.uint8))
+
+
+class EraBrokenError(Exception):
+    """A deterministic run's worker was replaced in the middle of an era: what it plays is not what would have been."""
+
+
+class Era:
+    """The era under way. Its seed is a number that a resumed run arrives at, too; its first version is not."""
+
+    def __init__(self) -> None:
+        self.first_version = 0
+        self.seed = 0
+        self._incarnation = 0
+
+    def begin(self, *, first_version: int, seed: int) -> None:
+        """Have games begin anew with the version that is published next."""
+        self.first_version, self.seed, self._incarnation = first_version, seed, 0
+
+    def mark(self, weights: EncodedWeights) -> EncodedWeights:
+        """The weights with the era that they are of."""
+        return replace(weights, era=self.first_version, era_seed=self.seed)
+
+    def check(self, batch: Batch) -> None:
+        """See that one life of one worker has played everything since the era began.
+
+        Raises:
+            EraBrokenError: another one has.
+        """
+        found = {int(incarnation) for incarnation in batch.incarnation} | ({self._incarnation} - {0})
+        if len(found) > 1:
+            raise EraBrokenError(
+                "a deterministic run has one worker, and between two checkpoints the same life of it; here are chunks "
+                f"of {len(found)}: it goes on from its last checkpoint"
+            )
+        (self._incarnation,) = found

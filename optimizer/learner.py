@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.api import GameSpec
-from model.policy import Policy
-from optimizer.advantages import gae, team_spirit
-from optimizer.auxiliary import auxiliary_loss, label_targets
-from optimizer.batch import Batch, Freshness, Windows, cut_windows, judge_freshness
-from optimizer.config import OptimizerConfig, PPOConfig
-from optimizer.gradient_clip import ElementwiseClip
-from optimizer.ppo import Loss, explained_variance, masked_mean, ppo_loss
-from optimizer.schedules import discount, ramp
+from quintet.games.api import GameSpec
+from quintet.model.policy import Policy
+from quintet.optimizer.advantages import gae, team_spirit
+from quintet.optimizer.auxiliary import auxiliary_loss, label_targets
+from quintet.optimizer.batch import Batch, Freshness, Windows, cut_windows, judge_freshness
+from quintet.optimizer.config import OptimizerConfig, PPOConfig, discount, ramp
+from quintet.optimizer.gradient_clip import ElementwiseClip
+from quintet.optimizer.ppo import Loss, explained_variance, masked_mean, ppo_loss
 
 
 class NonFiniteUpdateError(Exception):
@@ -268,3 +267,20 @@ class Learner:
 
 def _mean(history: Sequence[dict[str, float]], name: str) -> float:
     return sum(stats[name] for stats in history) / len(history)
+
+
+class DeviceError(ValueError):
+    """The device that was asked for is not there."""
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the GPU where there is one.
+
+    Raises:
+        DeviceError: a GPU is asked for, and there is none.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(f"device is {device!r}, but this machine shows no CUDA GPU; use --device auto or cpu")
+    return torch.device(device)

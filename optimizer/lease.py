@@ -8,8 +8,8 @@ import socket
 import threading
 import time
 
-from wire.errors import LeaseHeldError, LeaseLostError, LinkDownError, LinkError
-from wire.link import OptimizerLease
+from quintet.wire.errors import LeaseHeldError, LeaseLostError, LinkDownError, LinkError
+from quintet.wire.link import OptimizerLease
 
 TTL_S = 5.0
 PATIENCE_S = TTL_S + 2.0  # for one that died without giving it back

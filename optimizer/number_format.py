@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import torch
 
-from model.config import PolicyConfig
-from optimizer.checkpoint import CheckpointInfo
-from wire.link import PRECISIONS, Precision
+from quintet.model.config import PolicyConfig
+from quintet.optimizer.checkpoint import CheckpointInfo
+from quintet.wire.link import PRECISIONS, Precision
 
 FORCED = "QUINTET_AUTO_PRECISION"  # the environment variable: what `auto` is, whatever the machine
 #: From so many LSTM units on bf16 is the faster one on CPUs with units for it. f32 has compiled kernels, which count

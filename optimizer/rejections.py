@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from wire.link import Delivery, ReportSink
+from quintet.wire.link import Delivery, ReportSink
 
 FIRST_BATCHES = 2  # so many batches' steps rejected before one chunk was taken: the run learns nothing
 

@@ -1,4 +1,4 @@
-"""Cuts what is played into trajectory chunks by the row rules of `wire.chunk`.
+"""Cuts what is played into trajectory chunks by the row rules of `quintet.wire.chunk`.
 
 Rows of every stream (one team in one slot) are written into a ring of W + 1 windows, W = chunk_steps / bptt_steps: the
 policy acts on the very memory that a chunk is cut from, and the window being played never lies on one that a chunk
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wire.chunk import MIRROR, Array, ChunkSpec, TrajectoryChunk
-from wire.link import Registration
+from quintet.wire.chunk import MIRROR, Array, ChunkSpec, TrajectoryChunk
+from quintet.wire.link import Registration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from games.api import (
+from quintet.games.api import (
     Actions,
     GameCodeError,
     GameContractError,
@@ -18,9 +18,9 @@ from games.api import (
     Transition,
     VectorGame,
 )
-from games.blame import described_error, place, raised_at
-from games.data_check import Mismatch
-from games.row_check import SameForm
+from quintet.games.checks.blame import described_error, place, raised_at
+from quintet.games.checks.data import Mismatch
+from quintet.games.checks.rows import SameForm
 
 Answer = TypeVar("Answer")
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from wire.errors import LinkError
+from quintet.wire.errors import LinkError
 
 PULSE_S = 1.0
 

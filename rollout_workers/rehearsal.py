@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from games.api import Array, GameDataError, VectorGame
-from games.blame import place
-from games.rehearsal import origin
-from model.policy import Policy
-from rollout_workers.chunker import Chunker
-from rollout_workers.self_play import SelfPlay
-from wire.chunk import chunk_spec
-from wire.reports import PhaseTimer
+from quintet.games.api import Array, GameDataError, VectorGame
+from quintet.games.checks.blame import place
+from quintet.games.checks.rehearsal import origin
+from quintet.model.policy import Policy
+from quintet.rollout_workers.chunker import Chunker
+from quintet.rollout_workers.self_play import SelfPlay
+from quintet.wire.chunk import chunk_spec
+from quintet.wire.reports import PhaseTimer
 
 ROWS = 8
 WITHIN_S = 0.5

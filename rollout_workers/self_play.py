@@ -8,22 +8,20 @@ optimizer replays a window from the very same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 
-from games.api import ACTING, Array, GameSpec, Transition, VectorGame
-from games.attendance import Attendance
-from model.policy import Acted, Policy
-from rollout_workers.chunker import Chunker, Row
-from rollout_workers.guarded_game import guard
-from rollout_workers.sound_rows import SoundRows
-from wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
-from wire.reports import PhaseTimer
-
-Episode = dict[str, Any]  # "return", "length", "outcome", "version", "components": see `EpisodeBooks.add`
+from quintet.games.actions import in_range
+from quintet.games.api import ACTING, Array, Transition, VectorGame
+from quintet.games.attendance import Attendance
+from quintet.games.episodes import EpisodeBooks
+from quintet.model.policy import Acted, Policy
+from quintet.rollout_workers.chunker import Chunker, Row
+from quintet.rollout_workers.guarded_game import guard
+from quintet.rollout_workers.sound_rows import SoundRows
+from quintet.wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
+from quintet.wire.reports import PhaseTimer
 
 
 class SelfPlay:
@@ -181,41 +179,3 @@ def keep_taken(action: Array, acting: Array, *, out: Array) -> None:
     mask = acting.reshape(*acting.shape, *([1] * (action.ndim - acting.ndim)))
     out[...] = 0 if out.dtype.kind == "f" else NO_ACTION
     np.copyto(out, action, where=mask, casting="same_kind")
-
-
-def in_range(action: Array, space: spaces.Space[Any]) -> Array:
-    """What a game gets: Box actions clipped to the box, and 0 for a Discrete head that was not read (-1)."""
-    return np.clip(action, space.low, space.high) if isinstance(space, spaces.Box) else np.maximum(action, 0)
-
-
-class EpisodeBooks:
-    """Return, length and outcome of the episodes under way, and the finished ones that wait to be reported."""
-
-    def __init__(self, spec: GameSpec, n_games: int) -> None:
-        self.returns = np.zeros((n_games, spec.teams), np.float64)
-        self.lengths = np.zeros(n_games, np.int64)
-        self.finished: list[Episode] = []
-
-    def add(self, transition: Transition, attendance: Attendance, version: int) -> None:
-        """Count the row that `attendance` tells of; one with a last observation belongs to no episode."""
-        valid = attendance.valid
-        self.returns += (transition.reward * valid).sum(axis=2) / np.maximum(valid.sum(axis=2), 1)
-        self.lengths += ~attendance.last
-        for k in np.flatnonzero(transition.ended & ~attendance.last):
-            outcome = transition.outcome[k]
-            self.finished.append(
-                {
-                    "return": self.returns[k].tolist(),  # per team, every row's mean over the agents that are there
-                    "length": int(self.lengths[k]),
-                    "outcome": [None if np.isnan(x) else float(x) for x in outcome],
-                    "version": version,
-                    "components": {name: array[k].tolist() for name, array in transition.episode.items()},
-                }
-            )
-            self.returns[k] = 0.0
-            self.lengths[k] = 0
-
-    def drain(self) -> list[Episode]:
-        """The episodes finished since the last call."""
-        finished, self.finished = self.finished, []
-        return finished

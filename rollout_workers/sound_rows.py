@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from games.api import Array, GameDataError
-from games.data_check import LARGEST_NUMBER
-from wire.chunk import ArraySpec, ChunkSpec
+from quintet.games.api import Array, GameDataError
+from quintet.games.checks.data import LARGEST_NUMBER
+from quintet.wire.chunk import ArraySpec, ChunkSpec
 
 _SQUARE = np.float32(LARGEST_NUMBER**2)
 _SIGN_OFF, _INFINITE = np.uint16(0x7FFF), np.uint16(0x7C00)  # of a float16's bits

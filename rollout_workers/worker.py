@@ -15,20 +15,21 @@ from typing import Literal
 import numpy as np
 import psutil
 
-from games.api import VectorGame
-from model.policy import Policy
-from model.weights import load_weights
-from rollout_workers.chunker import Chunker
-from rollout_workers.config import RolloutConfig
-from rollout_workers.guarded_game import guard
-from rollout_workers.pulse import pulsing
-from rollout_workers.self_play import Episode, SelfPlay
-from wire.chunk import TrajectoryChunk, chunk_spec
-from wire.codec import encode_chunk
-from wire.config import WireConfig
-from wire.errors import DecodeError, LinkDownError, WeightsRefusedError
-from wire.link import Directive, EncodedWeights, Parcel, Registration, WorkerLink
-from wire.reports import MAX_REPORT_BYTES, PhaseTimer
+from quintet.games.api import VectorGame
+from quintet.games.episodes import Episode
+from quintet.model.policy import Policy
+from quintet.model.weights import load_weights
+from quintet.rollout_workers.chunker import Chunker
+from quintet.rollout_workers.config import RolloutConfig
+from quintet.rollout_workers.guarded_game import guard
+from quintet.rollout_workers.pulse import pulsing
+from quintet.rollout_workers.self_play import SelfPlay
+from quintet.wire.chunk import TrajectoryChunk, chunk_spec
+from quintet.wire.codec import encode_chunk
+from quintet.wire.config import WireConfig
+from quintet.wire.errors import DecodeError, LinkDownError, WeightsRefusedError
+from quintet.wire.link import Directive, EncodedWeights, Parcel, Registration, WorkerLink
+from quintet.wire.reports import MAX_REPORT_BYTES, PhaseTimer
 
 Reason = Literal["stopping", "scaled_down", "controller_lost", "node_leaves"]
 

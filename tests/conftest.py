@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster.embedded_redis import EmbeddedRedis
-from wire.keys import RunKeys
-from wire.link import Precision
-from wire.memory_link import MemoryLink
-from wire.node_cache import clear_node_cache
-from wire.redis_client import RedisServer
-from wire.redis_link import RedisLink
+from quintet.cluster.processes.redis_server import EmbeddedRedis
+from quintet.wire.link import Precision
+from quintet.wire.memory_link import MemoryLink
+from quintet.wire.redis_link.client import RedisServer
+from quintet.wire.redis_link.keys import RunKeys
+from quintet.wire.redis_link.link import RedisLink
+from quintet.wire.redis_link.node_cache import clear_node_cache
 
 # Two threads that wait for one another on a busy machine take five times as long as one; children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

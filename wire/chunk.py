@@ -34,8 +34,8 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from games.api import ACTION_MASK_PREFIX, GameSpec
-from wire.meaning import meaning_of
+from quintet.games.api import ACTION_MASK_PREFIX, GameSpec
+from quintet.wire.meaning import meaning_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -68,7 +68,7 @@ class ChunkSpec:
     observation: dict[str, ArraySpec]  # entries and action masks; `acting` is a field of the chunk
     heads: dict[str, ArraySpec]
     auxiliary: dict[str, ArraySpec] = field(default_factory=dict)  # predictions of the row after the last
-    meaning: dict[str, Any] = field(default_factory=dict)  # plain data: `wire.meaning.meaning_of`
+    meaning: dict[str, Any] = field(default_factory=dict)  # plain data: `quintet.wire.meaning.meaning_of`
 
     @property
     def text(self) -> str:

@@ -20,9 +20,9 @@ import msgpack
 import numpy as np
 import zstandard
 
-from games.data_check import LARGEST_NUMBER
-from wire.chunk import NO_ACTION, WIRE_VERSION, Array, ArraySpec, ChunkSpec, TrajectoryChunk
-from wire.errors import DecodeError
+from quintet.games.checks.data import LARGEST_NUMBER
+from quintet.wire.chunk import NO_ACTION, WIRE_VERSION, Array, ArraySpec, ChunkSpec, TrajectoryChunk
+from quintet.wire.errors import DecodeError
 
 MAX_CHUNK_BYTES = 64 * 2**20  # of a message, and of its blob once decompressed
 _MAGIC = "quintet-chunk"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from games.api import GameSpec, Target, entry_kind
+from quintet.games.api import GameSpec, Target, entry_kind
 
 MOST_BOUNDS = 64  # bounds of more numbers than this, unless they are all the same, are named by a hash
 

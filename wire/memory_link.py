@@ -4,17 +4,17 @@ For tests, for `--in-process` and for a debugger: threads share one `MemoryLink`
 also the plain statement of what the Lua scripts do, and the same tests hold both to it.
 """
 
-# ruff: noqa: D102  (what each method promises is said once, in the protocols of wire.link)
+# ruff: noqa: D102  (what each method promises is said once, in the protocols of quintet.wire.link)
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wire.keys import REJECTS_KEPT, check_run_name
-from wire.link import (
+from quintet.wire.link import (
     ChunkSink,
     ChunkSource,
     ControllerDesk,
@@ -23,28 +23,165 @@ from wire.link import (
     Directive,
     EncodedWeights,
     Heartbeat,
+    OptimizerLease,
     Parcel,
     ProcessDesk,
     Registration,
+    Report,
     ReportSink,
     Settlement,
     WeightSink,
     WeightSource,
     WorkerDesk,
 )
-from wire.memory_desk import MemoryDesk
-from wire.memory_lease import MemoryLease
-from wire.refusals import (
+from quintet.wire.link_errors import (
     check_parcels,
     closed_incarnation,
+    lease_held,
+    lease_lost,
     other_spec,
     run_not_open,
     unbalanced_settlement,
     used_version,
 )
-from wire.reports import decode_beat, encode_beat
-from wire.settings import MemorySettings
-from wire.weights import verify_weights
+from quintet.wire.redis_link.keys import REJECTS_KEPT, REPORTS_KEPT, check_run_name
+from quintet.wire.reports import decode_beat, decode_report, encode_beat, encode_report
+from quintet.wire.settings import MemorySettings
+from quintet.wire.weights import verify_weights
+
+
+@dataclass
+class _Lease:
+    """The newest lease of a run; shared by all links to it."""
+
+    token: int = 0
+    holder: object = None
+    owner: str = ""
+    renewed_s: float = 0.0
+    until_s: float = 0.0
+
+
+class _Hand:
+    """What of a link is its own: all else is the run's, and lies in `__dict__`."""
+
+    __slots__ = ("_token",)
+    _token: int
+
+
+class MemoryLease(_Hand, OptimizerLease):
+    """Take, keep, give back and break the optimizer's lease."""
+
+    run: str
+    _changed: threading.Condition
+
+    def __init__(self) -> None:
+        self._token = 0
+        self._optimizer_lease = _Lease()
+
+    def take_optimizer_lease(self, owner: str, ttl_s: float) -> int:
+        with self._changed:
+            lease, now_s = self._optimizer_lease, time.monotonic()
+            if lease.holder is not self and now_s < lease.until_s:
+                raise lease_held(self.run, owner=lease.owner, age_s=now_s - lease.renewed_s)
+            self._token = lease.token + 1
+            self._optimizer_lease = _Lease(self._token, self, owner, now_s, now_s + ttl_s)
+            return self._token
+
+    def keep_optimizer_lease(self, ttl_s: float) -> None:
+        with self._changed:
+            self._check_fence()
+            self._optimizer_lease.renewed_s = time.monotonic()
+            self._optimizer_lease.until_s = self._optimizer_lease.renewed_s + ttl_s
+
+    def release_optimizer_lease(self) -> None:
+        with self._changed:
+            self._check_fence()
+            self._optimizer_lease.until_s = 0.0
+            self._token = 0
+
+    def break_optimizer_lease(self) -> None:
+        with self._changed:
+            if self._optimizer_lease.token:
+                self._optimizer_lease = _Lease(self._optimizer_lease.token + 1)
+
+    def _check_fence(self) -> None:
+        """Refuse what only the run's optimizer may do; call it with the lock held."""
+        lease = self._optimizer_lease
+        if self._token != lease.token:
+            raise lease_lost(self.run, token=self._token, newest=lease.token, owner=lease.owner)
+
+
+class MemoryDesk:
+    """What processes tell one another besides chunks, weights and signs of life."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._wanted_workers = 0
+        self._autoscale = ""
+        self._game_spec = ""
+        self._stopping = False
+        self._lease_until_s = 0.0
+        self._reports: deque[tuple[int, Report]] = deque(maxlen=REPORTS_KEPT)
+        self._next_report = 1
+        self._latest_row: dict[str, float] = {}
+
+    def stopping(self) -> bool:
+        with self._changed:
+            return self._stopping
+
+    def keep_game_spec(self, text: str) -> None:
+        with self._changed:
+            self._game_spec = text
+
+    def game_spec(self) -> str:
+        with self._changed:
+            return self._game_spec
+
+    def set_wanted_workers(self, n: int) -> None:
+        with self._changed:
+            self._wanted_workers = n
+
+    def wanted_workers(self) -> int:
+        with self._changed:
+            return self._wanted_workers
+
+    def set_autoscale(self, bounds: str) -> None:
+        with self._changed:
+            self._autoscale = bounds
+
+    def autoscale(self) -> str:
+        with self._changed:
+            return self._autoscale
+
+    def hold_lease(self, ttl_s: float) -> None:
+        with self._changed:
+            self._lease_until_s = time.monotonic() + ttl_s
+
+    def set_stopping(self, stopping: bool) -> None:
+        with self._changed:
+            self._stopping = stopping
+
+    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._next_report - 1 > int(after), timeout=max(0.0, timeout_s))
+            found = [report for number, report in self._reports if number > int(after)]
+            return str(max(int(after), self._next_report - 1)), found
+
+    def keep_latest_row(self, row: Mapping[str, float]) -> None:
+        with self._changed:
+            self._latest_row |= {name: float(value) for name, value in row.items()}
+
+    def latest_row(self) -> dict[str, float]:
+        with self._changed:
+            return dict(self._latest_row)
+
+    def report(self, process: str, kind: str, data: dict[str, object]) -> None:
+        with self._changed:
+            report = Report(process=process, kind=kind, time_s=time.time(), data=data)
+            # Through the encoding, so that what one link refuses or changes the other does too.
+            self._reports.append((self._next_report, decode_report(encode_report(report))))
+            self._next_report += 1
+            self._changed.notify_all()
 
 
 @dataclass

@@ -9,9 +9,9 @@ from typing import Any, cast
 import msgpack
 import numpy as np
 
-from wire.chunk import WIRE_VERSION
-from wire.errors import DecodeError
-from wire.link import Report
+from quintet.wire.chunk import WIRE_VERSION
+from quintet.wire.errors import DecodeError
+from quintet.wire.link import Report
 
 MAX_REPORT_BYTES = 64 * 1024
 OTHER = "other"  # the phase of all time outside named phases

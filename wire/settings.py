@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgpack
 
-from wire.errors import DecodeError, LinkError
+from quintet.wire.errors import DecodeError, LinkError
 
 MAX_REQUEST_BYTES = 8 * 1024
 REQUESTS_KEPT = 1000  # since the run was opened; the next is refused, so that none is ever lost without a word
@@ -44,7 +44,7 @@ class SettingsDesk(Protocol):
     def request_settings(self, changes: Mapping[str, str], by: str) -> str:
         """Ask for changes, all of them or none; returns the request's id.
 
-        Nothing is checked here but the size: `control.live_settings.check_changes` is for whoever asks.
+        Nothing is checked here but the size: `quintet.control.live_settings.check_changes` is for whoever asks.
 
         Raises:
             ValueError: nothing to change, or more text than `MAX_REQUEST_BYTES`.

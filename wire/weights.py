@@ -4,7 +4,7 @@ r"""One version of the weights as bytes: a small header and the safetensors byte
 
 The header is the list [wire version, version, agent_steps, spec hash, sha256 of the payload, payload length, era,
 era seed, number format].
-What the payload means is for `model.weights`; here it is bytes with a hash.
+What the payload means is for `quintet.model.weights`; here it is bytes with a hash.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 import msgpack
 
-from wire.chunk import WIRE_VERSION
-from wire.errors import DecodeError
-from wire.link import PRECISIONS, EncodedWeights
+from quintet.wire.chunk import WIRE_VERSION
+from quintet.wire.errors import DecodeError
+from quintet.wire.link import PRECISIONS, EncodedWeights
 
 MAX_WEIGHTS_BYTES = 512 * 2**20  # Redis takes no larger value
 _MAGIC = b"quintet-weights\n"

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 from nicegui import app, ui
 
-from dashboard.arena_hub import Hub
-from dashboard.arena_show import ArenaError, Show, read_show
-from dashboard.context import PageContext
+from quintet.dashboard.arena.hub import Hub
+from quintet.dashboard.arena.request import ArenaError, Show, read_show
+from quintet.dashboard.context import PageContext
 
 TITLE = "Arena"
 PATH = "/arena"

@@ -10,16 +10,16 @@ from html import escape
 
 from nicegui import ui
 
-from control import metrics as names
-from control.doctor import Finding
-from control.journal import Event
-from control.status import SILENT_S, RunStatus, bottleneck, phase_shares, phases_of
-from dashboard import glance
-from dashboard.context import PageContext
-from dashboard.orders import OrderError, scale, workers_wanted
-from dashboard.widgets import Markup, Tile, button, empty, grid, panel, tiles
-from wire.errors import LinkError
-from wire.link import Counters, Heartbeat
+from quintet.control import metrics as names
+from quintet.control.doctor.rules import Finding
+from quintet.control.journal import Event
+from quintet.control.operations import OrderError, want_workers, workers_wanted
+from quintet.control.status import SILENT_S, RunStatus, bottleneck, phase_shares, phases_of
+from quintet.dashboard import tiles as glance
+from quintet.dashboard.context import PageContext
+from quintet.dashboard.widgets import Markup, Tile, button, empty, grid, panel, tiles
+from quintet.wire.errors import LinkError
+from quintet.wire.link import Counters, Heartbeat
 
 TITLE = "Cluster"
 PATH = "/cluster"
@@ -110,7 +110,7 @@ class _Cluster:
             return
         try:
             workers = workers_wanted(self._text, status)
-            self._say("good", await self.context.in_thread(lambda: scale(link, workers)))
+            self._say("good", await self.context.in_thread(lambda: want_workers(link, workers)))
         except (OrderError, LinkError) as error:
             self._say("bad", str(error))
 

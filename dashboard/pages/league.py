@@ -7,11 +7,11 @@ from html import escape
 
 import numpy as np
 
-from control import metrics as names
-from dashboard.charts import Chart, Line
-from dashboard.context import PageContext
-from dashboard.series import Curve
-from dashboard.widgets import Markup, empty, grid, panel
+from quintet.control import metrics as names
+from quintet.dashboard.charts import Chart, Line
+from quintet.dashboard.context import PageContext
+from quintet.dashboard.series import Curve
+from quintet.dashboard.widgets import Markup, empty, grid, panel
 
 TITLE = "League"
 PATH = "/league"

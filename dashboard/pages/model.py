@@ -8,11 +8,11 @@ from html import escape
 
 from nicegui import app
 
-from control.config import dump_config
-from dashboard.charts import Chart, Line, View
-from dashboard.context import PageContext
-from dashboard.explain_process import Answer, answered, end_children, known_answer, newest_checkpoint
-from dashboard.widgets import Markup, button, empty, grid, panel
+from quintet.control.config import dump_config
+from quintet.dashboard.charts import Chart, Line, View
+from quintet.dashboard.context import PageContext
+from quintet.dashboard.widgets import Markup, button, empty, grid, panel
+from quintet.explain.process import Answer, answered, end_children, known_answer, newest_checkpoint
 
 TITLE = "Model"
 PATH = "/model"

@@ -8,12 +8,12 @@ from html import escape
 import numpy as np
 from nicegui import ui
 
-from control import metrics as names
-from dashboard import glance
-from dashboard.charts import Axis, Chart, Line, Unit, View
-from dashboard.context import PageContext
-from dashboard.series import MetricsTable
-from dashboard.widgets import Markup, Tile, button, empty, grid, panel, tiles
+from quintet.control import metrics as names
+from quintet.dashboard import tiles as glance
+from quintet.dashboard.charts import Axis, Chart, Line, Unit, View
+from quintet.dashboard.context import PageContext
+from quintet.dashboard.series import MetricsTable
+from quintet.dashboard.widgets import Markup, Tile, button, empty, grid, panel, tiles
 
 TITLE = "Overview"
 PATH = "/"

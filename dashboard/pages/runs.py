@@ -9,18 +9,17 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
-from control import metrics as names
-from control.config import ConfigError, RunConfig
-from control.journal import Event
-from control.live_settings import LiveKey, check_change, live_keys, who_asks
-from dashboard.charts import Axis, Chart, Line, View
-from dashboard.context import PageContext
-from dashboard.differences import differences, value_text
-from dashboard.glance import has_winners
-from dashboard.orders import change_settings
-from dashboard.series import Curve
-from dashboard.widgets import Markup, button, empty, grid, panel
-from wire.errors import LinkError
+from quintet.control import metrics as names
+from quintet.control.config import ConfigError, RunConfig
+from quintet.control.journal import Event
+from quintet.control.live_settings import LiveKey, check_change, differences, live_keys, value_text, who_asks
+from quintet.control.operations import change_settings
+from quintet.dashboard.charts import Axis, Chart, Line, View
+from quintet.dashboard.context import PageContext
+from quintet.dashboard.series import Curve
+from quintet.dashboard.tiles import has_winners
+from quintet.dashboard.widgets import Markup, button, empty, grid, panel
+from quintet.wire.errors import LinkError
 
 TITLE = "Runs"
 PATH = "/runs"

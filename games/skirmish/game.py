@@ -7,15 +7,18 @@ from functools import partial
 
 import numpy as np
 
-from games.api import Actions, Array, GameError, Observation, Transition
-from games.dotted import nearest
-from games.skirmish import bot
-from games.skirmish.ahead import compile_engine_ahead
-from games.skirmish.engine import step_games
-from games.skirmish.kernel import kernel, tell_if_slow
-from games.skirmish.observe import observe_games
-from games.skirmish.rewards import collect
-from games.skirmish.rules import (
+from quintet.games.api import Actions, Array, GameError, Observation, Transition
+from quintet.games.dotted import nearest
+from quintet.games.skirmish.bots import api as bot
+from quintet.games.skirmish.engine.compile import kernel, tell_if_slow
+from quintet.games.skirmish.engine.precompile import compile_engine_ahead
+from quintet.games.skirmish.engine.spawns import start_game
+from quintet.games.skirmish.engine.tick import step_games
+from quintet.games.skirmish.engine.vision import see
+from quintet.games.skirmish.observation.spec import Page, game_spec
+from quintet.games.skirmish.observation.write import observe_games
+from quintet.games.skirmish.rewards import collect
+from quintet.games.skirmish.rules import (
     ATTACK,
     BUY_ITEM,
     FIRST_ABILITY,
@@ -29,12 +32,9 @@ from games.skirmish.rules import (
     WAVE_FIRST_S,
     Preset,
 )
-from games.skirmish.spawns import start_game
-from games.skirmish.start import MIRROR, START_DTYPE, StartOptions, draw_start, game_seed
-from games.skirmish.state import ENDED, LAST_SEEN, NOBODY, State, empty_state, layout
-from games.skirmish.tables import AIM_ALLY, AIM_ENEMY, AIM_POINT, Tables, build_tables
-from games.skirmish.view import Page, game_spec
-from games.skirmish.vision import see
+from quintet.games.skirmish.start import MIRROR, START_DTYPE, StartOptions, draw_start, game_seed
+from quintet.games.skirmish.state import ENDED, LAST_SEEN, NOBODY, State, empty_state, layout
+from quintet.games.skirmish.tables import AIM_ALLY, AIM_ENEMY, AIM_POINT, Tables, build_tables
 
 HEADS = ("primary", "target", "x", "y", "item")  # in the order in which the engine takes them
 _MIDDLE = OFFSETS // 2

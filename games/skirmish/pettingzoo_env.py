@@ -10,14 +10,14 @@ from gymnasium import spaces
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import parallel_to_aec
 
-from games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameError, Observation
-from games.masks import choices
-from games.registry import make_game
-from games.skirmish.frame import Artist, snapshot
-from games.skirmish.game import HEADS, SkirmishGame
-from games.skirmish.rules import STEP_S
-from games.skirmish.start import SplitMix
-from games.skirmish.state import State
+from quintet.games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameError, Observation
+from quintet.games.masks import choices
+from quintet.games.registry import make_game
+from quintet.games.skirmish.game import HEADS, SkirmishGame
+from quintet.games.skirmish.replay.draw import Artist, snapshot
+from quintet.games.skirmish.rules import STEP_S
+from quintet.games.skirmish.start import SplitMix
+from quintet.games.skirmish.state import State
 
 TEAMS = ("blue", "red")
 
@@ -46,7 +46,7 @@ class SkirmishEnv(ParallelEnv):  # type: ignore[misc]
             max_cycles: steps after which a game is cut off: truncated, since no hero knows of it. None leaves it to the
                 game's own limit, which terminates.
             render_mode: `rgb_array`, or None.
-            options: of the game, such as `line_up` (see `games.skirmish.start.StartOptions`).
+            options: of the game, such as `line_up` (see `quintet.games.skirmish.start.StartOptions`).
 
         Raises:
             GameError: an option or the render mode does not exist, or its value is out of range.

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from games.skirmish.kernel import kernel
-from games.skirmish.rules import BASE_RADIUS, REWARD_NAMES, TICK_S, TIME_SCALE, TIME_SCALE_S
-from games.skirmish.state import Array, State
-from games.skirmish.tables import Tables
+from quintet.games.skirmish.engine.compile import kernel
+from quintet.games.skirmish.rules import BASE_RADIUS, REWARD_NAMES, TICK_S, TIME_SCALE, TIME_SCALE_S
+from quintet.games.skirmish.state import Array, State
+from quintet.games.skirmish.tables import Tables
 
 COMPONENTS = len(REWARD_NAMES)
 WIN = REWARD_NAMES.index("win")

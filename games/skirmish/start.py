@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from games.api import GameError
-from games.dotted import nearest
-from games.skirmish.rules import HEROES, LEVEL_EXPERIENCE, REWARD_NAMES, RUNE_NAMES, WAVE_FIRST_S, Preset
-from games.skirmish.state import MOST_HEROES, Array
-from games.skirmish.tables import ticks
+from quintet.games.api import GameError
+from quintet.games.dotted import nearest
+from quintet.games.skirmish.rules import HEROES, LEVEL_EXPERIENCE, REWARD_NAMES, RUNE_NAMES, WAVE_FIRST_S, Preset
+from quintet.games.skirmish.state import MOST_HEROES, Array
+from quintet.games.skirmish.tables import ticks
 
 ARCHETYPES = tuple(hero.name for hero in HEROES)
 MIRROR, RANDOM = "mirror", "random"

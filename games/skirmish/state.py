@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from games.skirmish.rules import (
+from quintet.games.skirmish.rules import (
     ABILITY_SLOTS,
     HEALTH_HISTORY,
     ITEM_SLOTS,

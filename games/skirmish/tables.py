@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from games.skirmish import rules
-from games.skirmish.kernel import passed_as_record
-from games.skirmish.rules import ABILITIES, BODIES, HEROES, ITEMS, POINT, TICK_S, Preset
-from games.skirmish.state import CAMP_SIZE, PICKUPS, Array, Layout, layout
-from games.skirmish.world import LANE_POINTS, World, build_world
+from quintet.games.skirmish import rules
+from quintet.games.skirmish.engine.compile import passed_as_record
+from quintet.games.skirmish.rules import ABILITIES, BODIES, HEROES, ITEMS, POINT, TICK_S, Preset
+from quintet.games.skirmish.state import CAMP_SIZE, PICKUPS, Array, Layout, layout
+from quintet.games.skirmish.world import LANE_POINTS, World, build_world
 
 # Points are counted in hundredths here, times in ticks, speeds in units a tick; `reach` is a range.
 AIM_ENEMY, AIM_ALLY, AIM_POINT, AIM_SELF = range(4)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from games.skirmish.rules import CELL, Preset
-from games.skirmish.state import CAMP_SIZE, PICKUPS, Array
+from quintet.games.skirmish.rules import CELL, Preset
+from quintet.games.skirmish.state import CAMP_SIZE, PICKUPS, Array
 
 Point = tuple[float, float]
 

@@ -1,0 +1,79 @@
+"""`quintet status --watch`: the board of a run that goes on, drawn by another process on any machine with its Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from quintet.cluster.board import Board, BoardState
+from quintet.control import metrics as names
+from quintet.control.doctor.checkup import LOOK_S, in_one_line
+from quintet.control.doctor.health_snapshot import Vitals, read_vitals
+from quintet.control.doctor.rules import Finding, diagnose
+from quintet.control.operations import connect_to, read_status
+from quintet.control.output import nobody_reads
+from quintet.control.run_folder import RunFolder
+from quintet.control.status import RunStatus, phases_of
+from quintet.wire.errors import LinkDownError
+from quintet.wire.redis_link.link import RedisLink
+
+LOOK_AGAIN_S = 0.5
+
+
+def watch_status(run: str | None, redis_url: str | None, board: Board | None = None) -> None:
+    """Show the board until the run ends or Ctrl-C.
+
+    Raises:
+        UsageError: there is no such run, or it is not being trained.
+        LinkError: its Redis refuses.
+    """
+    folder, link = connect_to(run, redis_url)
+    with link, board or Board() as drawn, contextlib.suppress(KeyboardInterrupt):
+        watch = _Watch(folder, link)
+        while (redis_url is not None or folder.is_live) and not nobody_reads():
+            drawn.update(watch.look())
+            time.sleep(LOOK_AGAIN_S)
+        drawn.say(f"run {folder.run} is not being trained any more; its outcome is in {folder.shown(folder.summary)}")
+
+
+class _Watch:
+    """One run as it was seen last: what Redis does not answer now is shown as it was."""
+
+    def __init__(self, folder: RunFolder, link: RedisLink) -> None:
+        self._folder, self._link = folder, link
+        self._status = read_status(folder, link)
+        self._looked_s = float("-inf")
+        self._vitals: Vitals | None = None
+        self._findings: tuple[Finding, ...] = ()
+
+    def look(self) -> BoardState:
+        """Everything anew, the doctor and the journal now and then."""
+        try:
+            self._status, trouble = read_status(self._folder, self._link), ""
+        except LinkDownError as error:
+            trouble = str(error)
+        if trouble or time.monotonic() - self._looked_s >= LOOK_S:
+            self._looked_s = time.monotonic()
+            self._vitals = read_vitals(self._folder.path, None if trouble else self._status, trouble=trouble)
+            self._findings = diagnose(self._vitals)
+        return self._board_state(self._status)
+
+    def _board_state(self, status: RunStatus) -> BoardState:
+        row = {name: value for name, value in status.metrics.items() if value is not None}
+        told = {beat.process: beat.data for beat in status.heartbeats}.get("controller", {})
+        config = status.config
+        return BoardState(
+            run=status.run,
+            game=config.game,
+            stage=str(told.get("stage", "seen from here")),
+            wall_s=row.get(names.WALL_S, 0.0),
+            agent_steps_budget=config.agent_steps,
+            minutes_budget=config.minutes,
+            until=config.until,
+            row=row,
+            counters=status.counters,
+            phases=phases_of(row),
+            events=tuple(str(event) for event in self._vitals.events) if self._vitals else (),
+            health=in_one_line(self._findings),
+            severity=self._findings[0].severity if self._findings else "healthy",
+        )

@@ -1,0 +1,1 @@
+"""Child processes: how each is started, watched and ended."""

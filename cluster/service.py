@@ -1,0 +1,198 @@
+"""`quintet controller`: drives a run on a Redis, a Ray cluster and an optimizer that somebody else keeps up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from quintet.cluster.board import Board
+from quintet.cluster.controller import Controller
+from quintet.cluster.embedded import check_game, keep_traceback, let_children_find_our_code, open_link, weights_bytes
+from quintet.cluster.processes.health_file import touch_alive
+from quintet.cluster.processes.optimizer_service import OptimizerService
+from quintet.cluster.processes.signals import Interrupts
+from quintet.cluster.ray_cluster.launcher import JoinedRay, RayLauncher
+from quintet.cluster.ray_cluster.node import split_address
+from quintet.cluster.recorder import Recorder
+from quintet.cluster.worker_supervisor import Crew
+from quintet.control.config import RunConfig, dump_config, load_config
+from quintet.control.errors import DONE, INTERRUPTED, UsageError, report
+from quintet.control.live_settings import with_known_format
+from quintet.control.run_folder import RUNS, RunFolder, checked, create_run
+from quintet.wire.errors import LinkDownError
+from quintet.wire.redis_link.client import check_maxmemory, needed_memory_bytes
+from quintet.wire.redis_link.link import RedisLink
+
+Answer = TypeVar("Answer")
+FILLING = "filling"  # in the controller's heartbeat: 1 while it wants a worker for every core
+TELL_S = 15.0
+RETRY_S = 1.0
+NODES_PATIENCE_S = 5.0  # without a single core the run is opened with one worker, which waits for the first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControllerRequest:
+    """What `quintet controller` was told."""
+
+    run: str
+    redis_url: str
+    ray_address: str
+    config: Path | None = None
+    overrides: Sequence[str] = ()
+    workers: int | None = None  # None: one for every core that the cluster offers
+    cores_per_worker: float = 1.0
+    node_redis_url: bool = False  # workers take the URL of their node: a user of Redis that may do less
+
+
+def serve_controller(request: ControllerRequest) -> int:
+    """Carry out `quintet controller`; returns the exit code. Every failure is one line on stderr."""
+    started_s = time.monotonic()
+    folder: RunFolder | None = None
+    try:
+        split_address(request.ray_address)
+        config, folder = open_or_create(request)
+        with folder.locked(), folder.free_if_refused(), Board() as board:
+            reason = _drive(request, config, folder, board, started_s)
+            board.say(f"{folder.run}: {reason}; go on by starting the controller again")
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
+        return report(error, None if folder is None else folder.logs)
+    return INTERRUPTED if reason == "interrupted" else DONE
+
+
+def open_or_create(request: ControllerRequest) -> tuple[RunConfig, RunFolder]:
+    """The run's own configuration where it exists already, else that of the request; and its folder."""
+    folder = RunFolder(RUNS / checked(request.run))
+    if folder.config.is_file():
+        return load_config(folder.config, request.overrides), folder
+    config = load_config(request.config, request.overrides)
+    return config, create_run(request.run, config.game)
+
+
+def _drive(request: ControllerRequest, config: RunConfig, folder: RunFolder, board: Board, started_s: float) -> str:
+    """Drive the run to its end; returns why it ended."""
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        spec, notes = check_game(config)
+        link = stack.enter_context(RedisLink(request.redis_url, folder.run))
+        until_answered(lambda: link.wait_until_ready(0.0), LinkDownError, board.say)
+        let_children_find_our_code()
+        session = until_answered(lambda: JoinedRay(request.ray_address), UsageError, board.say)
+        stack.callback(session.close, keep_logs_in=folder.logs / "workers")
+        interrupts.install()  # Ray brings a handler of its own for SIGTERM
+        fill = Filler(link, session.cores, request.cores_per_worker, automatic=request.workers is None)
+        workers = first_wish(link, request.workers or fill.wait_for_cores(NODES_PATIENCE_S))
+        needed = needed_memory_bytes(
+            max_queue_bytes=config.wire.max_queue_bytes, workers=workers, weights_bytes=weights_bytes(config)
+        )
+        check_maxmemory(request.redis_url, needed)
+        config = with_known_format(config, folder, link.run_config())
+        open_link(link, config, spec, workers)
+        folder.propose_config(dump_config(config))
+        for note in notes:
+            board.say(f"note: {note}")
+        recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
+        recorder.note("resumed" if folder.has_checkpoint else "started", text=f"{workers} workers wanted")
+        launcher = RayLauncher(
+            session,
+            redis_url="" if request.node_redis_url else request.redis_url,
+            run=folder.run,
+            cores_per_worker=request.cores_per_worker,
+            detached=True,
+        )
+        crew = Crew(launcher, link, recorder, keep_traceback=partial(keep_traceback, folder))
+        crew.adopt(workers)
+        controller = Controller(
+            link=link,
+            crew=crew,
+            optimizer=OptimizerService(link.heartbeats),
+            recorder=recorder,
+            redis=None,
+            interrupted=interrupts.requested,
+            describe=fill.describe,
+            fill=fill,
+        )
+        interrupts.defer()
+        with recorder.failing():
+            reason = controller.run()
+            controller.wind_down(reason)
+        recorder.show("ending")
+        recorder.close()
+        return reason
+
+
+class Filler:
+    """Wants one worker for every core that the cluster offers, until somebody asks for another number."""
+
+    def __init__(
+        self,
+        link: RedisLink,
+        cores: Callable[[], float],
+        cores_per_worker: float,
+        *,
+        automatic: bool,
+    ) -> None:
+        """`describe` goes into the controller's heartbeat, so that `quintet scale` knows what there is room for."""
+        self._link, self._cores, self._cores_per_worker = link, cores, cores_per_worker
+        before = {beat.process: beat.data for beat in link.heartbeats()}.get("controller", {})
+        # A number that a person chose outlives the controller that he told it.
+        self._automatic = automatic and before.get(FILLING, 1) == 1
+        self._last_wish = -1
+        self.describe: dict[str, float | int | str] = {
+            "pid": os.getpid(),
+            "cores_per_worker": cores_per_worker,
+            FILLING: int(self._automatic),
+        }
+        self._look()
+
+    def __call__(self, wanted: int) -> int:
+        """Called once a second with how many are wanted now; returns how many are from now on."""
+        touch_alive()
+        room = self._look()
+        if self._last_wish not in (-1, wanted) or self._link.autoscale():
+            self._automatic = False  # `quintet scale` was here
+            self.describe[FILLING] = 0
+        if not self._automatic or room == wanted or not room:
+            return wanted
+        self._last_wish = room
+        self._link.set_wanted_workers(room)
+        return room
+
+    def wait_for_cores(self, patience_s: float) -> int:
+        """Workers that there is room for, at least 1; waits so long for the first node."""
+        deadline_s = time.monotonic() + patience_s
+        while not (room := self._look()) and time.monotonic() < deadline_s:
+            time.sleep(RETRY_S)
+        return max(1, room)
+
+    def _look(self) -> int:
+        """Workers that the cluster has cores for now."""
+        room = int(self._cores() / self._cores_per_worker + 1e-9)
+        self.describe["capacity"] = room
+        return room
+
+
+def first_wish(link: RedisLink, workers: int) -> int:
+    """How many workers to want at the start: as many as a controller that was killed wanted, where there was one."""
+    directive = link.directive()
+    predecessor_fell = bool(link.run_config()) and not directive.stopping
+    return directive.wanted_workers if predecessor_fell and directive.wanted_workers else workers
+
+
+def until_answered(call: Callable[[], Answer], passing: type[Exception], say: Callable[[str], None]) -> Answer:
+    """Repeat a call until it does not fail in a passing way, saying now and then what is waited for."""
+    told_s = float("-inf")
+    while True:
+        try:
+            return call()
+        except passing as error:
+            if time.monotonic() - told_s >= TELL_S:
+                say(f"waiting: {error}")
+                told_s = time.monotonic()
+        touch_alive()
+        time.sleep(RETRY_S)

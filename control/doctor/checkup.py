@@ -1,0 +1,54 @@
+"""What the doctor finds while a run is recorded, looked up now and then and said in one line for the board."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from quintet.control.doctor.health_snapshot import EVENTS_KEPT, Vitals, read_disk
+from quintet.control.doctor.rules import Finding, diagnose
+from quintet.control.journal import Event
+from quintet.control.status import RunStatus
+
+LOOK_S = 5.0
+"""Least seconds between two looks."""
+
+
+class Checkup:
+    """Keeps what the doctor wants to know of the past, and what was found at the last look."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._clock = folder, clock
+        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._looked_s = float("-inf")
+        self.findings: tuple[Finding, ...] = ()
+
+    def note(self, event: Event) -> None:
+        """Remember an event."""
+        self._events.append(event)
+
+    def look(self, status: Callable[[], RunStatus]) -> None:
+        """Have the doctor look, unless the last look is too young."""
+        if self._clock() - self._looked_s < LOOK_S:
+            return
+        self._looked_s = self._clock()
+        found = status()
+        self.findings = diagnose(
+            Vitals(
+                run=found.run,
+                status=found,
+                disk=read_disk(self._folder),
+                events=tuple(self._events),
+                now_s=time.time(),
+            )
+        )
+
+
+def in_one_line(findings: Sequence[Finding]) -> str:
+    """The worst finding with what to do, and how many more there are."""
+    if not findings:
+        return "nothing is wrong"
+    worst, more = findings[0], len(findings) - 1
+    return f"{worst.about}: {worst.seen}; {worst.advice}" + (f" ({more} more: quintet doctor)" if more else "")

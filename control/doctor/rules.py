@@ -1,0 +1,317 @@
+"""What is wrong with a run, why it matters and what to do about it: pure rules over `Vitals`, the worst first.
+
+A finding is an `error` (the run does not do what it should), a `warning` (it will not for long, or wastes much), or a
+`hint` (it is sound and could be faster). A run with hints alone is healthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from quintet.control import metrics as names
+from quintet.control.doctor.finding import Finding as Finding  # noqa: PLC0414 - whoever diagnoses meets it
+from quintet.control.doctor.finding import Severity
+from quintet.control.doctor.health_snapshot import Vitals
+from quintet.control.doctor.processes import processes
+from quintet.control.doctor.rejections import rejections
+from quintet.control.journal import DEATHS, Event
+from quintet.control.status import (
+    STARVES,
+    RunStatus,
+    conservation_line,
+    mostly_rejected,
+    phase_shares,
+    phases_of,
+    plays_slowly,
+)
+from quintet.wire.redis_link.client import ServerHealth
+
+ORDER: tuple[Severity, ...] = ("error", "warning", "hint")
+
+RECENT_S = 600.0
+"""Deaths within this time are worth a finding."""
+FLAPPING = 3
+"""So many deaths of one process within RECENT_S are no accident."""
+STUCK_S = 120.0
+"""An optimizer that lives and has made no version for this long is stuck."""
+NEARLY_FULL, FULL = 0.8, 0.97
+"""Shares of a bound."""
+MUCH = 0.05
+"""More than this share of the steps stale, rejected or lost is worth a look."""
+STALE_VERSIONS = 3.0
+"""Mean staleness above this slows learning down."""
+LOW_DISK_BYTES = 2**30
+CHECKPOINTS_OF_ROOM = 3
+"""While a checkpoint is written, the old ones are still there."""
+
+
+def diagnose(vitals: Vitals) -> tuple[Finding, ...]:
+    """All findings, the worst first; none, or hints alone, mean that the run is healthy."""
+    found = [finding for check in CHECKS for finding in check(vitals)]
+    return tuple(sorted(found, key=lambda finding: ORDER.index(finding.severity)))
+
+
+def is_healthy(findings: Sequence[Finding]) -> bool:
+    """Whether there is nothing but hints."""
+    return all(finding.severity == "hint" for finding in findings)
+
+
+def diagnosis_json(vitals: Vitals, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The diagnosis as plain data, for `quintet doctor --json`."""
+    beats = vitals.status.heartbeats if vitals.status else ()
+    return {
+        "run": vitals.run,
+        "healthy": is_healthy(findings),
+        "findings": [asdict(finding) for finding in findings],
+        "last_heard_s": {beat.process: round(beat.age_s, 1) for beat in beats},
+    }
+
+
+def _reachable(vitals: Vitals) -> Iterator[Finding]:
+    if not vitals.live:
+        last = next((e for e in reversed(vitals.events) if e.kind in ("started", "failed", "stopped")), None)
+        ended = last if last is not None and last.kind != "started" else None
+        seen = f"nobody trains run {vitals.run} now" + (f"; it ended: {ended.kind}, {ended.text}" if ended else "")
+        advice = f"go on with: quintet train --run {vitals.run} --resume"
+        severity: Severity = "hint" if ended is not None and ended.kind == "stopped" else "error"
+        if ended is None:
+            seen += "; it said no last word, so it was killed or crashed"
+        yield Finding(severity=severity, about="run", seen=seen, why="it makes no steps", advice=advice)
+    elif vitals.status is None:
+        yield Finding(
+            severity="error",
+            about="Redis",
+            seen=f"it gives no answer: {vitals.trouble}",
+            why="everything passes through it: nobody plays or learns while it is away",
+            advice="see whether the server runs, and runs/<run>/redis/redis.log; all goes on by itself once it is back",
+        )
+
+
+def _deaths(vitals: Vitals) -> Iterator[Finding]:
+    died: dict[str, list[Event]] = {}
+    for event in vitals.events:
+        is_death = event.kind in DEATHS or (event.kind == "restarted" and event.process in ("redis", "ray"))
+        if is_death and vitals.now_s - event.time_s <= RECENT_S:
+            died.setdefault(event.process, []).append(event)
+    for process, events in died.items():
+        ago_s = vitals.now_s - events[-1].time_s
+        yield Finding(
+            severity="error" if len(events) >= FLAPPING else "warning",
+            about=process,
+            seen=f"died {_times(len(events))} in the last {RECENT_S / 60:.0f} minutes, {ago_s:.0f} s ago the last "
+            f"time: {events[-1].text}",
+            why="each death costs what it had not handed on; one that keeps dying will end the run",
+            advice="was it killed from outside (memory, a person)? else its traceback says why",
+            details=vitals.last_words.get(process, ""),
+        )
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
+
+
+def _conservation(vitals: Vitals) -> Iterator[Finding]:
+    status = vitals.status
+    if status is not None and status.counters.unaccounted:
+        yield Finding(
+            severity="error",
+            about="steps",
+            seen=conservation_line(status.counters),
+            why="steps were counted twice or vanished: no number of this run can be trusted",
+            advice="this is a bug of Quintet, or somebody wrote into this run's keys: keep runs/<run>/ and report it",
+        )
+
+
+def _flow(vitals: Vitals) -> Iterator[Finding]:
+    """Which stage starves, and whether anything moves at all."""
+    status = vitals.status
+    if status is None:
+        return
+    if status.wanted_workers == 0:
+        seen, advice = "no worker is wanted", "quintet scale N lets N workers play"
+        yield Finding(severity="hint", about="workers", seen=seen, why="the run is paused", advice=advice)
+        return
+    if (row_s := status.metrics.get(names.TIME_S)) and vitals.now_s - row_s > STUCK_S:
+        yield Finding(
+            severity="error",
+            about=names.OPTIMIZER,
+            seen=f"no version for {vitals.now_s - row_s:.0f} s",
+            why="nothing is learned",
+            advice="see who is silent; a full Redis, a stopped optimizer or workers that cannot play look like this",
+        )
+        return
+    yield from _starving(status)
+
+
+def _starving(status: RunStatus) -> Iterator[Finding]:
+    if mostly_rejected(status.counters):
+        return  # more of the same would help nobody
+    shares = {process: phase_shares(phases) for process, phases in phases_of(status.metrics).items()}
+    optimizer = shares.get(names.OPTIMIZER, {}).get(names.WAIT, 0.0)
+    workers = shares.get(names.WORKER, {}).get(names.WAIT, 0.0)
+    slow = any(map(plays_slowly, status.heartbeats))
+    if optimizer >= max(workers, STARVES):
+        yield Finding(
+            severity="hint",
+            about=names.OPTIMIZER,
+            seen=f"it starves: it waits for chunks {optimizer:.0%} of the time",
+            why="it could learn from more steps than the workers make",
+            advice="more workers (quintet scale N, or scale --auto 1:N), "
+            + ("or a faster game" if slow else "more games per worker, or a faster game"),
+        )
+    elif workers >= STARVES:
+        yield Finding(
+            severity="hint",
+            about="workers",
+            seen=f"they wait for room in the stream {workers:.0%} of the time",
+            why="the optimizer is slower than they are: their cores do nothing meanwhile",
+            advice="fewer workers, a GPU or more threads for the optimizer, fewer epochs, or a smaller network",
+        )
+
+
+def _steps(vitals: Vitals) -> Iterator[Finding]:
+    """Steps that were played for nothing."""
+    status = vitals.status
+    if status is None:
+        return
+    counters, config = status.counters, status.config
+    # The first batches only feed the normalisers, and are settled as stale.
+    warm_up = config.optimizer.normalizer_warmup_steps + config.optimizer.batch_steps if counters.stale else 0
+    stale = max(0, counters.stale - warm_up)
+    settled = counters.trained + stale + counters.rejected
+    mean = status.metrics.get(names.STALENESS_MEAN) or 0.0
+    if mean > STALE_VERSIONS or stale > MUCH * max(settled, 1):
+        yield Finding(
+            severity="warning",
+            about="staleness",
+            seen=f"{mean:.1f} versions in the mean, and {stale:,} steps of {settled:,} were too old to train on "
+            f"(older than {config.optimizer.max_staleness} versions)",
+            why="the policy learns from what an older one did, and what is too old was played for nothing",
+            advice="fewer rollout.games_per_worker or workers, shorter rollout.chunk_steps, a larger "
+            "optimizer.batch_steps, or a smaller wire.max_queued_batches",
+        )
+    if counters.lost > MUCH * max(counters.produced, 1):
+        yield Finding(
+            severity="warning",
+            about="steps",
+            seen=f"{counters.lost:,} of {counters.produced:,} steps were lost with workers that died",
+            why="they were played for nothing",
+            advice="see why workers die",
+        )
+
+
+def _learning(vitals: Vitals) -> Iterator[Finding]:
+    status = vitals.status
+    if status is None or not status.metrics:
+        return
+    losses = [n for n in (names.POLICY_LOSS, names.VALUE_LOSS, names.ENTROPY) if n in status.metrics]
+    if broken := [name for name in losses if status.metrics[name] is None]:
+        yield Finding(
+            severity="error",
+            about=names.OPTIMIZER,
+            seen=f"{', '.join(broken)} is not a finite number",
+            why="updates like that are thrown away, and three in a row end the run",
+            advice="a smaller ppo.learning_rate, or look at the batch that was kept in runs/<run>/logs/",
+        )
+
+
+def _redis(vitals: Vitals) -> Iterator[Finding]:
+    server = vitals.server
+    if server is None:
+        return
+    yield from _redis_memory(server)
+    if not server.aof_enabled:
+        yield Finding(
+            severity="warning",
+            about="Redis",
+            seen="it keeps no append-only file",
+            why="when it dies, every queued step and every counter is gone",
+            advice="start it with --appendonly yes --appendfsync everysec",
+        )
+    elif not (server.aof_write_ok and server.aof_rewrite_ok):
+        failed = "append to" if not server.aof_write_ok else "rewrite"
+        yield Finding(
+            severity="error" if not server.aof_write_ok else "warning",
+            about="Redis",
+            seen=f"it could not {failed} its append-only file",
+            why="it takes nothing more while it cannot write, and workers wait",
+            advice="is its disk full? it goes on by itself once there is room",
+        )
+
+
+def _redis_memory(server: ServerHealth) -> Iterator[Finding]:
+    if server.maxmemory_bytes and server.maxmemory_policy != "noeviction":
+        yield Finding(
+            severity="error",
+            about="Redis",
+            seen=f"its maxmemory-policy is {server.maxmemory_policy}",
+            why="when it is full it throws chunks and counters away",
+            advice="CONFIG SET maxmemory-policy noeviction",
+        )
+    share = server.used_bytes / server.maxmemory_bytes if server.maxmemory_bytes else 0.0
+    if share >= NEARLY_FULL:
+        yield Finding(
+            severity="error" if share >= FULL else "warning",
+            about="Redis",
+            seen=f"{server.used_bytes / 2**20:.0f} of {server.maxmemory_bytes / 2**20:.0f} MiB are used",
+            why="a full Redis takes no chunks: workers wait until the optimizer has made room",
+            advice="raise maxmemory, or lower wire.max_queue_bytes; is somebody else's data in it?",
+        )
+
+
+def _stream(vitals: Vitals) -> Iterator[Finding]:
+    """The bound in steps is there to be reached; the one in bytes only protects Redis."""
+    status = vitals.status
+    if status is None:
+        return
+    queued, bound = status.counters.queued_bytes, status.config.wire.max_queue_bytes
+    if queued >= NEARLY_FULL * bound:
+        yield Finding(
+            severity="warning",
+            about="stream",
+            seen=f"{queued / 2**20:.0f} of {bound / 2**20:.0f} MiB are queued",
+            why="workers wait for bytes, though the bound in steps would let them go on",
+            advice="raise wire.max_queue_bytes (and maxmemory), or set wire.compress",
+        )
+
+
+def _disk(vitals: Vitals) -> Iterator[Finding]:
+    disk = vitals.disk
+    if disk is None:
+        return
+    needed = CHECKPOINTS_OF_ROOM * disk.checkpoint_bytes
+    if disk.free_bytes < max(needed, LOW_DISK_BYTES):
+        yield Finding(
+            severity="error" if disk.free_bytes < max(disk.checkpoint_bytes, LOW_DISK_BYTES // 16) else "warning",
+            about="disk",
+            seen=f"{disk.free_bytes / 2**20:,.0f} MiB are free at {disk.path}, a checkpoint takes "
+            f"{disk.checkpoint_bytes / 2**20:,.1f}",
+            why="without room no checkpoint is written, and Redis stops",
+            advice="free some space; lower optimizer.keep_checkpoints",
+        )
+    last = next((e for e in reversed(vitals.events) if e.kind in ("checkpoint", "checkpoint failed")), None)
+    if last is not None and last.kind == "checkpoint failed":
+        yield Finding(
+            severity="error",
+            about="disk",
+            seen=f"the last checkpoint could not be written: {last.text}",
+            why="what was learned since the one before it would be lost with the optimizer",
+            advice="free some space; the next checkpoint is tried by itself",
+        )
+
+
+CHECKS: tuple[Callable[[Vitals], Iterator[Finding]], ...] = (
+    _reachable,
+    _conservation,
+    processes,
+    _deaths,
+    _flow,
+    _learning,
+    rejections,
+    _steps,
+    _redis,
+    _stream,
+    _disk,
+)

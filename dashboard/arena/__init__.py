@@ -1,0 +1,1 @@
+"""The Arena: games played by a run's newest weights, streamed to the page."""

@@ -1,0 +1,1 @@
+"""Metrics for others: the Prometheus exporter and Grafana's boards."""

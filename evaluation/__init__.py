@@ -1,0 +1,1 @@
+"""Players, matches and results: who is stronger, without processes or pages."""

@@ -1,0 +1,1 @@
+"""A policy at work: memory, gradients, loss, observation, network."""

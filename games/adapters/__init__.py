@@ -1,0 +1,1 @@
+"""Other libraries' games as `VectorGame`s: Gymnasium, PettingZoo, OpenSpiel."""

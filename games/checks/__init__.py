@@ -1,0 +1,1 @@
+"""What is wrong with a game or an environment, said with file and line."""

@@ -1,0 +1,1 @@
+"""The scripted players: random, weak, middle and strong."""

@@ -1,0 +1,1 @@
+"""The rules at work: one kernel per part of a tick."""

@@ -1,0 +1,1 @@
+"""Recorded games: files, and pictures and videos of them."""

@@ -1,0 +1,1 @@
+"""Compiled CPU code of the network; skip it on first reading."""

@@ -1,0 +1,396 @@
+"""The optimizer's loop: pop, learn, settle, publish, checkpoint, report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import psutil
+import torch
+
+from quintet.games.api import GameSpec
+from quintet.model.config import PolicyConfig
+from quintet.model.policy import Policy
+from quintet.model.weights import encode_weights
+from quintet.optimizer.batch import Batch, Freshness, keep_bad_batch
+from quintet.optimizer.batcher import BatchGatherer, Prefetcher
+from quintet.optimizer.checkpoint import (
+    CheckpointError,
+    CheckpointInfo,
+    check_precision,
+    checkpoint_to_resume,
+    find_checkpoint,
+    load_fitting,
+    save_checkpoint,
+)
+from quintet.optimizer.config import OptimizerConfig, PPOConfig
+from quintet.optimizer.determinism import Era, EraBrokenError, random_state, restore_random_state
+from quintet.optimizer.learner import Learner, NonFiniteUpdateError, Update, pick_device
+from quintet.optimizer.lease import Lease
+from quintet.optimizer.live_settings import SettingsInForce, SettingsReader
+from quintet.optimizer.recurrence_check import ReplayCheck
+from quintet.optimizer.rejections import Rejections
+from quintet.wire.chunk import chunk_spec
+from quintet.wire.errors import LeaseLostError, LinkDownError
+from quintet.wire.link import Counters, OptimizerLink, Settlement
+from quintet.wire.reports import PhaseTimer
+from quintet.wire.settings import BEFORE_ALL, Setting
+
+Reason = Literal["stopping", "budget"]
+Result = TypeVar("Result")
+
+PROCESS = "optimizer"
+BEAT_S = 1.0
+RETRY_S = 0.2
+MAX_BAD_BATCHES = 3
+DETERMINISTIC_CHECKPOINT_VERSIONS = 50  # where the configuration says none: such a run has none by time
+
+
+class TrainingDivergedError(Exception):
+    """Several batches in a row gave a loss or gradient that is not finite."""
+
+
+class Optimizer:
+    """One optimizer process of one run."""
+
+    def __init__(
+        self,
+        *,
+        game_spec: GameSpec,
+        policy_config: PolicyConfig,
+        optimizer_config: OptimizerConfig,
+        ppo_config: PPOConfig,
+        bptt_steps: int,
+        chunk_steps: int,
+        link: OptimizerLink,
+        run: str,
+        run_folder: Path,
+        seed: int,
+        device: str,
+        config_text: str,
+        resume: bool,
+        start_from: Path | None = None,
+        agent_steps: int | None = None,
+        prefetch: bool = True,
+        deterministic: bool = False,
+        settings: SettingsInForce | None = None,
+    ) -> None:
+        self.link, self.run_name, self.config, self.budget = link, run, optimizer_config, agent_steps
+        self.folder, self.config_text, self.game_name = run_folder, config_text, game_spec.name
+        self.device = pick_device(device)
+        self.spec = chunk_spec(
+            game_spec, lstm_units=policy_config.lstm_units, bptt_steps=bptt_steps, chunk_steps=chunk_steps
+        )
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        self.policy = Policy(game_spec, policy_config).use_device(self.device)
+        self.learner = Learner(
+            self.policy, spec=game_spec, ppo=ppo_config, config=optimizer_config, bptt_steps=bptt_steps, seed=seed
+        )
+        self.replay = ReplayCheck(game_spec, policy_config, self.device, bptt_steps)
+        self.version = self.agent_steps = self.gradient_steps = self.trained_net = self.passed_net = 0
+        self.batches = self.bad_batches = 0
+        self.warmup_left = optimizer_config.normalizer_warmup_steps
+        self.era = Era() if deterministic else None
+        self.settings = None if settings is None else SettingsReader(settings)
+        self.timer, self.prefetch_timer = PhaseTimer(), PhaseTimer()
+        self.counters = Counters()
+        self.stop_requested = self.checkpoint_failed = False
+        self.lease = Lease(link)
+        self._restore(resume, start_from)
+        self._take_settings()
+        batch_steps, timer = optimizer_config.batch_steps, self.prefetch_timer
+        heard = Rejections(link, PROCESS, batch_steps=batch_steps, has_learned=self.counters.trained > 0)
+        self.gatherer = BatchGatherer(
+            link, self.spec, run=run, batch_steps=batch_steps, device=self.device, timer=timer, rejections=heard
+        )
+        self.prefetcher = Prefetcher(self.gatherer) if prefetch and not deterministic else None
+        self.beaten_s = self.checkpointed_s = time.monotonic()
+        self.checkpointed_version = self.version
+        if self.era is not None:
+            self._begin_era(self.era)
+        self._publish()
+        self.beaten_s = float("-inf")
+        self._beat()  # at once: it says which number format the run has
+
+    def run(self) -> Reason:
+        """Train until told to stop or the budget of agent steps is used up; a checkpoint is the last thing written.
+
+        consumes: chunks. waits for: a full batch. unblocked by: workers' pushes.
+        produces: versions, checkpoints, metrics, and room in the stream.
+
+        Raises:
+            LeaseLostError: another optimizer trains this run now; nothing more is written.
+            AllRejectedError: nothing of the first batches was what this run's chunks are.
+            EraBrokenError: a deterministic run must go on from its last checkpoint.
+            TrainingDivergedError: too many batches in a row were not finite.
+        """
+        self.lease.keep()
+        save = True
+        try:
+            while True:
+                self.step(timeout_s=0.2)
+                self.lease.check()
+                if self.budget is not None and self.agent_steps >= self.budget:
+                    return "budget"
+                if self.stop_requested or self._beat():
+                    return "stopping"
+        except (LeaseLostError, EraBrokenError):
+            save = False  # what is in memory is not the run's any more
+            raise
+        finally:
+            if self.prefetcher is not None:
+                self.prefetcher.close()
+            if save and (self.checkpointed_version != self.version or self.checkpoint_failed):
+                self.checkpoint()
+            self.lease.release()
+
+    def step(self, timeout_s: float) -> bool:
+        """Train on one batch if one is ready within `timeout_s`; True if it did."""
+        with self.timer.phase("wait"):
+            batch = self.prefetcher.take(timeout_s) if self.prefetcher else self.gatherer.gather(timeout_s)
+        if batch is None:
+            if self.version and self._ask(self.link.needs_republish, default=False):
+                self._publish(again=True)
+            return False
+        self._take_settings()
+        if self.era is not None:
+            self.era.check(batch)
+        update = self._learn(batch)
+        self.agent_steps += int(batch.valid.sum())
+        self.batches += 1
+        replayed = self._replay_error(batch, update.freshness) if update and update.gradient_steps else {}
+        due = self._checkpoint_due()
+        late = self._begin_era(self.era) if due and self.era is not None else []
+        # Publish first: settling makes room, and whoever waited for room should go on with the new version.
+        self._publish()
+        self._settle(batch, update, late)
+        if due:
+            self.checkpoint(era_begins=self.era is not None)
+        self._report(batch, update, replayed)
+        return True
+
+    def _begin_era(self, era: Era) -> Sequence[Settlement]:
+        """Have games begin anew with the version about to be published; returns how what is older is to be settled."""
+        era.begin(first_version=self.version + 1, seed=self.batches)
+        return self.gatherer.begin_era(era.first_version)
+
+    def _take_settings(self) -> None:
+        """Put into force what was asked for since the last look: it holds from this update on."""
+        reader = self.settings
+        if reader is None:
+            return
+        nothing: list[Setting] = []
+        requests = self._ask(lambda: self.link.settings(reader.through), default=nothing)
+        if reader.take(requests, lambda data: self.link.report(PROCESS, "event", data), self.agent_steps):
+            self.learner.adjust(reader.in_force.ppo, reader.in_force.optimizer)
+            self.config, self.budget = reader.in_force.optimizer, reader.in_force.agent_steps
+            self.config_text = reader.in_force.text
+
+    def _learn(self, batch: Batch) -> Update | None:
+        """One update; None if the batch was not trained on (warm-up of the normalisers, or not finite)."""
+        with self.timer.phase("learn"):
+            if self.warmup_left > 0:
+                self.warmup_left -= int(batch.valid.sum())
+                self.learner.warm_up(batch)
+                return None
+            try:
+                update = self.learner.update(batch, version=self.version, agent_steps=self.agent_steps)
+            except NonFiniteUpdateError as error:
+                self._keep_bad_batch(batch, error)
+                return None
+            self.bad_batches = 0
+            self.gradient_steps += update.gradient_steps
+            return update
+
+    def _keep_bad_batch(self, batch: Batch, error: NonFiniteUpdateError) -> None:
+        """Keep a batch that gave NaN for inspection; three in a row end the run at the last good checkpoint."""
+        self.bad_batches += 1
+        path = keep_bad_batch(self.folder, self.version, batch)
+        self.link.report(PROCESS, "event", {"event": "bad_batch", "message": f"{error}; kept as {path}"})
+        if self.bad_batches >= MAX_BAD_BATCHES:
+            self._settle(batch, None)
+            raise TrainingDivergedError(f"{self.bad_batches} batches in a row were not finite: {error}; see {path}")
+
+    def _settle(self, batch: Batch, update: Update | None, late: Sequence[Settlement] = ()) -> None:
+        """Acknowledge the batch, and `late` with it.
+
+        Steps of the warm-up count as stale, of a batch that was not finite as rejected.
+        """
+        window_steps = self.spec.bptt_steps * self.spec.agents
+        settlements = list(late)
+        for k, delivery in enumerate(batch.deliveries):
+            if update is not None:
+                trained = int(update.freshness.trained_windows[k]) * window_steps
+                stale = int(update.freshness.stale_windows[k]) * window_steps
+                settlements.append(Settlement(id=delivery.id, trained=trained, stale=stale))
+            elif self.bad_batches:
+                settlements.append(Settlement(id=delivery.id, rejected=delivery.steps))
+            else:
+                settlements.append(Settlement(id=delivery.id, stale=delivery.steps))
+        trained = sum(s.trained for s in settlements)
+        self.trained_net += trained
+        self.passed_net += trained * (update.epochs if update else 0)
+        self.gatherer.remember(settlements)
+        with self.timer.phase("settle"):
+            self.counters = self._until_up(lambda: self.link.settle(settlements))
+
+    def _publish(self, *, again: bool = False) -> None:
+        """Publish the next version (or, after a restart of Redis, the same one again)."""
+        with self.timer.phase("publish"):
+            if not again:
+                self.version += 1
+            weights = encode_weights(
+                self.policy, version=self.version, agent_steps=self.agent_steps, spec_hash=self.spec.hash
+            )
+            self.replay.keep(weights)
+            marked = weights if self.era is None else self.era.mark(weights)
+            self._until_up(lambda: self.link.publish(marked))
+
+    def _until_up(self, call: Callable[[], Result]) -> Result:
+        """Repeat an idempotent call until the link is up again."""
+        while True:
+            try:
+                return call()
+            except LinkDownError:
+                if self.stop_requested:
+                    raise
+                time.sleep(RETRY_S)
+
+    def _ask(self, call: Callable[[], Result], *, default: Result) -> Result:
+        try:
+            return call()
+        except LinkDownError:
+            return default
+
+    def _replay_error(self, batch: Batch, freshness: Freshness) -> dict[str, float]:
+        every = self.config.replay_error_versions
+        if every == 0 or self.batches % every:
+            return {}
+        with self.timer.phase("replay"):
+            return self.replay(batch, freshness)
+
+    def _report(self, batch: Batch, update: Update | None, replayed: dict[str, float]) -> None:
+        metrics: dict[str, float] = {"version": self.version, "agent_steps": self.agent_steps, **replayed}
+        if update is not None:
+            staleness = update.freshness.staleness
+            metrics |= update.stats
+            metrics["lag/staleness_mean"] = float(staleness.mean())
+            metrics["lag/staleness_p95"] = float(np.percentile(staleness, 95))
+        if self.counters.produced and self.trained_net:
+            epochs = self.passed_net / self.trained_net  # done on average: `target_kl` and changed settings count
+            metrics["lag/sample_reuse"] = self.counters.trained * epochs / self.counters.produced
+        self.link.report(PROCESS, "metrics", dict(metrics))
+
+    def _beat(self) -> bool:
+        """Once a second: heartbeat and phase shares; True when the run was asked to end."""
+        now = time.monotonic()
+        if now - self.beaten_s < BEAT_S:
+            return False
+        self.beaten_s = now
+        data: dict[str, float | int | str] = {
+            "pid": os.getpid(),
+            "version": self.version,
+            "precision": self.policy.precision,
+            "rss_bytes": psutil.Process().memory_info().rss,
+        }
+        try:
+            self.link.beat(PROCESS, data)
+            self.link.report(PROCESS, "phases", dict(self.timer.drain()))
+            self.link.report(f"{PROCESS}/prefetch", "phases", dict(self.prefetch_timer.drain()))
+            return self.link.stopping()
+        except LinkDownError:
+            return False
+
+    def _checkpoint_due(self) -> bool:
+        """Whether the version about to be published is to be kept; in a deterministic run time has no say in it."""
+        if self.era is not None:
+            return self.batches % (self.config.checkpoint_versions or DETERMINISTIC_CHECKPOINT_VERSIONS) == 0
+        by_time = self.config.checkpoint_s and time.monotonic() - self.checkpointed_s >= self.config.checkpoint_s
+        every = self.config.checkpoint_versions
+        return bool(by_time) or (every > 0 and self.version + 1 - self.checkpointed_version >= every)
+
+    def checkpoint(self, *, era_begins: bool = False) -> None:
+        """Write one now; a full disk is reported and training goes on from memory."""
+        info = CheckpointInfo(
+            version=self.version,
+            agent_steps=self.agent_steps,
+            gradient_steps=self.gradient_steps,
+            trained_net=self.trained_net,
+            passed_net=self.passed_net,
+            batches=self.batches,
+            warmup_left=self.warmup_left,
+            bad_batches=self.bad_batches,
+            era_begins=era_begins,
+            settings_through=BEFORE_ALL if self.settings is None else self.settings.through,
+            journal_bytes=self._journal_bytes(),
+            spec_hash=self.spec.hash,
+            spec=self.spec.text,
+            precision=self.policy.precision,
+            game=self.game_name,
+            config=self.config_text,
+        )
+        self.checkpointed_s, self.checkpointed_version = time.monotonic(), self.version
+        with self.timer.phase("checkpoint"):
+            try:
+                save_checkpoint(
+                    self.folder / "checkpoints",
+                    info,
+                    {**self.learner.snapshot(), **random_state()},
+                    keep=self.config.keep_checkpoints,
+                    confirm=self.lease.confirm,
+                )
+            except CheckpointError as error:
+                self.link.report(PROCESS, "event", {"event": "checkpoint_failed", "message": str(error)})
+                self.checkpoint_failed = True
+                return
+        self.checkpoint_failed = False
+        self.link.report(PROCESS, "event", {"event": "checkpoint", "version": self.version})
+
+    def _journal_bytes(self) -> int:
+        try:
+            return (self.folder / "journal.jsonl").stat().st_size
+        except OSError:  # nobody keeps one: the optimizer may run without a controller
+            return 0
+
+    def _restore(self, resume: bool, start_from: Path | None) -> None:
+        """Go on from this run's newest checkpoint, or start a new run from the weights of another."""
+        # A version is never used twice: count on from the largest that anybody has ever seen.
+        self.version = self._until_up(self.link.announced_version)
+        folder = None
+        if resume:
+            folder = checkpoint_to_resume(self.folder, deterministic=self.era is not None)
+        elif start_from is not None:
+            folder = find_checkpoint(start_from)
+        if folder is not None:
+            info, snapshot = load_fitting(folder, spec=self.spec, policy=self.policy)
+            self.learner.restore(snapshot)
+            self.warmup_left = 0 if info.gradient_steps else self.warmup_left
+            if resume:
+                check_precision(folder, info, self.policy)
+                self._go_on_from(info)
+                restore_random_state(snapshot)
+        self._count_undone()
+
+    def _go_on_from(self, info: CheckpointInfo) -> None:
+        self.trained_net, self.batches, self.bad_batches = info.trained_net, info.batches, info.bad_batches
+        self.agent_steps, self.gradient_steps = info.agent_steps, info.gradient_steps
+        self.passed_net = info.trained_net if info.passed_net is None else info.passed_net
+        self.version = max(self.version, info.version)
+        if self.settings is not None:
+            self.settings.reported_through = info.settings_through
+        if info.warmup_left is not None:
+            self.warmup_left = info.warmup_left
+
+    def _count_undone(self) -> None:
+        """Steps trained by a predecessor after what this process starts from was written are in no weights any more."""
+        self.counters = self._until_up(self.link.counters)
+        undone = max(0, self.counters.trained - self.trained_net)
+        if undone != self.counters.undone:
+            self._until_up(lambda: self.link.mark_undone(undone))
+        if self.counters.produced:
+            self.link.report(PROCESS, "event", {"event": "resumed", "version": self.version, "steps_undone": undone})

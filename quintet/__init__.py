@@ -1,0 +1,1 @@
+"""Quintet: recurrent PPO by self-play."""

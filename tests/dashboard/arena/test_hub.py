@@ -1,0 +1,211 @@
+"""The player is there while somebody watches; viewers of one show share its frames; what breaks says so."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quintet.dashboard.arena.hub import MOST_SHOWS, RING_FRAMES, BrokenTalkError, Hub, packed, receive
+from quintet.dashboard.arena.player import serve
+from quintet.dashboard.arena.request import ArenaError, Show
+from tests.support.arena_run import OUTPOST, arena_run
+
+# A player that counts: frame n of a show is the number n. It ends a replay after 50, and dies when told the seed 13.
+COUNTER = """
+import sys
+from quintet.dashboard.arena.hub import packed, receive
+made = {}
+while (question := receive(sys.stdin.buffer)) is not None:
+    key, ask = str(sorted(question["show"].items())), question["ask"]
+    if question["show"]["seed"] == 13:
+        sys.exit(3)
+    if ask == "open":
+        made[key] = 0
+        known = question["show"]["opponent"] != "bot:none"
+        answer = {"setting": b'{"kind":"count"}'} if known else {"error": "no such bot"}
+    elif ask == "drop":
+        answer = {} if made.pop(key, None) is not None else {"error": "that was not on"}
+    else:
+        most = question["most"]
+        if question["show"]["replay"]:
+            most = min(most, 50 - made[key])
+        answer = {"frames": [b"%d" % n for n in range(made[key], made[key] + most)], "done": False}
+        made[key] += most
+        answer["done"] = bool(question["show"]["replay"]) and made[key] == 50
+    sys.stdout.buffer.write(packed(answer))
+    sys.stdout.buffer.flush()
+"""
+LIVE = Show(folder="/runs/one")
+
+
+def with_hub(test: Callable[[Hub], Awaitable[None]], *, idle_s: float = 60.0) -> None:
+    async def carry_out() -> None:
+        hub = Hub(command=(sys.executable, "-c", COUNTER), idle_s=idle_s)
+        try:
+            await test(hub)
+        finally:
+            await hub.close()
+
+    asyncio.run(carry_out())
+
+
+def numbers(frames: list[bytes]) -> list[int]:
+    return [int(frame) for frame in frames]
+
+
+def test_nothing_is_played_before_somebody_asks_and_then_only_what_is_asked_for() -> None:
+    async def look(hub: Hub) -> None:
+        assert [hub.playing] == [False]
+        setting, epoch = await hub.open(LIVE)
+        assert hub.playing
+        assert json.loads(setting) == {"kind": "count"}
+        found = await hub.frames(LIVE, after=-1, most=5)
+        assert (found.first, numbers(found.frames), found.epoch) == (0, [0, 1, 2, 3, 4], epoch)
+        found = await hub.frames(LIVE, after=4, most=0)
+        assert (found.frames, found.made) == ([], 5)
+
+    with_hub(look)
+
+
+def test_a_second_viewer_begins_at_the_newest_frame_and_shares_what_the_first_has_asked_for() -> None:
+    async def look(hub: Hub) -> None:
+        await hub.frames(LIVE, after=-1, most=10)
+        assert (await hub.frames(LIVE, after=-1, most=10)).first == 9
+        await hub.frames(LIVE, after=9, most=10)
+        shared = await hub.frames(LIVE, after=9, most=4)
+        assert numbers(shared.frames) == [10, 11, 12, 13]
+        assert shared.made == 20
+
+    with_hub(look)
+
+
+def test_who_comes_too_late_goes_on_where_the_ring_begins() -> None:
+    async def look(hub: Hub) -> None:
+        after = -1
+        while after < RING_FRAMES + 100:
+            found = await hub.frames(LIVE, after=after, most=200)
+            after = found.first + len(found.frames) - 1
+        late = await hub.frames(LIVE, after=3, most=2)
+        assert late.first == found.made - RING_FRAMES
+        assert numbers(late.frames) == [late.first, late.first + 1]
+
+    with_hub(look)
+
+
+def test_a_replay_is_kept_whole_and_ends() -> None:
+    async def look(hub: Hub) -> None:
+        show = Show(folder="/runs/one", replay="a.replay")
+        first = await hub.frames(show, after=-1, most=40)
+        rest = await hub.frames(show, after=39, most=40)
+        assert (first.done, rest.done) == (False, True)
+        assert numbers(first.frames + rest.frames) == list(range(50))
+        again = await hub.frames(show, after=-1, most=100)
+        assert numbers(again.frames) == list(range(50))
+        assert numbers((await hub.frames(show, after=49, most=10)).frames) == []
+
+    with_hub(look)
+
+
+def test_the_show_that_was_asked_for_longest_ago_makes_room() -> None:
+    async def look(hub: Hub) -> None:
+        shows = [Show(folder="/runs/one", seed=seed) for seed in range(100, 100 + MOST_SHOWS + 1)]
+        epochs = [(await hub.open(show))[1] for show in shows]
+        assert len(set(epochs)) == MOST_SHOWS + 1
+        assert (await hub.open(shows[-1]))[1] == epochs[-1]
+        assert (await hub.open(shows[0]))[1] != epochs[0]  # it was dropped, and begins anew
+
+    with_hub(look)
+
+
+def test_the_player_ends_when_nobody_asks_any_more_and_comes_back_with_the_next_one() -> None:
+    async def look(hub: Hub) -> None:
+        _, epoch = await hub.open(LIVE)
+        while hub.playing:
+            await asyncio.sleep(0.05)
+        again = await hub.frames(LIVE, after=30, most=3)
+        assert again.epoch != epoch
+        assert hub.playing
+
+    with_hub(look, idle_s=0.3)
+
+
+def test_what_cannot_be_shown_and_a_player_that_dies_are_said() -> None:
+    async def look(hub: Hub) -> None:
+        with pytest.raises(ArenaError, match="no such bot"):
+            await hub.open(Show(folder="/runs/one", opponent="bot:none"))
+        _, epoch = await hub.open(LIVE)
+        with pytest.raises(ArenaError, match=r"stopped .* ask again"):
+            await hub.open(Show(folder="/runs/one", seed=13))
+        assert not hub.playing
+        assert (await hub.frames(LIVE, after=-1, most=1)).epoch != epoch
+
+    with_hub(look)
+
+
+def ask(*questions: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the real player answers, over pipes that are only memory."""
+    answers = io.BytesIO()
+    serve(io.BytesIO(b"".join(packed(question) for question in questions)), answers)
+    answers.seek(0)
+    return [answer for _ in questions if (answer := receive(answers)) is not None]
+
+
+def test_the_player_opens_plays_drops_and_answers_errors_in_one_line(tmp_path: Path) -> None:
+    show = asdict(Show(folder=str(arena_run(tmp_path, OUTPOST))))
+    more = {"ask": "more", "show": show, "most": 3, "for_s": 60.0}
+    unopened, opened, frames, brief, dropped, gone, lost = ask(
+        more, {"ask": "open", "show": show}, more, {**more, "most": 50, "for_s": 0.0}, {"ask": "drop", "show": show},
+        more,
+        {"ask": "open", "show": {**show, "folder": str(tmp_path / "none")}},
+    )  # fmt: skip
+    assert unopened == gone == {"error": "this show is not on; open it again"}
+    assert json.loads(opened["setting"])["teams"] == 2
+    assert [json.loads(frame)["step"] for frame in frames["frames"]] == [0, 1, 2]
+    assert len(brief["frames"]) == 1  # no time is left after the first
+    assert dropped == {}
+    assert "cannot be read" in lost["error"]
+    assert "\n" not in lost["error"]
+
+
+def test_what_is_no_message_is_told_from_a_pipe_that_was_closed() -> None:
+    assert receive(io.BytesIO(b"")) is None
+    with pytest.raises(BrokenTalkError, match="at most"):
+        receive(io.BytesIO(b"\xff\xff\xff\xff"))
+    with pytest.raises(BrokenTalkError, match="expected a map"):
+        receive(io.BytesIO(b"\x01\x00\x00\x00\x05"))
+
+
+def test_the_page_answers_only_to_pages_that_are_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from quintet.dashboard.pages import arena
+
+    async def carry_out() -> None:
+        hub = Hub(command=(sys.executable, "-c", COUNTER))
+        monkeypatch.setattr(arena, "hub", hub)
+        monkeypatch.setitem(arena._tickets, "mine", SimpleNamespace(folder=tmp_path, redis_url=None))
+
+        async def get(what: str, **query: str) -> tuple[int, Any]:
+            response = await arena.answer(what, SimpleNamespace(query_params=query))  # type: ignore[arg-type]
+            return response.status_code, json.loads(bytes(response.body))
+
+        try:
+            status, opened = await get("open", ticket="mine")
+            assert (status, opened["setting"]) == (200, {"kind": "count"})
+            status, found = await get("frames", ticket="mine", after="-1", most="3")
+            assert (status, found["frames"], found["epoch"]) == (200, [0, 1, 2], opened["epoch"])
+            assert (await get("open", ticket="theirs"))[0] == 404
+            assert (await get("secrets", ticket="mine"))[0] == 404
+            assert "whole number" in (await get("frames", ticket="mine", after="x"))[1]["error"]
+            assert "not the name of a file" in (await get("open", ticket="mine", replay="../x.replay"))[1]["error"]
+        finally:
+            await hub.close()
+
+    asyncio.run(carry_out())

@@ -1,0 +1,270 @@
+"""Batches out of deliveries: what is full, what is garbage, what comes twice, and a link that fails in between."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from quintet.optimizer.batcher import BatchGatherer, Prefetcher
+from quintet.wire.errors import LinkDownError
+from quintet.wire.link import Counters, Delivery, Settlement
+from quintet.wire.memory_link import MemoryLink
+from quintet.wire.reports import PhaseTimer
+from tests.support.chunk_factory import RUN, make_chunk, make_spec, parcel_of
+from tests.support.in_process_run import wait_until
+
+SPEC = make_spec()  # chunks of 16 rows, one agent
+
+
+class Stream(MemoryLink):
+    """A memory link that a test can fill, and that can fail."""
+
+    def __init__(self) -> None:
+        super().__init__(RUN)
+        self.open_run(spec_hash=SPEC.hash, config_text="", max_queued_steps=10**6, max_queue_bytes=10**8)
+        self.registration = self.register(0, SPEC.hash)
+        self.sequence = 0
+        self.failures = 0
+        self.pops: list[int] = []
+
+    def put(self, payload: bytes | None = None, *, n: int = 1) -> None:
+        """Push so many chunks, numbered by their reward, or these bytes in a chunk's place."""
+        for _ in range(n):
+            self.sequence += 1
+            chunk = make_chunk(SPEC, incarnation=self.registration.incarnation, sequence=self.sequence)
+            chunk = replace(chunk, reward=np.full_like(chunk.reward, self.sequence))
+            parcel = parcel_of(chunk, SPEC)
+            self.push([parcel if payload is None else replace(parcel, payload=payload)])
+
+    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
+        self.pops.append(max_steps)
+        return super().pop(max_steps, timeout_s)
+
+    def reject(self, delivery: Delivery, reason: str) -> Counters:
+        if self.failures:
+            self.failures -= 1
+            raise LinkDownError("down")
+        return super().reject(delivery, reason)
+
+
+def gatherer_of(stream: Stream, batch_steps: int = 48) -> BatchGatherer:
+    return BatchGatherer(stream, SPEC, run=RUN, batch_steps=batch_steps, device=torch.device("cpu"), timer=PhaseTimer())
+
+
+def numbers(gatherer: BatchGatherer) -> list[int]:
+    """The next batch's chunks; a call without time looks once, so it may take some."""
+    batch = next((b for b in (gatherer.gather(0.0) for _ in range(5)) if b is not None), None)
+    assert batch is not None
+    return [int(x) for x in batch.reward[0, :, 0]]
+
+
+def test_a_batch_is_filled_in_the_order_of_arrival_over_as_many_calls_as_it_takes() -> None:
+    stream = Stream()
+    gatherer = gatherer_of(stream)
+    assert gatherer.gather(0.0) is None
+    stream.put(n=2)
+    assert gatherer.gather(0.0) is None
+    stream.put(n=2)
+    assert numbers(gatherer) == [1, 2, 3]
+    assert gatherer.gather(0.0) is None
+    stream.put(n=2)
+    assert numbers(gatherer) == [4, 5, 6]
+
+
+def test_no_more_is_taken_off_the_stream_than_the_batch_needs() -> None:
+    stream = Stream()
+    stream.put(n=10)
+    gatherer = gatherer_of(stream)
+    assert numbers(gatherer) == [1, 2, 3]
+    assert stream.pops == [48]
+    assert gatherer.held == []
+
+
+def test_chunks_that_do_not_divide_the_batch_make_it_a_little_larger() -> None:
+    stream = Stream()
+    stream.put(n=10)
+    gatherer = gatherer_of(stream, batch_steps=40)
+    assert numbers(gatherer) == [1, 2, 3]
+    assert numbers(gatherer) == [4, 5, 6]
+
+
+def other_chunk() -> bytes:
+    spec = make_spec(lstm_units=9)
+    return parcel_of(make_chunk(spec), spec).payload
+
+
+def short_chunk() -> bytes:
+    return parcel_of(make_chunk(SPEC, rows=8), SPEC).payload
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"garbage", "chunk message"),
+        (b"", "chunk message"),
+        (other_chunk(), "chunk spec"),
+        (short_chunk(), "found 8, expected 16"),
+    ],
+)
+def test_what_is_no_chunk_of_this_run_is_rejected_with_a_reason_and_the_rest_is_trained_on(
+    payload: bytes, reason: str
+) -> None:
+    stream = Stream()
+    stream.put()
+    stream.put(payload)
+    stream.put(n=2)
+    gatherer = gatherer_of(stream)
+    assert numbers(gatherer) == [1, 3, 4]
+    assert len(stream.rejects) == 1
+    assert reason in stream.rejects[0][0]
+    assert stream.rejects[0][1] == payload
+    counters = stream.counters()
+    assert counters.rejected == 16
+    assert counters.unaccounted == 0
+
+
+def test_chunks_that_an_earlier_optimizer_left_unsettled_come_first() -> None:
+    stream = Stream()
+    stream.put(n=3)
+    gatherer_of(stream).gather(0.0)
+    stream.put(n=1)
+    successor = gatherer_of(stream, batch_steps=64)
+    assert numbers(successor) == [1, 2, 3, 4]
+
+
+def test_a_delivery_that_comes_again_while_it_is_held_is_taken_once() -> None:
+    stream = Stream()
+    stream.put(n=2)
+    gatherer = gatherer_of(stream)
+    assert gatherer.gather(0.0) is None
+    stream._delivered.clear()  # as a Redis that lost its last second would deliver again
+    stream.put(n=1)
+    assert numbers(gatherer) == [1, 2, 3]
+
+
+def test_a_delivery_that_comes_again_after_it_was_settled_is_settled_as_it_was_and_not_trained_again() -> None:
+    stream = Stream()
+    stream.put(n=3)
+    gatherer = gatherer_of(stream)
+    batch = gatherer.gather(0.0)
+    assert batch is not None
+    gatherer.remember([Settlement(id=d.id, trained=d.steps - 4, stale=4) for d in batch.deliveries])
+    stream._delivered.clear()  # the settlement itself was lost with Redis's last second
+    stream.put(n=3)
+    assert numbers(gatherer) == [4, 5, 6]
+    counters = stream.counters()
+    assert (counters.trained, counters.stale, counters.unaccounted) == (36, 12, 0)
+
+
+def test_a_delivery_that_comes_again_while_it_is_being_settled_is_not_trained_again() -> None:
+    """Two threads: one settles, the other is handed the same chunks between any two of its steps."""
+    stream = Stream()
+    stream.put(n=3)
+    gatherer = gatherer_of(stream)
+    batch = gatherer.gather(0.0)
+    assert batch is not None
+
+    def take_again() -> None:
+        gatherer.undecoded.extend(batch.deliveries)
+        prefetch = threading.Thread(target=gatherer._decode)
+        prefetch.start()
+        prefetch.join()
+
+    class Open(set[str]):
+        def discard(self, element: object) -> None:
+            take_again()
+            super().discard(element)
+            take_again()
+
+    gatherer.open_ids = Open(gatherer.open_ids)
+    gatherer.remember([Settlement(id=d.id, trained=d.steps) for d in batch.deliveries])
+    take_again()
+    assert gatherer.held == []
+    stream.put(n=3)
+    assert numbers(gatherer) == [4, 5, 6]
+    assert (stream.counters().trained, stream.counters().unaccounted) == (48, 0)
+
+
+def test_a_link_that_fails_while_garbage_is_rejected_costs_nothing_that_came_with_it() -> None:
+    stream = Stream()
+    stream.put()
+    stream.put(b"garbage")
+    stream.put(n=2)
+    stream.failures = 2
+    gatherer = gatherer_of(stream)
+    for _ in range(2):
+        with pytest.raises(LinkDownError):
+            gatherer.gather(0.0)
+    assert numbers(gatherer) == [1, 3, 4]
+    assert stream.counters().rejected == 16
+    assert stream.counters().unaccounted == 0
+
+
+def test_the_prefetch_thread_keeps_one_batch_ready_and_no_more() -> None:
+    stream = Stream()
+    stream.put(n=12)
+    prefetcher = Prefetcher(gatherer_of(stream))
+    try:
+        wait_until(prefetcher.ready.full)
+        first, second = prefetcher.take(5.0), prefetcher.take(5.0)
+        assert first is not None
+        assert second is not None
+        assert [int(x) for b in (first, second) for x in b.reward[0, :, 0]] == [1, 2, 3, 4, 5, 6]
+    finally:
+        prefetcher.close()
+    assert not prefetcher.thread.is_alive()
+    assert stream.counters().in_flight == 12 * 16  # whatever the thread held is still the stream's
+
+
+def test_the_prefetch_thread_outlives_a_link_that_is_down_and_hands_over_what_ends_it() -> None:
+    stream = Stream()
+    answers = [LinkDownError("down"), LinkDownError("down"), ZeroDivisionError("a bug")]
+    pop = stream.pop
+
+    def failing_pop(max_steps: int, timeout_s: float) -> list[Delivery]:
+        if threading.current_thread().name == "prefetch" and answers:
+            raise answers.pop(0)
+        return pop(max_steps, timeout_s)
+
+    stream.pop = failing_pop  # type: ignore[method-assign]
+    prefetcher = Prefetcher(gatherer_of(stream))
+    wait_until(lambda: not prefetcher.thread.is_alive())
+    assert answers == []
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        prefetcher.take(0.0)
+    prefetcher.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"worker": 1}, r"found \(1, 1, 1\), expected \(0, 1, 1\)"),
+        ({"incarnation": 2}, r"found \(0, 2, 1\), expected \(0, 1, 1\)"),
+        ({"sequence": 5, "cumulative_steps": 80}, r"found \(0, 1, 5\), expected \(0, 1, 1\)"),
+        ({"reward": np.full((16, 1), np.nan, np.float32)}, "16 of 16 numbers NaN"),
+        ({"value": np.full((17, 1), 1e30, np.float32)}, "17 of 17 numbers NaN, infinite or beyond 1e.12"),
+        ({"run": "another-run"}, "run: found 'another-run'"),
+    ],
+)
+def test_a_lie_is_rejected_with_its_reason_and_the_law_holds(changes: dict[str, Any], says: str) -> None:
+    link = MemoryLink(RUN)
+    link.open_run(spec_hash=SPEC.hash, config_text="", max_queued_steps=10**6, max_queue_bytes=10**8)
+    link.register(0, SPEC.hash)
+    honest = make_chunk(SPEC)
+    lie = parcel_of(replace(honest, **changes), SPEC)
+    link.push([replace(parcel_of(honest, SPEC), payload=lie.payload)])
+    link.push([parcel_of(make_chunk(SPEC, sequence=2), SPEC)])
+    gatherer = BatchGatherer(link, SPEC, run=RUN, batch_steps=16, device=torch.device("cpu"), timer=PhaseTimer())
+    batch = gatherer.gather(1.0)
+    assert batch is not None
+    assert [delivery.sender for delivery in batch.deliveries] == [(0, 1, 2)]
+    found = link.counters()
+    assert (found.produced, found.rejected, found.in_flight, found.unaccounted) == (32, 16, 16, 0)
+    ((reason, _),) = link.rejects
+    assert re.search(says, reason), reason

@@ -1,0 +1,231 @@
+"""The optimizer's loop on a memory link: versions, books, crashes, resumes, and batches that must not count."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from quintet.games.api import Actions, Transition
+from quintet.model.config import PolicyConfig
+from quintet.optimizer import loop as service_module
+from quintet.optimizer.batch import Batch
+from quintet.optimizer.checkpoint import find_checkpoint, read_info
+from quintet.optimizer.config import PPOConfig
+from quintet.optimizer.learner import NonFiniteUpdateError, Update, pick_device
+from quintet.optimizer.loop import TrainingDivergedError
+from quintet.wire.link import Precision
+from tests.support.chunk_factory import make_parcel
+from tests.support.in_process_run import InProcessRun, WatchedLink, counting_game, drop
+
+
+@pytest.fixture
+def link() -> WatchedLink:
+    return WatchedLink()
+
+
+@pytest.fixture
+def run(tmp_path: Path, link: WatchedLink, monkeypatch: pytest.MonkeyPatch) -> InProcessRun:
+    monkeypatch.setattr(service_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(service_module, "BEAT_S", 0.0)
+    return InProcessRun(folder=tmp_path, link=link)
+
+
+def metrics(run: InProcessRun) -> list[dict[str, Any]]:
+    return run.events("metrics")
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_every_batch_makes_the_next_version_and_no_version_comes_twice(
+    run: InProcessRun, link: WatchedLink, prefetch: bool
+) -> None:
+    optimizer = run.optimizer(prefetch=prefetch)
+    assert link.published == [1]
+    run.train(optimizer, run.worker(), 12)
+    assert link.published == list(range(1, 14))
+    assert [m["version"] for m in metrics(run)] == list(range(2, 14))
+    counters = link.counters()
+    assert counters.unaccounted == 0
+    assert counters.trained == 12 * run.batch_steps
+    drop(optimizer)
+
+
+def test_garbage_in_the_stream_is_rejected_and_training_goes_on(run: InProcessRun, link: WatchedLink) -> None:
+    optimizer, worker = run.optimizer(), run.worker()
+    registration = link.register(7, run.spec.hash)
+    for k in range(3):
+        link.push([make_parcel(registration, k + 1, steps=8)])
+        run.train(optimizer, worker, 1)
+    counters = link.counters()
+    assert (counters.rejected, counters.unaccounted) == (24, 0)
+    assert counters.trained == 3 * run.batch_steps
+    assert len(link.rejects) == 3
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_the_budget_ends_the_run_with_a_checkpoint(run: InProcessRun, link: WatchedLink, prefetch: bool) -> None:
+    optimizer = run.optimizer(agent_steps=100, prefetch=prefetch)
+    worker = run.worker()
+    while worker.step_in_process():
+        pass
+    assert optimizer.run() == "budget"
+    assert optimizer.agent_steps >= 100
+    data = read_info(find_checkpoint(run.folder))
+    assert (data.version, data.agent_steps) == (link.announced_version(), optimizer.agent_steps)
+    assert data.config == "text = 1\n"
+    assert optimizer.prefetcher is None or not optimizer.prefetcher.thread.is_alive()
+
+
+def test_a_run_that_is_told_to_stop_leaves_a_checkpoint(run: InProcessRun, link: WatchedLink) -> None:
+    optimizer = run.optimizer()
+    link.set_stopping(True)
+    assert optimizer.run() == "stopping"
+    assert read_info(find_checkpoint(run.folder)).version == 1
+    assert [b.process for b in link.heartbeats()] == ["optimizer"]
+
+
+def test_the_warm_up_is_settled_as_stale_and_takes_no_gradient_step(run: InProcessRun, link: WatchedLink) -> None:
+    optimizer = run.optimizer(normalizer_warmup_steps=40)
+    before = optimizer.policy.state_dict()["layer.weight"].clone()
+    worker = run.worker()
+    run.train(optimizer, worker, 2)
+    assert torch.equal(optimizer.policy.state_dict()["layer.weight"], before)
+    assert (link.counters().trained, link.counters().stale) == (0, 2 * run.batch_steps)
+    run.train(optimizer, worker, 1)
+    assert link.counters().trained == run.batch_steps
+    assert optimizer.gradient_steps == 1
+    assert link.counters().unaccounted == 0
+
+
+def test_windows_that_are_too_old_are_settled_as_stale(run: InProcessRun, link: WatchedLink) -> None:
+    optimizer, worker = run.optimizer(max_staleness=2), run.worker()
+    while worker.step_in_process():
+        pass  # the stream is full of windows of version 1: four batches
+    for _ in range(5):
+        optimizer.step(0.0)
+    counters = link.counters()
+    assert (counters.trained, counters.stale) == (3 * run.batch_steps, run.batch_steps)
+    assert [m["lag/staleness_mean"] for m in metrics(run)] == [0.0, 1.0, 2.0, 3.0]
+    assert optimizer.gradient_steps == 3
+    assert counters.unaccounted == 0
+
+
+class HugeRewards:
+    """A counting game with rewards that no loss survives."""
+
+    def __init__(self, slots: int) -> None:
+        self.game = counting_game(slots)
+        self.spec, self.n_games = self.game.spec, self.game.n_games
+        self.reset, self.close = self.game.reset, self.game.close
+
+    def step(self, actions: Actions) -> Transition:
+        transition = self.game.step(actions)
+        return replace(transition, reward=np.full_like(transition.reward, 3e38))
+
+
+def test_three_batches_in_a_row_that_are_not_finite_end_the_run_and_are_kept(
+    run: InProcessRun, link: WatchedLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quintet.wire.codec.LARGEST_NUMBER", np.inf)  # or such rewards would not come as far as this
+    monkeypatch.setattr("quintet.rollout_workers.sound_rows.is_sound32", lambda _: True)
+    optimizer, worker = run.optimizer(), run.worker(game=HugeRewards(4))
+    before = optimizer.learner.snapshot()
+    with pytest.raises(TrainingDivergedError, match="3 batches in a row were not finite"):
+        run.train(optimizer, worker, 5)
+    after = optimizer.learner.snapshot()
+    assert [n for n in before if not torch.equal(before[n], after[n])] == []
+    counters = link.counters()
+    assert (counters.rejected, counters.trained, counters.unaccounted) == (3 * run.batch_steps, 0, 0)
+    kept = sorted((run.folder / "logs").iterdir())
+    assert [p.name for p in kept] == [f"bad_batch_{v:06d}.npz" for v in (1, 2, 3)]
+    with np.load(kept[0]) as arrays:
+        assert float(arrays["reward"].max()) == pytest.approx(3e38)
+        assert {"value", "observation/counter", "action/action", "log_prob/action"} <= set(arrays.files)
+        assert arrays["log_prob/action"].max() <= 0.0
+    assert len([e for e in run.events("event") if e["event"] == "bad_batch"]) == 3
+
+
+def test_a_good_batch_between_bad_ones_starts_the_count_anew(run: InProcessRun, link: WatchedLink) -> None:
+    optimizer, worker = run.optimizer(), run.worker()
+    update, calls = optimizer.learner.update, itertools.count(1)
+
+    def two_of_three_fail(batch: Batch, *, version: int, agent_steps: int) -> Update:
+        if next(calls) % 3:
+            raise NonFiniteUpdateError("loss is nan")
+        return update(batch, version=version, agent_steps=agent_steps)
+
+    optimizer.learner.update = two_of_three_fail  # type: ignore[method-assign]
+    run.train(optimizer, worker, 9)
+    counters = link.counters()
+    assert (counters.rejected, counters.trained) == (6 * run.batch_steps, 3 * run.batch_steps)
+    assert counters.unaccounted == 0
+    assert link.published == list(range(1, 11))
+
+
+def test_a_link_that_is_down_for_a_while_costs_no_step_and_no_version(run: InProcessRun, link: WatchedLink) -> None:
+    optimizer, worker = run.optimizer(), run.worker()
+    for _ in range(4):
+        link.failures = 5
+        run.train(optimizer, worker, 1)
+        assert link.failures == 0
+    assert link.published == [1, 2, 3, 4, 5]
+    assert link.counters().trained == 4 * run.batch_steps
+    assert link.counters().unaccounted == 0
+
+
+def test_weights_that_the_store_lost_are_published_again_under_the_same_version(
+    run: InProcessRun, link: WatchedLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizer = run.optimizer()
+    assert not optimizer.step(0.0)
+    monkeypatch.setattr(link, "needs_republish", lambda: True)
+    assert not optimizer.step(0.0)
+    assert link.published == [1, 1]
+
+
+def test_the_whole_way_replays_exactly_and_is_reported_with_the_rest(tmp_path: Path, precision: Precision) -> None:
+    run = InProcessRun(
+        folder=tmp_path, policy=PolicyConfig(lstm_units=8, precision=precision), ppo=PPOConfig(epochs=2, minibatches=2)
+    )
+    optimizer = run.optimizer(replay_error_versions=1)
+    run.train(optimizer, run.worker(), 15)
+    rows = metrics(run)
+    assert all(row["recurrent/replay_error"] <= 1e-5 for row in rows)
+    assert all(row["recurrent/replay_value_error"] <= 1e-5 for row in rows)
+    assert {"losses/policy_loss", "losses/gradient_norm", "lag/staleness_p95", "lag/sample_reuse"} <= rows[-1].keys()
+    assert rows[-1]["lag/sample_reuse"] == pytest.approx(2.0, rel=0.4)
+
+
+def test_sample_reuse_counts_the_epochs_that_were_done_also_after_a_resume(tmp_path: Path) -> None:
+    run = InProcessRun(folder=tmp_path, ppo=PPOConfig(epochs=4, minibatches=2, target_kl=1e-12))  # always after one
+    optimizer, worker = run.optimizer(), run.worker()
+    run.train(optimizer, worker, 8)
+    assert optimizer.gradient_steps == 8 * 2
+    optimizer.checkpoint()
+    drop(optimizer)
+    run.train(run.optimizer(resume=True), worker, 8)
+    reuse = [row["lag/sample_reuse"] for row in metrics(run)]
+    assert reuse[-1] == pytest.approx(1.0, rel=0.3)
+    assert reuse[8] == pytest.approx(reuse[7], rel=0.3)
+
+
+def test_agent_steps_are_the_valid_rows_of_what_was_consumed(run: InProcessRun, link: WatchedLink) -> None:
+    optimizer = run.optimizer()
+    run.train(optimizer, run.worker(), 10)
+    consumed = 10 * run.batch_steps
+    assert link.counters().trained == consumed
+    # Every game of 5 to 9 rows is followed by one row, the last observation's, that is not valid.
+    assert consumed * 5 / 6 - run.batch_steps < optimizer.agent_steps < consumed * 9 / 10 + run.batch_steps
+    assert optimizer.agent_steps < consumed
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(ValueError, match="device is 'cuda', but this machine shows no CUDA GPU"):
+        pick_device("cuda")

@@ -1,0 +1,1 @@
+"""`quintet.wire.link`'s protocols over one Redis server."""

@@ -1,0 +1,194 @@
+"""The chunk stream on Redis: the worker's end (push) and the optimizer's end (pop, settle)."""
+
+# ruff: noqa: D102  (what each method promises is said once, in the protocols of quintet.wire.link)
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from quintet.wire.errors import LinkError
+from quintet.wire.link import ChunkSink, ChunkSource, Counters, Delivery, Parcel, Settlement
+from quintet.wire.link_errors import check_parcels, closed_incarnation, run_not_open, unbalanced_settlement
+from quintet.wire.redis_link import scripts
+from quintet.wire.redis_link.client import RedisFullError, RedisServer, pairs
+from quintet.wire.redis_link.keys import CONSUMER, GROUP, REJECT_BYTES_KEPT, REJECTS_KEPT, RunKeys
+from quintet.wire.redis_link.lease import Fence
+
+_MAX_READ_CHUNKS = 64  # entries that one read asks for
+_MAX_READ_BYTES = 8 * 2**20  # about as much as one read should bring
+_MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
+_SIZE = re.compile(rb"(\d{1,15}) \d+ (\d+) \S*?(\d+) (\d+)")  # steps, bytes, worker, incarnation's key, sequence
+_COUNTED = [field.name for field in fields(Counters) if field.name != "queued_chunks"]
+
+
+class RedisChunks(ChunkSink, ChunkSource):
+    """Push from a worker, pop and settle from the optimizer. Threads may share it; `pop` runs one at a time.
+
+    An id may be popped twice: after a read whose answer was lost, and after Redis was killed and forgot its last
+    second. The optimizer knows the ids that it holds and those that it settled.
+    """
+
+    def __init__(self, server: RedisServer, fence: Fence, run: str) -> None:
+        self._server = server
+        self._fence = fence  # what this link may do for the run's optimizer
+        self._run = run
+        self._keys = RunKeys(run)
+        self._popping = threading.Lock()  # guards what follows
+        self._leftovers: deque[Delivery] = deque()  # read, but not yet returned by pop
+        self._answer_lost = False  # a read may have been answered without our hearing it
+        self._last_steps = 1  # of the last chunk read: how many to ask for
+        self._last_bytes = 1
+
+    # ---- ChunkSink ----
+
+    def push(self, parcels: Sequence[Parcel]) -> int:
+        check_parcels(parcels)
+        keys = self._keys
+        arguments: list[int | str | bytes] = [keys.limits]
+        for parcel in parcels:
+            arguments += (parcel.sequence, parcel.cumulative_steps, parcel.steps, parcel.payload)
+        try:
+            status, n_safe = self._server.run(
+                scripts.PUSH,
+                [keys.chunks, keys.sizes, keys.counters] + [keys.incarnation(parcel.incarnation) for parcel in parcels],
+                arguments,
+            )
+        except RedisFullError:
+            return 0  # refused whole by the first write: no room, nothing half written
+        if status == b"not_open":
+            raise run_not_open(self._run)
+        if status == b"closed":
+            raise closed_incarnation(parcels[n_safe])
+        return int(n_safe)
+
+    def has_room(self, steps: int, n_bytes: int) -> bool:
+        keys = self._keys
+        answer = self._server.run(scripts.HAS_ROOM, [], [keys.limits, keys.chunks, keys.counters, steps, n_bytes])
+        if answer == -1:
+            raise run_not_open(self._run)
+        return bool(answer)
+
+    # ---- ChunkSource ----
+
+    def reclaim(self) -> list[Delivery]:
+        with self._popping:
+            self._leftovers.clear()
+            found = self._pending()
+            self._answer_lost = False
+            return found
+
+    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
+        with self._popping:
+            if self._answer_lost:
+                self._leftovers = deque(self._pending())  # what we never saw, what was left over, what is still open
+                self._answer_lost = False
+            deadline_s = time.monotonic() + timeout_s
+            taken: list[Delivery] = []
+            steps = 0
+            while True:
+                while self._leftovers and (not taken or steps + self._leftovers[0].steps <= max_steps):
+                    taken.append(self._leftovers.popleft())
+                    steps += taken[-1].steps
+                if self._leftovers or (taken and steps >= max_steps):
+                    return taken
+                wait_s = 0.0 if taken else deadline_s - time.monotonic()
+                entries = self._read_new(max_steps - steps, wait_s)
+                self._leftovers.extend(entries)
+                if not entries and (taken or time.monotonic() >= deadline_s):
+                    return taken
+
+    def settle(self, settlements: Sequence[Settlement]) -> Counters:
+        keys = self._keys
+        arguments: list[int | str] = [*self._fence.proof(), GROUP]
+        for settlement in settlements:
+            arguments += (settlement.id, settlement.trained, settlement.stale, settlement.rejected)
+        lease = keys.optimizer_lease
+        answer = self._server.run(scripts.SETTLE, [keys.chunks, keys.sizes, keys.counters, lease], arguments)
+        self._fence.check(answer)
+        if answer[0] == b"unbalanced":
+            entry_id = answer[1].decode()
+            raise unbalanced_settlement(next(s for s in settlements if s.id == entry_id), answer[2])
+        return _counters(answer)
+
+    def reject(self, delivery: Delivery, reason: str) -> Counters:
+        keys = self._keys
+        proof, payload = self._fence.proof(), delivery.payload
+        answer = self._server.run(
+            scripts.REJECT,
+            [keys.chunks, keys.sizes, keys.counters, keys.rejects, keys.optimizer_lease],
+            [*proof, GROUP, delivery.id, REJECTS_KEPT, reason[:1000], len(payload), payload[:REJECT_BYTES_KEPT]],
+        )
+        self._fence.check(answer)
+        return _counters(answer)
+
+    def mark_undone(self, steps: int) -> None:
+        keys = self._keys
+        proof = self._fence.proof()
+        self._fence.check(self._server.run(scripts.MARK_UNDONE, [keys.counters, keys.optimizer_lease], [*proof, steps]))
+
+    def counters(self) -> Counters:
+        return _counters(self._server.run(scripts.COUNTERS, [], [self._keys.counters, self._keys.chunks]))
+
+    def _read_new(self, max_steps: int, wait_s: float) -> list[Delivery]:
+        """Read undelivered entries, about `max_steps` of them; what is too many waits in `_leftovers`."""
+        count = min(_MAX_READ_CHUNKS, max_steps // self._last_steps, _MAX_READ_BYTES // self._last_bytes)
+        block_ms = int(1000 * min(wait_s, _MAX_BLOCK_S, self._server.timeout_s / 2))
+        # If anything goes wrong before the answer is here, Redis may have delivered entries that we never saw.
+        self._answer_lost = True
+        entries = self._read(">", max(1, count), block_ms)
+        self._answer_lost = False
+        return entries
+
+    def _pending(self) -> list[Delivery]:
+        """All entries that were delivered and not settled, oldest first."""
+        found: list[Delivery] = []
+        after = "0"
+        while entries := self._read(after, _MAX_READ_CHUNKS, 0):
+            found += entries
+            after = entries[-1].id
+        return found
+
+    def _read(self, after: str, count: int, block_ms: int) -> list[Delivery]:
+        arguments: list[str | int] = ["XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", count]
+        if block_ms > 0:  # BLOCK 0 would wait for ever
+            arguments += ["BLOCK", block_ms]
+        try:
+            answer = self._server.command(*arguments, "STREAMS", self._keys.chunks, after)
+        except LinkError as error:
+            if "NOGROUP" in str(error):
+                raise run_not_open(self._run) from error
+            raise
+        entries = answer[0][1] if answer else []
+        if not entries:
+            return []
+        sizes = self._server.command("HMGET", self._keys.sizes, *(entry_id for entry_id, _ in entries))
+        found = [_delivery(entry_id, flat, size) for (entry_id, flat), size in zip(entries, sizes, strict=True)]
+        for delivery in found:
+            self._last_steps, self._last_bytes = max(1, delivery.steps), max(1, len(delivery.payload))
+        return found
+
+
+def _delivery(entry_id: bytes, flat: Sequence[bytes] | None, size: bytes | None) -> Delivery:
+    """What push counted is believed, not what the entry says: one that was not pushed is delivered as garbage."""
+    payload = pairs(flat).get(b"chunk", b"")
+    known = _SIZE.fullmatch(size or b"")
+    if known is None:
+        return Delivery(id=entry_id.decode(), steps=0, payload=payload)
+    steps, worker, incarnation, sequence = (int(number) for number in known.groups())
+    return Delivery(id=entry_id.decode(), steps=steps, payload=payload, sender=(worker, incarnation, sequence))
+
+
+def _counters(answer: Sequence[Any]) -> Counters:
+    _, flat, n_entries = answer
+    found = pairs(flat)
+    try:
+        values = {name: int(found[name.encode()]) for name in _COUNTED if name.encode() in found}
+    except ValueError as error:
+        raise LinkError(f"the run's counters hold what is no number, and none of ours wrote: {error}") from error
+    return Counters(**values, queued_chunks=n_entries)

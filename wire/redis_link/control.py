@@ -1,0 +1,213 @@
+"""Registration, orders, heartbeats and reports on Redis: the desks of workers, processes and the controller."""
+
+# ruff: noqa: D102  (what each method promises is said once, in the protocols of quintet.wire.link)
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from quintet.wire.errors import DecodeError, LinkError
+from quintet.wire.link import (
+    ControllerDesk,
+    Directive,
+    Heartbeat,
+    ProcessDesk,
+    Registration,
+    Report,
+    ReportSink,
+    WorkerDesk,
+)
+from quintet.wire.link_errors import other_spec, run_not_open
+from quintet.wire.redis_link import scripts
+from quintet.wire.redis_link.client import RedisServer, pairs
+from quintet.wire.redis_link.keys import GROUP, REPORTS_KEPT, RunKeys
+from quintet.wire.reports import decode_beat, decode_report, encode_beat, encode_report
+
+_SILENCE_S = 2.0  # after a report that did not get through, none is tried for so long
+_REPORTS_PER_READ = 512
+_MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
+
+
+class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
+    """What processes tell one another besides chunks and weights."""
+
+    def __init__(self, server: RedisServer, hasty: RedisServer, run: str) -> None:
+        self._server = server
+        self._hasty = hasty  # the same server with so little patience that a report never holds up a loop
+        self._run = run
+        self._keys = RunKeys(run)
+        self._silent_until_s = 0.0
+        self.reports_dropped = 0
+
+    # ---- WorkerDesk ----
+
+    def register(self, worker: int, spec_hash: str) -> Registration:
+        keys = self._keys
+        status, value = self._server.run(
+            scripts.REGISTER,
+            [keys.incarnations, keys.workers, keys.heartbeats, keys.counters],
+            [worker, spec_hash, keys.incarnation_prefix, encode_beat({}), keys.run],
+        )
+        if status == b"not_open":
+            raise run_not_open(self._run)
+        if status == b"other_spec":
+            raise other_spec(self._run, found=spec_hash, expected=value.decode())
+        return Registration(worker=worker, incarnation=int(value))
+
+    def directive(self) -> Directive:
+        keys = self._keys
+        version, wanted, stopping, lease = self._server.run(
+            scripts.DIRECTIVE, [], [keys.announced, keys.orders, keys.lease]
+        )
+        return Directive(
+            version=int(version), wanted_workers=int(wanted), stopping=stopping == b"1", controller_alive=lease == 1
+        )
+
+    def heartbeat(self, registration: Registration, cumulative_steps: int, data: dict[str, float | int | str]) -> None:
+        self._server.run(
+            scripts.HEARTBEAT,
+            [self._keys.heartbeats, self._keys.incarnation(registration.incarnation)],
+            [f"worker/{registration.worker}", registration.incarnation, cumulative_steps, encode_beat(data)],
+        )
+
+    def farewell(self, registration: Registration, cumulative_steps: int) -> None:
+        keys = self._keys
+        self._server.run(
+            scripts.FAREWELL,
+            [keys.incarnation(registration.incarnation), keys.workers, keys.heartbeats, keys.counters],
+            [registration.incarnation, cumulative_steps],
+        )
+
+    # ---- ProcessDesk ----
+
+    def stopping(self) -> bool:
+        return bool(self._server.command("HGET", self._keys.orders, "stopping") == b"1")
+
+    def beat(self, process: str, data: dict[str, float | int | str]) -> None:
+        self._server.run(scripts.HEARTBEAT, [self._keys.heartbeats], [process, 0, 0, encode_beat(data)])
+
+    # ---- ControllerDesk ----
+
+    def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
+        keys = self._keys
+        old = self._server.run(
+            scripts.OPEN_RUN,
+            [keys.run, keys.limits, keys.orders, keys.chunks],
+            [GROUP, spec_hash, config_text, max_queued_steps, max_queue_bytes, keys.announced],
+        )
+        if old:
+            raise other_spec(self._run, found=spec_hash, expected=old.decode())
+
+    def keep_game_spec(self, text: str) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.run], ["game_spec", text])
+
+    def game_spec(self) -> str:
+        text: bytes = self._server.command("HGET", self._keys.run, "game_spec") or b""
+        return text.decode()
+
+    def run_config(self) -> str:
+        text: bytes = self._server.command("HGET", self._keys.run, "config_text") or b""
+        return text.decode()
+
+    def amend_config(self, config_text: str) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.run], ["config_text", config_text])
+
+    def set_wanted_workers(self, n: int) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.orders], ["wanted_workers", n])
+
+    def wanted_workers(self) -> int:
+        return int(self._server.command("HGET", self._keys.orders, "wanted_workers") or 0)
+
+    def set_autoscale(self, bounds: str) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.orders], ["autoscale", bounds])
+
+    def autoscale(self) -> str:
+        bounds: bytes = self._server.command("HGET", self._keys.orders, "autoscale") or b""
+        return bounds.decode()
+
+    def hold_lease(self, ttl_s: float) -> None:
+        self._server.run(scripts.HOLD_LEASE, [self._keys.lease], [max(1, int(1000 * ttl_s))])
+
+    def set_stopping(self, stopping: bool) -> None:
+        self._server.run(scripts.SET_FIELD, [self._keys.orders], ["stopping", "1" if stopping else ""])
+
+    def heartbeats(self) -> list[Heartbeat]:
+        now_ms, flat = self._server.run(scripts.HEARTBEATS, [], [self._keys.heartbeats])
+        beats = sorted(pairs(flat).items())
+        found = [_heartbeat(process, value, int(now_ms)) for process, value in beats]
+        return [heartbeat for heartbeat in found if heartbeat is not None]
+
+    def close_worker(self, worker: int) -> int:
+        keys = self._keys
+        lost = self._server.run(
+            scripts.CLOSE_WORKER, [keys.workers, keys.heartbeats, keys.counters], [worker, keys.incarnation_prefix]
+        )
+        return int(lost)
+
+    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            wait_s = min(deadline_s - time.monotonic(), _MAX_BLOCK_S, self._server.timeout_s / 2)
+            block: list[str | int] = (
+                ["BLOCK", int(1000 * wait_s)] if wait_s >= 0.001 else []
+            )  # BLOCK 0 would wait for ever
+            answer = self._server.command(
+                "XREAD", "COUNT", _REPORTS_PER_READ, *block, "STREAMS", self._keys.reports, after
+            )
+            entries = answer[0][1] if answer else []
+            if entries:
+                reports = [_report(entry_id, pairs(flat).get(b"report", b"")) for entry_id, flat in entries]
+                return entries[-1][0].decode(), reports
+            if time.monotonic() >= deadline_s:
+                return after, []
+
+    def keep_latest_row(self, row: Mapping[str, float]) -> None:
+        if row:
+            fields = [word for name, value in row.items() for word in (name, repr(float(value)))]
+            self._server.command("HSET", self._keys.latest_row, *fields)
+
+    def latest_row(self) -> dict[str, float]:
+        fields: dict[bytes, bytes] = self._server.command("HGETALL", self._keys.latest_row)
+        return {name.decode(): float(value) for name, value in fields.items()}
+
+    # ---- ReportSink ----
+
+    def report(self, process: str, kind: str, data: dict[str, object]) -> None:
+        payload = encode_report(Report(process=process, kind=kind, time_s=time.time(), data=data))
+        if time.monotonic() < self._silent_until_s:
+            self.reports_dropped += 1
+            return
+        try:
+            self._hasty.command("XADD", self._keys.reports, "MAXLEN", "~", REPORTS_KEPT, "*", "report", payload)
+        except LinkError:  # a report is worth no wait; the loops that need the link find out for themselves
+            self.reports_dropped += 1
+            self._silent_until_s = time.monotonic() + _SILENCE_S
+
+
+def _heartbeat(process: bytes, value: bytes, now_ms: int) -> Heartbeat | None:
+    """None for what none of ours wrote: whoever is not heard in a way that can be read is not heard."""
+    try:
+        time_ms, incarnation, cumulative_steps, data = value.split(b" ", 3)
+        return Heartbeat(
+            process=process.decode(),
+            incarnation=int(incarnation),
+            age_s=max(0.0, (now_ms - int(time_ms)) / 1000),
+            cumulative_steps=int(cumulative_steps),
+            data=decode_beat(data),
+        )
+    except (ValueError, DecodeError):
+        return None
+
+
+def _report(entry_id: bytes, payload: bytes) -> Report:
+    """A report as of when Redis got it, since clocks of hosts jump and differ, and entry ids never go back.
+
+    One that cannot be read must not keep the controller from the others: it becomes an event that says so.
+    """
+    time_s = int(entry_id.partition(b"-")[0]) / 1000
+    try:
+        return replace(decode_report(payload), time_s=time_s)
+    except DecodeError as error:
+        return Report(process="link", kind="event", time_s=time_s, data={"event": "bad_report", "text": str(error)})
