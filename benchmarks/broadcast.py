@@ -182,7 +182,7 @@ def take_chunks(url: str, ending: threading.Event) -> None:
             try:
                 taken = link.pop(4096, 0.2)
                 if taken:
-                    link.settle([Settlement(id=delivery.id, trained=delivery.steps) for delivery in taken])
+                    link.settle([Settlement(id=message.id, trained=message.steps) for message in taken])
             except LinkError as error:
                 console.log(f"[red]{error}")
                 return

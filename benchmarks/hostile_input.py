@@ -35,7 +35,7 @@ from quintet.control.config import RunConfig, load_config
 from quintet.control.run_folder import RunFolder
 from quintet.wire.chunk import ChunkSpec
 from quintet.wire.errors import LinkError
-from quintet.wire.link import Counters, Parcel, Registration
+from quintet.wire.link import Counters, PendingChunk, Registration
 from quintet.wire.redis_link.client import RedisServer, pairs
 from quintet.wire.redis_link.keys import RunKeys
 from quintet.wire.redis_link.link import RedisLink, connect
@@ -91,38 +91,38 @@ class Attacker:
 
     def push(self, n: int) -> None:
         """Push so many messages in one call, waiting for room like everybody."""
-        kinds, parcels = [], []
+        kinds, chunks = [], []
         steps = self._steps if self._forger.rng.random() < HONEST_SHARE else 1
         for _ in range(n):
             self._sequence += 1
             self._closed_steps += steps
             kind, payload = self._forger.make(self._identity())
             kinds.append(kind)
-            parcels.append(self._parcel(steps, payload))
+            chunks.append(self._chunk(steps, payload))
         deadline_s = time.monotonic() + PATIENCE_S
-        while parcels:
-            n_safe = self.link.push(parcels)
+        while chunks:
+            n_safe = self.link.push(chunks)
             self.pushed_steps += n_safe * steps
             self.sent.update(kinds[:n_safe])
-            kinds, parcels = kinds[n_safe:], parcels[n_safe:]
-            if parcels:
+            kinds, chunks = kinds[n_safe:], chunks[n_safe:]
+            if chunks:
                 if time.monotonic() > deadline_s:
                     raise BenchmarkError("no room in the stream: the optimizer takes nothing any more")
                 time.sleep(0.02)
 
     def push_again(self) -> None:
         """A sequence number that was pushed already: the link has it, whatever stands in it now."""
-        self.link.push([self._parcel(1, b"again")])
+        self.link.push([self._chunk(1, b"again")])
         self.sent["sequence seen before"] += 1
 
     def leave(self) -> None:
         """Say farewell, all accounted."""
-        self.link.farewell(self._registration, self._closed_steps)
+        self.link.deregister(self._registration, self._closed_steps)
         self.link.close()
 
-    def _parcel(self, steps: int, payload: bytes) -> Parcel:
+    def _chunk(self, steps: int, payload: bytes) -> PendingChunk:
         counted = asdict(self._identity()) | {"cumulative_steps": self._closed_steps}
-        return Parcel(**counted, steps=steps, payload=payload)
+        return PendingChunk(**counted, steps=steps, payload=payload)
 
     def _identity(self) -> Identity:
         """What a message of the last sequence number would truthfully say; it holds a whole chunk's steps at least."""

@@ -24,7 +24,7 @@ BOMB_BYTES = 2**24
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """What the link will know of the next parcel, for an attacker who hides his lie elsewhere."""
+    """What the link will know of the next chunk, for an attacker who hides his lie elsewhere."""
 
     worker: int
     incarnation: int

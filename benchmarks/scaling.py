@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--path 1 4 1] [--json]
 
 A change up is effective when all workers play, a change down when those that leave have handed on what they played and
-said farewell. Both are timed from the start of the command `quintet scale N`. Afterwards the run is ended, and the law
+deregistered. Both are timed from the start of the command `quintet scale N`. Afterwards the run is ended, and the law
 
     produced = trained + stale + rejected + lost + in flight,   lost = 0
 

@@ -33,7 +33,7 @@ from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.games.api import GameSpec
 from quintet.wire.chunk import Array, ArraySpec, ChunkSpec, TrajectoryChunk, chunk_spec
 from quintet.wire.codec import decode_chunk, encode_chunk
-from quintet.wire.link import Parcel, Settlement
+from quintet.wire.link import PendingChunk, Settlement
 from quintet.wire.redis_link.link import RedisLink, connect
 
 RUN = "benchmark"
@@ -181,11 +181,11 @@ class LinkCourier:
 
     def carry(self) -> None:
         """Push, pop and settle one group."""
-        parcels = []
+        chunks = []
         for _ in range(self.group):
             self.sequence += 1
-            parcels.append(
-                Parcel(
+            chunks.append(
+                PendingChunk(
                     worker=self.registration.worker,
                     incarnation=self.registration.incarnation,
                     sequence=self.sequence,
@@ -194,11 +194,11 @@ class LinkCourier:
                     payload=self.payload,
                 )
             )
-        pushed = self.link.push(parcels)
-        deliveries = self.link.pop(self.group * self.steps, 1.0)
-        if pushed != self.group or len(deliveries) != self.group:
-            raise RuntimeError(f"pushed {pushed} and popped {len(deliveries)} of {self.group} chunks")
-        self.link.settle([Settlement(id=delivery.id, trained=delivery.steps) for delivery in deliveries])
+        pushed = self.link.push(chunks)
+        messages = self.link.pop(self.group * self.steps, 1.0)
+        if pushed != self.group or len(messages) != self.group:
+            raise RuntimeError(f"pushed {pushed} and popped {len(messages)} of {self.group} chunks")
+        self.link.settle([Settlement(id=message.id, trained=message.steps) for message in messages])
 
 
 class PlainCourier:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from quintet.cluster.processes.restart_policy import ShortLives
-from quintet.cluster.recorder import Recorder, ReportDesk
-from quintet.cluster.worker_supervisor import Crew
+from quintet.cluster.processes.restart_policy import RestartPolicy
+from quintet.cluster.recorder import Recorder, ReportSource
+from quintet.cluster.worker_supervisor import WorkerSupervisor
 from quintet.control.autoscale import Autoscaler, parse_bounds
 from quintet.control.errors import DONE, FAILED, USAGE, RunFailedError, UsageError
 from quintet.wire.errors import LinkDownError
-from quintet.wire.link import ControllerDesk
+from quintet.wire.link import ControlChannel
 
 ROUND_S = 0.25
 RECONCILE_S = 1.0
@@ -31,11 +31,11 @@ REDIS_FORGOT = (
 MAX_QUICK_DEATHS = 3  # of an optimizer that trained nothing, in a row
 
 
-class RunDesk(ControllerDesk, ReportDesk, Protocol):
+class RunChannel(ControlChannel, ReportSource, Protocol):
     """What the controller needs of a link."""
 
     def beat(self, process: str, data: dict[str, float | int | str]) -> None:
-        """See `quintet.wire.link.ProcessDesk`."""
+        """See `quintet.wire.link.ProcessRegistry`."""
         ...
 
 
@@ -77,8 +77,8 @@ class Controller:
     def __init__(
         self,
         *,
-        link: RunDesk,
-        crew: Crew,
+        link: RunChannel,
+        crew: WorkerSupervisor,
         optimizer: OptimizerHost,
         recorder: Recorder,
         redis: RedisHost | None,
@@ -95,7 +95,7 @@ class Controller:
         self.link, self.crew, self.optimizer, self.recorder, self.redis = link, crew, optimizer, recorder, redis
         self.interrupted, self.describe, self._clock = interrupted, describe, clock
         self._reconciled_s = self._link_up_s = float("-inf")
-        self._optimizer_lives = ShortLives(MAX_QUICK_DEATHS, started_s=clock())
+        self._optimizer_lives = RestartPolicy(MAX_QUICK_DEATHS, started_s=clock())
         self._trained_before = -1  # steps that its predecessors trained; not known yet
         self._optimizer_next_start_s: float | None = None  # set while it is to be started again
         self._wanted = -1  # not known yet

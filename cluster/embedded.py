@@ -19,14 +19,14 @@ from typing import Generic, TypeVar, cast
 
 from quintet.cluster.board import Board
 from quintet.cluster.cli.check import refused, rehearsed
-from quintet.cluster.controller import LEASE_S, Controller, RunDesk
+from quintet.cluster.controller import LEASE_S, Controller, RunChannel
 from quintet.cluster.processes.optimizer import OptimizerProcess
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.cluster.processes.signals import Interrupts
 from quintet.cluster.processes.spawn import usable_cores
 from quintet.cluster.processes.web_page import WebPage
 from quintet.cluster.recorder import Recorder
-from quintet.cluster.worker_supervisor import Crew, Launcher
+from quintet.cluster.worker_supervisor import Launcher, WorkerSupervisor
 from quintet.control.autoscale import Bounds
 from quintet.control.config import RunConfig, check_config, dump_config
 from quintet.control.config_reader import ConfigError
@@ -187,7 +187,7 @@ def _start(
         board.say(line)
     recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
     recorder.note("resumed" if folder.has_checkpoint else "started", text=f"ready after {recorder.wall_s:.1f} s")
-    crew = Crew(launcher, link, recorder, keep_traceback=partial(keep_traceback, folder))
+    crew = WorkerSupervisor(launcher, link, recorder, keep_traceback=partial(keep_traceback, folder))
     crew.adopt(config.rollout.workers)
     while rehearsal is not None and not rehearsal.has_ended(within_s=1.0):
         link.hold_lease(LEASE_S)
@@ -316,7 +316,7 @@ def _ray(config: RunConfig, folder: RunFolder, url: str, resources: Resources, s
     )
 
 
-def open_link(link: RunDesk, config: RunConfig, game: GameSpec, workers: int | None = None) -> None:
+def open_link(link: RunChannel, config: RunConfig, game: GameSpec, workers: int | None = None) -> None:
     """Open the run on its link and say what is wanted: so many workers, else as many as the configuration says.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Protocol
 from quintet.cluster.board import Board, BoardState
 from quintet.control import metrics as names
 from quintet.control.config import RunConfig
-from quintet.control.doctor.checkup import Checkup, in_one_line
+from quintet.control.doctor.checkup import HealthCheck, in_one_line
 from quintet.control.errors import RunFailedError, one_line
 from quintet.control.journal import Event, EventKind, Journal
 from quintet.control.live_settings import SettingsWatch
@@ -39,15 +39,15 @@ JOURNAL_KINDS: dict[str, EventKind] = {
 }
 
 
-class ReportDesk(Protocol):
+class ReportSource(Protocol):
     """What the recorder needs of a link."""
 
     def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def heartbeats(self) -> list[Heartbeat]:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def counters(self) -> Counters:
@@ -55,19 +55,19 @@ class ReportDesk(Protocol):
         ...
 
     def keep_latest_row(self, row: Mapping[str, float]) -> None:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def settings(self, after: str) -> list[Setting]:
-        """See `quintet.wire.settings.SettingsDesk`."""
+        """See `quintet.wire.settings.SettingsChannel`."""
         ...
 
     def run_config(self) -> str:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def amend_config(self, config_text: str) -> None:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
 
@@ -75,7 +75,7 @@ class Recorder:
     """The only writer of metrics.jsonl, tensorboard/, journal.jsonl and summary.json."""
 
     def __init__(
-        self, *, folder: RunFolder, config: RunConfig, link: ReportDesk, board: Board, started_s: float
+        self, *, folder: RunFolder, config: RunConfig, link: ReportSource, board: Board, started_s: float
     ) -> None:
         """`started_s` is the `time.monotonic()` of the command's start."""
         self.folder, self.config, self.link, self.board, self.started_s = folder, config, link, board, started_s
@@ -92,7 +92,7 @@ class Recorder:
         self.rejection = ""  # the last one that was an event
         self.address = ""  # of the web page, where there is one
         self._shared_s = self._version_s = float("-inf")
-        self._checkup = Checkup(folder.path)
+        self._checkup = HealthCheck(folder.path)
         self._learning = False
         self._after = "0"
         self._link_ahead_s = time.time() - time.monotonic()  # the link's clock is the one that reports are dated by
@@ -146,7 +146,7 @@ class Recorder:
         return len(reports)
 
     def show(self, stage: str | None = None) -> None:
-        """Show the board, with a new stage if one is given."""
+        """StreamRequest the board, with a new stage if one is given."""
         self.stage = stage or self.stage
         findings = self._checkup.findings if self.stage == TRAINING else None
         self.board.update(

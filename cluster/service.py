@@ -20,7 +20,7 @@ from quintet.cluster.processes.signals import Interrupts
 from quintet.cluster.ray_cluster.launcher import JoinedRay, RayLauncher
 from quintet.cluster.ray_cluster.node import split_address
 from quintet.cluster.recorder import Recorder
-from quintet.cluster.worker_supervisor import Crew
+from quintet.cluster.worker_supervisor import WorkerSupervisor
 from quintet.control.config import RunConfig, dump_config, load_config
 from quintet.control.errors import DONE, INTERRUPTED, UsageError, report
 from quintet.control.live_settings import with_known_format
@@ -105,7 +105,7 @@ def _drive(request: ControllerRequest, config: RunConfig, folder: RunFolder, boa
             cores_per_worker=request.cores_per_worker,
             detached=True,
         )
-        crew = Crew(launcher, link, recorder, keep_traceback=partial(keep_traceback, folder))
+        crew = WorkerSupervisor(launcher, link, recorder, keep_traceback=partial(keep_traceback, folder))
         crew.adopt(workers)
         controller = Controller(
             link=link,

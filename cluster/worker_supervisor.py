@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from quintet.cluster.processes.restart_policy import ShortLives
+from quintet.cluster.processes.restart_policy import RestartPolicy
 from quintet.control.errors import FAULTS_WITHIN_S, RunFailedError, fault
 from quintet.control.journal import EventKind
 from quintet.wire.link import Heartbeat
@@ -47,11 +47,11 @@ class Books(Protocol):
     """What the crew needs of a link."""
 
     def heartbeats(self) -> list[Heartbeat]:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def close_worker(self, worker: int) -> int:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
 
@@ -68,11 +68,11 @@ class _Place:
     """What is known about worker i, whoever holds the place now."""
 
     playing: bool = False
-    lives: ShortLives = field(default_factory=lambda: ShortLives(MAX_QUICK_DEATHS))
+    lives: RestartPolicy = field(default_factory=lambda: RestartPolicy(MAX_QUICK_DEATHS))
     next_start_s: float = float("-inf")
 
 
-class Crew:
+class WorkerSupervisor:
     """Workers 0 .. wanted - 1 of one run."""
 
     def __init__(

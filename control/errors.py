@@ -51,7 +51,7 @@ KNOWN_ERRORS: tuple[tuple[str, str, int, int | None], ...] = (
     ("quintet.optimizer.number_format", "NumberFormatError", USAGE, None),
     ("quintet.optimizer.loop", "TrainingDivergedError", FAILED, None),
     ("quintet.optimizer.rejections", "AllRejectedError", FAILED, None),
-    ("quintet.optimizer.determinism", "EraBrokenError", CRASHED, None),  # it goes on from its last checkpoint
+    ("quintet.optimizer.determinism", "EpochBrokenError", CRASHED, None),  # it goes on from its last checkpoint
 )
 FAULTS_WITHIN_S = 600.0
 UNREACHABLE = (ConnectionError, TimeoutError, EOFError)  # causes: a simulator that a game talks to may come back

@@ -27,7 +27,7 @@ from quintet.control.metrics import OPTIMIZER
 from quintet.control.run_folder import RunFolder
 from quintet.optimizer.config import OptimizerConfig, PPOConfig
 from quintet.wire.link import PRECISIONS, Heartbeat, Precision
-from quintet.wire.settings import BEFORE_ALL, Setting, SettingsDesk
+from quintet.wire.settings import BEFORE_ALL, Setting, SettingsChannel
 
 _LIVE = ("agent_steps", "minutes", "until", "ppo.", "optimizer.")
 _RESUME = (
@@ -256,15 +256,15 @@ class RequestSource(Protocol):
     """Where requests are read, and the configuration that the run was opened with."""
 
     def run_config(self) -> str:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def amend_config(self, config_text: str) -> None:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def settings(self, after: str) -> list[Setting]:
-        """See `quintet.wire.settings.SettingsDesk`."""
+        """See `quintet.wire.settings.SettingsChannel`."""
         ...
 
 
@@ -366,7 +366,7 @@ def _in_format(config: RunConfig, precision: Precision) -> RunConfig:
 
 
 def take_in_requests(
-    link: SettingsDesk, config: RunConfig, overrides: Sequence[str], *, resumed: bool
+    link: SettingsChannel, config: RunConfig, overrides: Sequence[str], *, resumed: bool
 ) -> tuple[RunConfig, str]:
     """The configuration to open a run with, and through which request it holds what was asked for before.
 

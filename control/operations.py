@@ -18,9 +18,9 @@ from quintet.control.output import answer, stdout
 from quintet.control.run_folder import RUNS, RunFolder, checked, open_live, open_run
 from quintet.control.sinks import last_jsonl
 from quintet.control.status import RunStatus, status_json, status_table
-from quintet.wire.link import ControllerDesk
+from quintet.wire.link import ControlChannel
 from quintet.wire.redis_link.link import RedisLink, connect
-from quintet.wire.settings import BEFORE_ALL, SettingsDesk
+from quintet.wire.settings import BEFORE_ALL, SettingsChannel
 
 WAIT_S = 2.0
 
@@ -173,7 +173,7 @@ def _split(change: str) -> tuple[str, str]:
     return key.strip(), text.strip()
 
 
-class OrderError(ValueError):
+class RequestError(ValueError):
     """What was asked for cannot be done; the message says why and what to do."""
 
 
@@ -181,26 +181,26 @@ def workers_wanted(text: str, status: RunStatus) -> int:
     """The number of workers that a person typed, if the run has room for it.
 
     Raises:
-        OrderError: no whole number, more than there are cores for, or several of a deterministic run.
+        RequestError: no whole number, more than there are cores for, or several of a deterministic run.
     """
     try:
         workers = int(text)
     except ValueError:
-        raise OrderError(f"{text!r} is no whole number") from None
+        raise RequestError(f"{text!r} is no whole number") from None
     if workers < 0:
-        raise OrderError(f"{workers} workers are not possible; 0 pauses the run")
+        raise RequestError(f"{workers} workers are not possible; 0 pauses the run")
     if workers > 1 and status.config.deterministic:
-        raise OrderError(f"run {status.run} is deterministic: such a run has one worker")
+        raise RequestError(f"run {status.run} is deterministic: such a run has one worker")
     told = {beat.process: beat.data for beat in status.heartbeats}.get("controller", {})
     most = int(told.get("capacity", -1))
     if 0 <= most < workers:
-        raise OrderError(
+        raise RequestError(
             f"{workers} workers do not fit: the run has cores for {most}, at {told.get('cores_per_worker')} cores each"
         )
     return workers
 
 
-def want_workers(link: ControllerDesk, workers: int) -> str:
+def want_workers(link: ControlChannel, workers: int) -> str:
     """Want so many workers, and end an earlier autoscaling; returns what to tell the person."""
     before, was_auto = link.wanted_workers(), bool(link.autoscale())
     if was_auto:
@@ -209,7 +209,7 @@ def want_workers(link: ControllerDesk, workers: int) -> str:
     return f"{before} → {workers} workers asked for" + ("; autoscaling is off" if was_auto else "")
 
 
-def change_settings(link: SettingsDesk, config: RunConfig, changes: Mapping[str, str], by: str) -> str:
+def change_settings(link: SettingsChannel, config: RunConfig, changes: Mapping[str, str], by: str) -> str:
     """Ask for other settings; returns what to tell the person.
 
     Raises:

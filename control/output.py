@@ -9,14 +9,14 @@ import sys
 from typing import TextIO
 
 _NO_READER = (errno.EPIPE, errno.EIO)  # `| head` has seen enough; the terminal is closed
-_own: list[PatientText] = []  # a command's own stdout, once it is kept
+_own: list[BufferedText] = []  # a command's own stdout, once it is kept
 
 
 class OutputError(OSError):
     """What a command was asked to print could not be written."""
 
 
-class PatientText(io.TextIOWrapper):
+class BufferedText(io.TextIOWrapper):
     """Text to an open file that never raises: what its encoding lacks is replaced, and after a failure all is dropped.
 
     `failure` is why it dropped something; None where all was written.
@@ -61,14 +61,14 @@ def keep_stdout() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream:
             stream.flush()
-    sys.stderr = PatientText(os.dup(2) if sys.stderr else _nowhere(), sys.stderr.encoding if sys.stderr else "utf-8")
+    sys.stderr = BufferedText(os.dup(2) if sys.stderr else _nowhere(), sys.stderr.encoding if sys.stderr else "utf-8")
     if sys.stdout is None:  # closed: then 1 is no descriptor, or by now that of some other file
-        _own.append(PatientText(_nowhere(), said_in, OSError(errno.EBADF, "stdout is closed")))
+        _own.append(BufferedText(_nowhere(), said_in, OSError(errno.EBADF, "stdout is closed")))
         sys.stdout = sys.stderr
         return
-    _own.append(PatientText(os.dup(1), said_in))
+    _own.append(BufferedText(os.dup(1), said_in))
     os.dup2(sys.stderr.fileno(), 1)
-    sys.stdout = PatientText(1, said_in)
+    sys.stdout = BufferedText(1, said_in)
 
 
 def stdout() -> TextIO:

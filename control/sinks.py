@@ -19,7 +19,7 @@ WAITING_BYTES = 2**26  # beyond that, what is new is dropped
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class PatientFile:
+class BufferedFile:
     """As much of a binary file object as its writers need: `write`, `flush`, `close`."""
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +88,7 @@ class JsonlFile:
 
     def __init__(self, path: Path) -> None:
         torn = _ends_torn(path)
-        self._file = PatientFile(path)
+        self._file = BufferedFile(path)
         if torn:
             self._file.write(b"\n")  # so that the torn line stays alone and the next one is whole
 
@@ -182,7 +182,7 @@ class TensorBoardSink:
         self._event, self._summary = Event, Summary
         self._tensor, self._text_metadata = make_tensor_proto, create_summary_metadata("", "")
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-        self._file = PatientFile(folder / name)
+        self._file = BufferedFile(folder / name)
         self._records = RecordWriter(self._file)
         self._put(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if config is not None:

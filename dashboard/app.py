@@ -15,7 +15,7 @@ from nicegui import app as nicegui_app
 from nicegui import ui
 
 from quintet.dashboard import layout as frame
-from quintet.dashboard.auth import LOOPBACK, MAY_CHANGE, Door
+from quintet.dashboard.auth import LOOPBACK, MAY_CHANGE, Auth
 from quintet.dashboard.context import PageContext
 from quintet.dashboard.monitoring.exporter import CONTENT_TYPE, Exporter
 from quintet.dashboard.run_watch import RunPlace, Watcher
@@ -54,7 +54,7 @@ def serve(site: Site, listener: socket.socket) -> None:
         watcher.close()
 
 
-def build(site: Site, watcher: Watcher) -> Door:
+def build(site: Site, watcher: Watcher) -> Auth:
     """The ASGI application."""
     api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     every_page = frame.pages()
@@ -72,7 +72,7 @@ def build(site: Site, watcher: Watcher) -> Door:
         show_welcome_message=False,
         reconnect_timeout=10.0,
     )
-    return Door(
+    return Auth(
         api, token=site.token, hosts={*LOOPBACK, site.host}, public=site.is_public, cookie=f"quintet_{site.port}"
     )
 

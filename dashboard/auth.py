@@ -27,7 +27,7 @@ MAY_CHANGE = "quintet.may_change"
 OPEN_PATHS = frozenset({"/healthy"})
 
 
-class Door:
+class Auth:
     """ASGI middleware around everything that is served, pages and websockets alike."""
 
     def __init__(self, app: App, *, token: str | None, hosts: Iterable[str], public: bool, cookie: str) -> None:

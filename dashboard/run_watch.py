@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from quintet.control.config import ConfigError, RunConfig, load_config, parse_config
-from quintet.control.doctor.health_snapshot import read_vitals
+from quintet.control.doctor.health_snapshot import read_health
 from quintet.control.doctor.rules import Finding, diagnose
 from quintet.control.journal import Event, event_of
 from quintet.control.live_settings import in_force
@@ -169,7 +169,7 @@ class RunWatch:
                 server = server_health(self.place.redis_url)
             except LinkError as error:
                 self.link_error = str(error)
-        return diagnose(read_vitals(self.place.folder, status, trouble=self.link_error, live=live, server=server))
+        return diagnose(read_health(self.place.folder, status, trouble=self.link_error, live=live, server=server))
 
     def _ask(self, link: RedisLink) -> RunStatus | None:
         text = link.run_config()

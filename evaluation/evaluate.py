@@ -255,7 +255,7 @@ def keep_replays(
     Raises:
         UsageError: it is no game of skirmish.
     """
-    from quintet.evaluation.replays import KeptReplays, replay_folder, replay_name
+    from quintet.evaluation.replays import ReplayRecorder, replay_folder, replay_name
     from quintet.games.skirmish.replay.file import write_replay
 
     names = name_of(player), name_of(rival or Scripted(RANDOM))
@@ -266,7 +266,7 @@ def keep_replays(
         write_replay(path, replay)
         kept.append(path)
 
-    return KeptReplays(game, names, request.save_replay, keep)
+    return ReplayRecorder(game, names, request.save_replay, keep)
 
 
 def name_of(entrant: Entrant) -> str:

@@ -15,7 +15,7 @@ from quintet.games.skirmish.state import LAST_SEEN
 Keep = Callable[[int, Replay], None]
 
 
-class KeptReplays:
+class ReplayRecorder:
     """A skirmish of S slots whose first `wanted` games are kept: the k-th game of slot s is number k S + s.
 
     Those are the games that a match counts, as every slot plays the same number, or the first ones play one more.

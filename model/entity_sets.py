@@ -14,7 +14,13 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from quintet.games.api import GameSpec
-from quintet.model.kernels.entity_embedding import SlotKeys, Standing, compilable, embed_slots, embed_slots_compiled
+from quintet.model.kernels.entity_embedding import (
+    RelativePosition,
+    SlotKeys,
+    compilable,
+    embed_slots,
+    embed_slots_compiled,
+)
 from quintet.model.layers import Linear
 from quintet.model.normalizer import InputNormalizer
 
@@ -66,7 +72,7 @@ class EntitySetEncoder(nn.Module):
         if self.relation is not None and self.related is not None and agent_position is not None:
             position, agent = x[..., self.position_columns].to(torch.float32), agent_position.to(torch.float32)
             weight = self.related.weight.to(self.related.compute_dtype)
-            standing = Standing(position, agent, weight, self.relation.scale)
+            standing = RelativePosition(position, agent, weight, self.relation.scale)
         dimensions = 0 if standing is None else standing.position.shape[-1]
         fast = compilable(x, self.first.weight, self.first.compute_dtype, dimensions)
         return EncodedSet(*(embed_slots_compiled if fast else embed_slots)(self._slots, x, there, standing, self.own))

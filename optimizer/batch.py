@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from quintet.wire.chunk import Array, TrajectoryChunk
-from quintet.wire.link import Delivery
+from quintet.wire.link import Message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """B chunks beside each other, time first; shorter ones are padded at the end with rows that are not valid."""
 
-    deliveries: tuple[Delivery, ...]  # [B]
+    messages: tuple[Message, ...]  # [B]
     observation: dict[str, Tensor]  # [T, B, A, ...] or [T, B, ...]
     first: Tensor  # [T, B] bool
     action: dict[str, Tensor]  # [T + 1, B, A, ...]
@@ -36,7 +36,7 @@ class Batch:
     incarnation: Array  # [B] int64, of the workers that played
 
 
-def collate(deliveries: Sequence[Delivery], chunks: Sequence[TrajectoryChunk], device: torch.device) -> Batch:
+def collate(messages: Sequence[Message], chunks: Sequence[TrajectoryChunk], device: torch.device) -> Batch:
     """Stack chunks along B and copy them to `device`; lengths may differ by whole windows."""
     rows = max(chunk.rows for chunk in chunks)
     windows = max(len(chunk.version) for chunk in chunks)
@@ -56,7 +56,7 @@ def collate(deliveries: Sequence[Delivery], chunks: Sequence[TrajectoryChunk], d
         return {name: tensor([m[name] for m in maps], length) for name in maps[0]}
 
     return Batch(
-        deliveries=tuple(deliveries),
+        messages=tuple(messages),
         observation=tensors([c.observation for c in chunks], rows),
         first=tensor([c.first for c in chunks], rows),
         action=tensors([c.action for c in chunks], rows + 1),

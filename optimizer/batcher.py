@@ -1,4 +1,4 @@
-"""Fills batches: pops deliveries, decodes them, rejects what is no chunk, and collates; or does so in a thread."""
+"""Fills batches: pops messages, decodes them, rejects what is no chunk, and collates; or does so in a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quintet.optimizer.rejections import Rejections
 from quintet.wire.chunk import ChunkSpec, TrajectoryChunk
 from quintet.wire.codec import decode_chunk
 from quintet.wire.errors import DecodeError, LinkDownError
-from quintet.wire.link import ChunkSource, Delivery, Settlement
+from quintet.wire.link import ChunkSource, Message, Settlement
 from quintet.wire.reports import PhaseTimer
 
 POP_S = 0.2  # how long one pop waits, so that a thread that should end notices
@@ -23,10 +23,10 @@ RETRY_S = 0.2
 REMEMBERED = 65_536  # settled ids kept: many times what Redis can lose and deliver again
 
 
-class BatchGatherer:
-    """Collects deliveries until they make a batch of `batch_steps`.
+class Batcher:
+    """Collects messages until they make a batch of `batch_steps`.
 
-    A delivery that comes again (Redis restarted and lost its last second) is dropped while it is in this process's
+    A message that comes again (Redis restarted and lost its last second) is dropped while it is in this process's
     hands, and settled again as it was, not trained again, if it was settled already.
     """
 
@@ -45,8 +45,8 @@ class BatchGatherer:
         self.rejections = rejections
         self.source, self.spec, self.run, self.batch_steps = source, spec, run, batch_steps
         self.device, self.timer = device, timer
-        self.undecoded: deque[Delivery] = deque()  # not empty between two calls only if the link failed in between
-        self.held: list[tuple[Delivery, TrajectoryChunk]] = []
+        self.undecoded: deque[Message] = deque()  # not empty between two calls only if the link failed in between
+        self.held: list[tuple[Message, TrajectoryChunk]] = []
         self.held_steps = 0
         self.open_ids: set[str] = set()
         self.settled: OrderedDict[str, Settlement] = OrderedDict()
@@ -59,8 +59,8 @@ class BatchGatherer:
         Returns how those at hand are to be settled.
         """
         self.era = version
-        late = [self._stale(delivery) for delivery, chunk in self.held if self._is_late(chunk)]
-        self.held = [(delivery, chunk) for delivery, chunk in self.held if not self._is_late(chunk)]
+        late = [self._stale(message) for message, chunk in self.held if self._is_late(chunk)]
+        self.held = [(message, chunk) for message, chunk in self.held if not self._is_late(chunk)]
         self.held_steps = sum(chunk.steps for _, chunk in self.held)
         return late
 
@@ -68,8 +68,8 @@ class BatchGatherer:
         return int(chunk.version.min()) < self.era
 
     @staticmethod
-    def _stale(delivery: Delivery) -> Settlement:
-        return Settlement(id=delivery.id, stale=delivery.steps)
+    def _stale(message: Message) -> Settlement:
+        return Settlement(id=message.id, stale=message.steps)
 
     def gather(self, timeout_s: float) -> Batch | None:
         """A batch, or None if it is not full within `timeout_s`; what came so far is kept for the next call."""
@@ -98,39 +98,39 @@ class BatchGatherer:
             return collate([d for d, _ in batch], [c for _, c in batch], self.device)
 
     def _decode(self) -> None:
-        """Take in what was delivered; a delivery at which the link fails, and all behind it, wait for the next call."""
+        """Take in what was delivered; a message at which the link fails, and all behind it, wait for the next call."""
         with self.timer.phase("decode"):
             while self.undecoded:
                 self._take_in(self.undecoded[0])
                 self.undecoded.popleft()
 
-    def _take_in(self, delivery: Delivery) -> None:
-        if delivery.id in self.open_ids:
+    def _take_in(self, message: Message) -> None:
+        if message.id in self.open_ids:
             return
-        if (known := self.settled.get(delivery.id)) is not None:
+        if (known := self.settled.get(message.id)) is not None:
             self.source.settle([known])
             return
         try:
-            chunk = decode_chunk(delivery.payload, self.spec, run=self.run)
-            check_sender(chunk, delivery)
+            chunk = decode_chunk(message.payload, self.spec, run=self.run)
+            check_sender(chunk, message)
         except DecodeError as error:
-            self.source.reject(delivery, str(error))
-            self.remember([Settlement(id=delivery.id, rejected=delivery.steps)])
+            self.source.reject(message, str(error))
+            self.remember([Settlement(id=message.id, rejected=message.steps)])
             if self.rejections is not None:
-                self.rejections.rejected(delivery, str(error))
+                self.rejections.rejected(message, str(error))
             return
         if self.rejections is not None:
             self.rejections.took()
         if self._is_late(chunk):
-            self.source.settle([self._stale(delivery)])
-            self.remember([self._stale(delivery)])
+            self.source.settle([self._stale(message)])
+            self.remember([self._stale(message)])
             return
-        self.open_ids.add(delivery.id)
-        self.held.append((delivery, chunk))
+        self.open_ids.add(message.id)
+        self.held.append((message, chunk))
         self.held_steps += chunk.steps
 
     def remember(self, settlements: Sequence[Settlement]) -> None:
-        """These deliveries are settled.
+        """These messages are settled.
 
         An id is settled before it is no longer open: a thread that takes it in between finds it in one of the two.
         """
@@ -141,17 +141,17 @@ class BatchGatherer:
             self.settled.popitem(last=False)
 
 
-def check_sender(chunk: TrajectoryChunk, delivery: Delivery) -> None:
+def check_sender(chunk: TrajectoryChunk, message: Message) -> None:
     """Compare what a chunk says of itself with what the link knew when it was pushed.
 
     Raises:
         DecodeError: it was never pushed, is counted otherwise, or carries an id that is not its sender's.
     """
-    if chunk.steps != delivery.steps:
-        raise DecodeError(f"chunk steps: found {chunk.steps}, expected {delivery.steps} as its entry was counted")
+    if chunk.steps != message.steps:
+        raise DecodeError(f"chunk steps: found {chunk.steps}, expected {message.steps} as its entry was counted")
     found = (chunk.worker, chunk.incarnation, chunk.sequence)
-    if delivery.sender not in (None, found):
-        raise DecodeError(f"chunk id (worker, incarnation, sequence): found {found}, expected {delivery.sender}")
+    if message.sender not in (None, found):
+        raise DecodeError(f"chunk id (worker, incarnation, sequence): found {found}, expected {message.sender}")
 
 
 class Prefetcher:
@@ -161,7 +161,7 @@ class Prefetcher:
     unblocked by: workers' pushes; `take`. produces: batches.
     """
 
-    def __init__(self, gatherer: BatchGatherer) -> None:
+    def __init__(self, gatherer: Batcher) -> None:
         self.gatherer = gatherer
         self.ready: queue.Queue[Batch] = queue.Queue(maxsize=1)
         self.ending = threading.Event()

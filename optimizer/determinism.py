@@ -55,11 +55,11 @@ def restore_random_state(snapshot: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(snapshot[_CUDA].to(torch.uint8))
 
 
-class EraBrokenError(Exception):
+class EpochBrokenError(Exception):
     """A deterministic run's worker was replaced in the middle of an era: what it plays is not what would have been."""
 
 
-class Era:
+class DeterminismEpoch:
     """The era under way. Its seed is a number that a resumed run arrives at, too; its first version is not."""
 
     def __init__(self) -> None:
@@ -79,11 +79,11 @@ class Era:
         """See that one life of one worker has played everything since the era began.
 
         Raises:
-            EraBrokenError: another one has.
+            EpochBrokenError: another one has.
         """
         found = {int(incarnation) for incarnation in batch.incarnation} | ({self._incarnation} - {0})
         if len(found) > 1:
-            raise EraBrokenError(
+            raise EpochBrokenError(
                 "a deterministic run has one worker, and between two checkpoints the same life of it; here are chunks "
                 f"of {len(found)}: it goes on from its last checkpoint"
             )

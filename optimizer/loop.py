@@ -17,7 +17,7 @@ from quintet.model.config import PolicyConfig
 from quintet.model.policy import Policy
 from quintet.model.weights import encode_weights
 from quintet.optimizer.batch import Batch, Freshness, keep_bad_batch
-from quintet.optimizer.batcher import BatchGatherer, Prefetcher
+from quintet.optimizer.batcher import Batcher, Prefetcher
 from quintet.optimizer.checkpoint import (
     CheckpointError,
     CheckpointInfo,
@@ -28,7 +28,7 @@ from quintet.optimizer.checkpoint import (
     save_checkpoint,
 )
 from quintet.optimizer.config import OptimizerConfig, PPOConfig
-from quintet.optimizer.determinism import Era, EraBrokenError, random_state, restore_random_state
+from quintet.optimizer.determinism import DeterminismEpoch, EpochBrokenError, random_state, restore_random_state
 from quintet.optimizer.learner import Learner, NonFiniteUpdateError, Update, pick_device
 from quintet.optimizer.lease import Lease
 from quintet.optimizer.live_settings import SettingsInForce, SettingsReader
@@ -95,7 +95,7 @@ class Optimizer:
         self.version = self.agent_steps = self.gradient_steps = self.trained_net = self.passed_net = 0
         self.batches = self.bad_batches = 0
         self.warmup_left = optimizer_config.normalizer_warmup_steps
-        self.era = Era() if deterministic else None
+        self.era = DeterminismEpoch() if deterministic else None
         self.settings = None if settings is None else SettingsReader(settings)
         self.timer, self.prefetch_timer = PhaseTimer(), PhaseTimer()
         self.counters = Counters()
@@ -105,7 +105,7 @@ class Optimizer:
         self._take_settings()
         batch_steps, timer = optimizer_config.batch_steps, self.prefetch_timer
         heard = Rejections(link, PROCESS, batch_steps=batch_steps, has_learned=self.counters.trained > 0)
-        self.gatherer = BatchGatherer(
+        self.gatherer = Batcher(
             link, self.spec, run=run, batch_steps=batch_steps, device=self.device, timer=timer, rejections=heard
         )
         self.prefetcher = Prefetcher(self.gatherer) if prefetch and not deterministic else None
@@ -126,7 +126,7 @@ class Optimizer:
         Raises:
             LeaseLostError: another optimizer trains this run now; nothing more is written.
             AllRejectedError: nothing of the first batches was what this run's chunks are.
-            EraBrokenError: a deterministic run must go on from its last checkpoint.
+            EpochBrokenError: a deterministic run must go on from its last checkpoint.
             TrainingDivergedError: too many batches in a row were not finite.
         """
         self.lease.keep()
@@ -139,7 +139,7 @@ class Optimizer:
                     return "budget"
                 if self.stop_requested or self._beat():
                     return "stopping"
-        except (LeaseLostError, EraBrokenError):
+        except (LeaseLostError, EpochBrokenError):
             save = False  # what is in memory is not the run's any more
             raise
         finally:
@@ -174,7 +174,7 @@ class Optimizer:
         self._report(batch, update, replayed)
         return True
 
-    def _begin_era(self, era: Era) -> Sequence[Settlement]:
+    def _begin_era(self, era: DeterminismEpoch) -> Sequence[Settlement]:
         """Have games begin anew with the version about to be published; returns how what is older is to be settled."""
         era.begin(first_version=self.version + 1, seed=self.batches)
         return self.gatherer.begin_era(era.first_version)
@@ -223,15 +223,15 @@ class Optimizer:
         """
         window_steps = self.spec.bptt_steps * self.spec.agents
         settlements = list(late)
-        for k, delivery in enumerate(batch.deliveries):
+        for k, message in enumerate(batch.messages):
             if update is not None:
                 trained = int(update.freshness.trained_windows[k]) * window_steps
                 stale = int(update.freshness.stale_windows[k]) * window_steps
-                settlements.append(Settlement(id=delivery.id, trained=trained, stale=stale))
+                settlements.append(Settlement(id=message.id, trained=trained, stale=stale))
             elif self.bad_batches:
-                settlements.append(Settlement(id=delivery.id, rejected=delivery.steps))
+                settlements.append(Settlement(id=message.id, rejected=message.steps))
             else:
-                settlements.append(Settlement(id=delivery.id, stale=delivery.steps))
+                settlements.append(Settlement(id=message.id, stale=message.steps))
         trained = sum(s.trained for s in settlements)
         self.trained_net += trained
         self.passed_net += trained * (update.epochs if update else 0)

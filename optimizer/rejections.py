@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from quintet.wire.link import Delivery, ReportSink
+from quintet.wire.link import Message, ReportSink
 
 FIRST_BATCHES = 2  # so many batches' steps rejected before one chunk was taken: the run learns nothing
 
@@ -27,7 +27,7 @@ class Rejections:
         """A chunk was sound."""
         self._taken = True
 
-    def rejected(self, delivery: Delivery, reason: str) -> None:
+    def rejected(self, message: Message, reason: str) -> None:
         """One was not. Entries that nobody pushed (garbage) have no steps and end no run.
 
         Raises:
@@ -35,12 +35,12 @@ class Rejections:
         """
         kind = kind_of(reason)
         self._chunks[kind] += 1
-        self._steps[kind] += delivery.steps
-        n, whose = self._chunks[kind], "nobody known" if delivery.sender is None else f"worker {delivery.sender[0]}"
+        self._steps[kind] += message.steps
+        n, whose = self._chunks[kind], "nobody known" if message.sender is None else f"worker {message.sender[0]}"
         if is_power_of_ten(n):
             so_far = f"{n:,} chunk{'s' * (n > 1)} with {self._steps[kind]:,} steps so far"
-            message = f"{reason} (sent by {whose}; {so_far})"
-            self._sink.report(self._process, "event", {"event": "rejected", "message": message})
+            said = f"{reason} (sent by {whose}; {so_far})"
+            self._sink.report(self._process, "event", {"event": "rejected", "message": said})
         steps = self._steps.total()
         if not self._taken and steps >= self._most_steps:
             raise AllRejectedError(

@@ -28,13 +28,13 @@ from quintet.wire.chunk import TrajectoryChunk, chunk_spec
 from quintet.wire.codec import encode_chunk
 from quintet.wire.config import WireConfig
 from quintet.wire.errors import DecodeError, LinkDownError, WeightsRefusedError
-from quintet.wire.link import Directive, EncodedWeights, Parcel, Registration, WorkerLink
+from quintet.wire.link import ControlMessage, EncodedWeights, PendingChunk, Registration, WorkerLink
 from quintet.wire.reports import MAX_REPORT_BYTES, PhaseTimer
 
 Reason = Literal["stopping", "scaled_down", "controller_lost", "node_leaves"]
 
 HEARTBEAT_S = 1.0
-PUSHED_AT_ONCE = 16  # parcels of one call: what a stream that is full refuses has travelled in vain
+PUSHED_AT_ONCE = 16  # chunks of one call: what a stream that is full refuses has travelled in vain
 LATE_S = 2.5  # a loop that has not beaten for so long is in one long call, and a thread says so
 TOLD_ROW_S = 0.5  # rows that take longer are told of
 PART_WINDOW_S = 2.0  # a worker that is to leave plays its window to the end if that takes no longer
@@ -46,7 +46,7 @@ LOOK_S = 0.05  # the least time between two looks within a window, or while the 
 FETCH_PATIENCE_S = 0.5  # or a window's time; once per fetch: over a slow network a worker had better play on
 LAST_PUSH_S = 30.0  # how long a worker that leaves waits for room for its last chunks: an update may take so long
 LAST_PUSH_WHEN_STOPPING_S = 0.3  # the optimizer may have left already, and then nobody makes room
-NOT_STARTED = Directive(version=0, wanted_workers=1 << 30, stopping=False, controller_alive=True)
+NOT_STARTED = ControlMessage(version=0, wanted_workers=1 << 30, stopping=False, controller_alive=True)
 
 
 class Worker:
@@ -86,7 +86,7 @@ class Worker:
             self.play = SelfPlay(
                 self.game, policy, self.chunker, seed=seed + 7919 * self.registration.incarnation, timer=self.timer
             )
-        self.pending: deque[Parcel] = deque()
+        self.pending: deque[PendingChunk] = deque()
         self.version = self.era = 0
         # The stream, bounded as `open_run` bounds it, has room for so many steps when less than a batch is in flight.
         chunk_steps = config.chunk_steps * game.spec.agents_per_team
@@ -116,7 +116,7 @@ class Worker:
         consumes: weights, the directive.
         waits for: the first version; room in the stream.
         unblocked by: the optimizer's first publish; its settling of a batch.
-        produces: chunks, episode reports, heartbeats, and at the end a farewell.
+        produces: chunks, episode reports, heartbeats, and at the end a deregistration.
         """
         with pulsing(self._is_late, self._say_alive):
             reason = self._reason_to_leave()
@@ -278,7 +278,7 @@ class Worker:
         with self.timer.phase("encode"):
             for chunk in chunks:
                 self.pending.append(
-                    Parcel(
+                    PendingChunk(
                         worker=chunk.worker,
                         incarnation=chunk.incarnation,
                         sequence=chunk.sequence,
@@ -336,15 +336,17 @@ class Worker:
         return "controller_lost" if missed_s is not None and time.monotonic() - missed_s >= LEASE_GRACE_S else None
 
     def _leave(self) -> None:
-        """Close the open chunks, push what the stream takes, say farewell: what it did not take is counted as lost."""
-        if self.version and not self.turn_steps:  # a run that can be repeated has no chunks cut short by a farewell
+        """Close the open chunks, push what the stream takes, deregister: what it did not take is counted as lost."""
+        if (
+            self.version and not self.turn_steps
+        ):  # a run that can be repeated has no chunks cut short by a deregistration
             self._encode(self.play.finish())
         patience_s = LAST_PUSH_WHEN_STOPPING_S if self.directive.stopping else LAST_PUSH_S
         self._send(until_s=time.monotonic() + patience_s)
         self.beaten_s = float("-inf")
         self._beat()
         with contextlib.suppress(LinkDownError):  # the controller closes the books from the last heartbeat
-            self.link.farewell(self.registration, self.chunker.cumulative_steps)
+            self.link.deregister(self.registration, self.chunker.cumulative_steps)
         self.fetcher.shutdown(wait=False, cancel_futures=True)
 
     def _beat(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from quintet.wire.settings import SettingsDesk
+from quintet.wire.settings import SettingsChannel
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -19,7 +19,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parcel:
+class PendingChunk:
     """One encoded chunk with what the link needs to count it, so that it need not decode it."""
 
     worker: int
@@ -31,7 +31,7 @@ class Parcel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Delivery:
+class Message:
     """One chunk as the optimizer receives it. Delivered again to the next optimizer until settled."""
 
     id: str  # the link's own id of this entry
@@ -43,7 +43,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:
-    """How the steps of one delivery ended; the three add up to the delivery's steps."""
+    """How the steps of one message ended; the three add up to the message's steps."""
 
     id: str
     trained: int = 0
@@ -86,12 +86,12 @@ class EncodedWeights:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Directive:
+class ControlMessage:
     """What a worker is told at every poll, in one small call."""
 
     version: int  # newest announced version, 0 before the first
     wanted_workers: int  # workers 0 .. wanted - 1 play; others drain and leave
-    stopping: bool  # the run ends: finish the window, push, say farewell
+    stopping: bool  # the run ends: finish the window, push, deregister
     controller_alive: bool  # the controller's lease is held
 
 
@@ -106,46 +106,46 @@ class Registration:
 class ChunkSink(Protocol):
     """The worker's end of the chunk stream."""
 
-    def push(self, parcels: Sequence[Parcel]) -> int:
-        """Offer parcels in order; returns how many (from the front) are safe now: newly accepted or seen before.
+    def push(self, chunks: Sequence[PendingChunk]) -> int:
+        """Offer chunks in order; returns how many (from the front) are safe now: newly accepted or seen before.
 
-        Idempotent per (worker, incarnation, sequence). Fewer than `len(parcels)` means that the stream is at its bound
+        Idempotent per (worker, incarnation, sequence). Fewer than `len(chunks)` means that the stream is at its bound
         of steps or bytes: keep the rest and ask `has_room`. A gap in the sequence adds the missing steps to produced
-        and lost in the same act. A single parcel larger than the byte bound is accepted when the stream is empty.
+        and lost in the same act. A single chunk larger than the byte bound is accepted when the stream is empty.
 
         Raises:
-            LinkDownError: nobody answered; push the same parcels again.
+            LinkDownError: nobody answered; push the same chunks again.
         """
         ...
 
     def has_room(self, steps: int, n_bytes: int) -> bool:
-        """A small call: would a parcel of this size be accepted now?"""
+        """A small call: would a chunk of this size be accepted now?"""
         ...
 
 
 class ChunkSource(Protocol):
     """The optimizer's end of the chunk stream."""
 
-    def reclaim(self) -> list[Delivery]:
+    def reclaim(self) -> list[Message]:
         """What was delivered to an earlier optimizer and never settled, oldest first. Call once, before `pop`."""
         ...
 
-    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
-        """The next deliveries, oldest first, together at most `max_steps` (at least one if there is any).
+    def pop(self, max_steps: int, timeout_s: float) -> list[Message]:
+        """The next messages, oldest first, together at most `max_steps` (at least one if there is any).
 
         Waits up to `timeout_s` for the first and not for more; an empty list means that nothing came.
         """
         ...
 
     def settle(self, settlements: Sequence[Settlement]) -> Counters:
-        """In one atomic act: acknowledge and delete these deliveries and count their steps.
+        """In one atomic act: acknowledge and delete these messages and count their steps.
 
         Each is counted only if it was still open, so a call repeated after a lost answer changes nothing.
         """
         ...
 
-    def reject(self, delivery: Delivery, reason: str) -> Counters:
-        """Settle one delivery as rejected and keep its payload in the capped reject stream."""
+    def reject(self, message: Message, reason: str) -> Counters:
+        """Settle one message as rejected and keep its payload in the capped reject stream."""
         ...
 
     def mark_undone(self, steps: int) -> None:
@@ -185,7 +185,7 @@ class WeightSource(Protocol):
         ...
 
 
-class WorkerDesk(Protocol):
+class WorkerRegistry(Protocol):
     """Where a worker registers, hears what to do, and says that it is alive."""
 
     def register(self, worker: int, spec_hash: str) -> Registration:
@@ -196,7 +196,7 @@ class WorkerDesk(Protocol):
         """
         ...
 
-    def directive(self) -> Directive:
+    def directive(self) -> ControlMessage:
         """What this run wants of its workers now: one small call."""
         ...
 
@@ -204,7 +204,7 @@ class WorkerDesk(Protocol):
         """Say that this worker lives and how many steps it has closed into chunks, pushed or not."""
         ...
 
-    def farewell(self, registration: Registration, cumulative_steps: int) -> None:
+    def deregister(self, registration: Registration, cumulative_steps: int) -> None:
         """Close this incarnation: steps closed but never pushed become produced and lost."""
         ...
 
@@ -220,7 +220,7 @@ class Heartbeat:
     data: dict[str, float | int | str]
 
 
-class ProcessDesk(Protocol):
+class ProcessRegistry(Protocol):
     """The same for processes that are not workers (the optimizer): liveness, the wish to stop, and the game's spec."""
 
     def game_spec(self) -> str:
@@ -267,7 +267,7 @@ class OptimizerLease(Protocol):
         ...
 
 
-class ControllerDesk(SettingsDesk, Protocol):
+class ControlChannel(SettingsChannel, Protocol):
     """The controller's end: opens a run, says what is wanted, sees who lives."""
 
     def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
@@ -319,7 +319,7 @@ class ControllerDesk(SettingsDesk, Protocol):
         ...
 
     def heartbeats(self) -> list[Heartbeat]:
-        """The last sign of life of every process that has not said farewell."""
+        """The last sign of life of every process that has not deregistered."""
         ...
 
     def close_worker(self, worker: int) -> int:
@@ -357,9 +357,9 @@ class ReportSink(Protocol):
         ...
 
 
-class WorkerLink(ChunkSink, WeightSource, WorkerDesk, ReportSink, Protocol):
+class WorkerLink(ChunkSink, WeightSource, WorkerRegistry, ReportSink, Protocol):
     """Everything that a rollout worker needs of a link."""
 
 
-class OptimizerLink(ChunkSource, WeightSink, OptimizerLease, ProcessDesk, ReportSink, SettingsDesk, Protocol):
+class OptimizerLink(ChunkSource, WeightSink, OptimizerLease, ProcessRegistry, ReportSink, SettingsChannel, Protocol):
     """Everything that an optimizer needs of a link."""

@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 from quintet.wire.codec import MAX_CHUNK_BYTES
 from quintet.wire.errors import LeaseHeldError, LeaseLostError, LinkError, SpecMismatchError
-from quintet.wire.link import Parcel, Settlement
+from quintet.wire.link import PendingChunk, Settlement
 
 
-def check_parcels(parcels: Sequence[Parcel]) -> None:
+def check_pending(chunks: Sequence[PendingChunk]) -> None:
     """Parcels that no link could count.
 
     Raises:
         ValueError: no steps, no sequence number, more steps than the incarnation closed in all, or too many bytes.
     """
-    for parcel in parcels:
-        if len(parcel.payload) > MAX_CHUNK_BYTES:
+    for chunk in chunks:
+        if len(chunk.payload) > MAX_CHUNK_BYTES:
             raise ValueError(
-                f"parcel of worker {parcel.worker}: found {len(parcel.payload)} bytes, expected at most "
+                f"chunk of worker {chunk.worker}: found {len(chunk.payload)} bytes, expected at most "
                 f"{MAX_CHUNK_BYTES}: lower chunk_steps"
             )
-        if parcel.steps < 1 or parcel.sequence < 1 or parcel.cumulative_steps < parcel.steps:
+        if chunk.steps < 1 or chunk.sequence < 1 or chunk.cumulative_steps < chunk.steps:
             raise ValueError(
-                f"parcel of worker {parcel.worker}: found sequence {parcel.sequence}, {parcel.steps} steps and "
-                f"{parcel.cumulative_steps} cumulative steps; expected all from 1, and the last to hold the second"
+                f"chunk of worker {chunk.worker}: found sequence {chunk.sequence}, {chunk.steps} steps and "
+                f"{chunk.cumulative_steps} cumulative steps; expected all from 1, and the last to hold the second"
             )
 
 
@@ -33,10 +33,10 @@ def run_not_open(run: str) -> LinkError:
     return LinkError(f"run {run!r} is not open here: start `quintet train` or `quintet controller` for it first")
 
 
-def closed_incarnation(parcel: Parcel) -> LinkError:
+def closed_incarnation(chunk: PendingChunk) -> LinkError:
     """A push by a worker that was given up for dead. Its steps were counted as lost."""
     return LinkError(
-        f"worker {parcel.worker}: its incarnation {parcel.incarnation} was closed (it was silent for too long, said "
+        f"worker {chunk.worker}: its incarnation {chunk.incarnation} was closed (it was silent for too long, said "
         "farewell, or another process took its place); register again"
     )
 
@@ -44,7 +44,7 @@ def closed_incarnation(parcel: Parcel) -> LinkError:
 def unbalanced_settlement(settlement: Settlement, steps: int) -> ValueError:
     """A settlement that would break the conservation law."""
     found = settlement.trained + settlement.stale + settlement.rejected
-    return ValueError(f"settlement of {settlement.id}: trained + stale + rejected is {found}, the delivery has {steps}")
+    return ValueError(f"settlement of {settlement.id}: trained + stale + rejected is {found}, the message has {steps}")
 
 
 def used_version(version: int, announced: int) -> LinkError:

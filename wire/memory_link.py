@@ -17,25 +17,25 @@ from dataclasses import dataclass, field, replace
 from quintet.wire.link import (
     ChunkSink,
     ChunkSource,
-    ControllerDesk,
+    ControlChannel,
+    ControlMessage,
     Counters,
-    Delivery,
-    Directive,
     EncodedWeights,
     Heartbeat,
+    Message,
     OptimizerLease,
-    Parcel,
-    ProcessDesk,
+    PendingChunk,
+    ProcessRegistry,
     Registration,
     Report,
     ReportSink,
     Settlement,
     WeightSink,
     WeightSource,
-    WorkerDesk,
+    WorkerRegistry,
 )
 from quintet.wire.link_errors import (
-    check_parcels,
+    check_pending,
     closed_incarnation,
     lease_held,
     lease_lost,
@@ -111,7 +111,7 @@ class MemoryLease(_Hand, OptimizerLease):
             raise lease_lost(self.run, token=self._token, newest=lease.token, owner=lease.owner)
 
 
-class MemoryDesk:
+class MemoryControlChannel:
     """What processes tell one another besides chunks, weights and signs of life."""
 
     def __init__(self) -> None:
@@ -204,23 +204,23 @@ class _Beat:
 
 
 class MemoryLink(
-    MemoryDesk,
+    MemoryControlChannel,
     MemoryLease,
     MemorySettings,
     ChunkSink,
     ChunkSource,
     WeightSink,
     WeightSource,
-    WorkerDesk,
-    ProcessDesk,
-    ControllerDesk,
+    WorkerRegistry,
+    ProcessRegistry,
+    ControlChannel,
     ReportSink,
 ):
     """Sink, source, desks and reports of one run, for the threads of one process."""
 
     def __init__(self, run: str, *, issued_incarnations: int = 0) -> None:
         """`issued_incarnations`: how many an earlier process of this run has issued; none of them is issued again."""
-        MemoryDesk.__init__(self)
+        MemoryControlChannel.__init__(self)
         MemoryLease.__init__(self)
         MemorySettings.__init__(self)
         self.run = check_run_name(run)
@@ -228,7 +228,7 @@ class MemoryLink(
         self._config_text = ""
         self._max_queued_steps = 0
         self._max_queue_bytes = 0
-        self._stream: dict[str, Delivery] = {}  # in order of arrival, until settled
+        self._stream: dict[str, Message] = {}  # in order of arrival, until settled
         self._delivered: set[str] = set()
         self._next_entry = 1
         self._counters = Counters()
@@ -248,21 +248,21 @@ class MemoryLink(
 
     # ---- ChunkSink ----
 
-    def push(self, parcels: Sequence[Parcel]) -> int:
-        check_parcels(parcels)
+    def push(self, chunks: Sequence[PendingChunk]) -> int:
+        check_pending(chunks)
         with self._changed:
             self._check_open()
-            for n_safe, parcel in enumerate(parcels):
-                incarnation = self._incarnations.get(parcel.incarnation)
+            for n_safe, chunk in enumerate(chunks):
+                incarnation = self._incarnations.get(chunk.incarnation)
                 if incarnation is None or incarnation.closed:
-                    self._lose_late(incarnation, parcel)
-                    raise closed_incarnation(parcel)
-                if parcel.sequence <= incarnation.sequence:
+                    self._lose_late(incarnation, chunk)
+                    raise closed_incarnation(chunk)
+                if chunk.sequence <= incarnation.sequence:
                     continue
-                if not self.has_room(parcel.steps, len(parcel.payload)):
+                if not self.has_room(chunk.steps, len(chunk.payload)):
                     return n_safe
-                self._accept(incarnation, parcel)
-            return len(parcels)
+                self._accept(incarnation, chunk)
+            return len(chunks)
 
     def has_room(self, steps: int, n_bytes: int) -> bool:
         with self._changed:
@@ -273,23 +273,23 @@ class MemoryLink(
                 and counters.queued_bytes + n_bytes <= self._max_queue_bytes
             )
 
-    def _accept(self, incarnation: _Incarnation, parcel: Parcel) -> None:
-        gap = max(0, parcel.cumulative_steps - parcel.steps - incarnation.accounted_steps)
-        self._count(produced=gap + parcel.steps, lost=gap, in_flight=parcel.steps, queued_bytes=len(parcel.payload))
-        incarnation.sequence = parcel.sequence
-        incarnation.accounted_steps = max(incarnation.accounted_steps, parcel.cumulative_steps)
-        self._add_entry(parcel.steps, parcel.payload, (incarnation.worker, parcel.incarnation, parcel.sequence))
+    def _accept(self, incarnation: _Incarnation, chunk: PendingChunk) -> None:
+        gap = max(0, chunk.cumulative_steps - chunk.steps - incarnation.accounted_steps)
+        self._count(produced=gap + chunk.steps, lost=gap, in_flight=chunk.steps, queued_bytes=len(chunk.payload))
+        incarnation.sequence = chunk.sequence
+        incarnation.accounted_steps = max(incarnation.accounted_steps, chunk.cumulative_steps)
+        self._add_entry(chunk.steps, chunk.payload, (incarnation.worker, chunk.incarnation, chunk.sequence))
 
     def _add_entry(self, steps: int, payload: bytes, sender: tuple[int, int, int] | None = None) -> None:
         entry_id = f"{self._next_entry}-0"
         self._next_entry += 1
-        self._stream[entry_id] = Delivery(id=entry_id, steps=steps, payload=payload, sender=sender)
+        self._stream[entry_id] = Message(id=entry_id, steps=steps, payload=payload, sender=sender)
         self._changed.notify_all()
 
-    def _lose_late(self, incarnation: _Incarnation | None, parcel: Parcel) -> None:
+    def _lose_late(self, incarnation: _Incarnation | None, chunk: PendingChunk) -> None:
         """Steps of an incarnation that was closed before they came: produced, and never to be trained."""
         if incarnation is not None:
-            self._account_lost(incarnation, parcel.cumulative_steps)
+            self._account_lost(incarnation, chunk.cumulative_steps)
 
     def _account_lost(self, incarnation: _Incarnation, cumulative_steps: int) -> int:
         tail = max(0, cumulative_steps - incarnation.accounted_steps)
@@ -299,59 +299,59 @@ class MemoryLink(
 
     # ---- ChunkSource ----
 
-    def reclaim(self) -> list[Delivery]:
+    def reclaim(self) -> list[Message]:
         with self._changed:
-            return [delivery for delivery in self._stream.values() if delivery.id in self._delivered]
+            return [message for message in self._stream.values() if message.id in self._delivered]
 
-    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
+    def pop(self, max_steps: int, timeout_s: float) -> list[Message]:
         with self._changed:
             self._changed.wait_for(lambda: len(self._stream) > len(self._delivered), timeout=max(0.0, timeout_s))
-            taken: list[Delivery] = []
+            taken: list[Message] = []
             steps = 0
-            for delivery in self._stream.values():
-                if delivery.id in self._delivered:
+            for message in self._stream.values():
+                if message.id in self._delivered:
                     continue
-                if taken and steps + delivery.steps > max_steps:
+                if taken and steps + message.steps > max_steps:
                     break
-                taken.append(delivery)
-                steps += delivery.steps
-            self._delivered.update(delivery.id for delivery in taken)
+                taken.append(message)
+                steps += message.steps
+            self._delivered.update(message.id for message in taken)
             return taken
 
     def settle(self, settlements: Sequence[Settlement]) -> Counters:
         with self._changed:
             self._check_fence()
             for settlement in settlements:
-                delivery = self._stream.get(settlement.id)
+                message = self._stream.get(settlement.id)
                 found = settlement.trained + settlement.stale + settlement.rejected
-                if delivery is not None and found != delivery.steps:
-                    raise unbalanced_settlement(settlement, delivery.steps)
+                if message is not None and found != message.steps:
+                    raise unbalanced_settlement(settlement, message.steps)
             for settlement in settlements:
                 self._settle_one(settlement)
             return self.counters()
 
     def _settle_one(self, settlement: Settlement) -> bool:
-        delivery = self._stream.pop(settlement.id, None)
-        if delivery is None:
+        message = self._stream.pop(settlement.id, None)
+        if message is None:
             return False
         self._delivered.discard(settlement.id)
-        counted = delivery.steps > 0
+        counted = message.steps > 0
         self._count(
             trained=settlement.trained,
             stale=settlement.stale,
             rejected=settlement.rejected,
-            in_flight=-delivery.steps,
-            queued_bytes=-len(delivery.payload) if counted else 0,
+            in_flight=-message.steps,
+            queued_bytes=-len(message.payload) if counted else 0,
         )
         return True
 
-    def reject(self, delivery: Delivery, reason: str) -> Counters:
+    def reject(self, message: Message, reason: str) -> Counters:
         with self._changed:
             self._check_fence()
-            open_delivery = self._stream.get(delivery.id)
+            open_delivery = self._stream.get(message.id)
             if open_delivery is not None:
-                self._settle_one(Settlement(id=delivery.id, rejected=open_delivery.steps))
-                self.rejects.append((reason, delivery.payload))
+                self._settle_one(Settlement(id=message.id, rejected=open_delivery.steps))
+                self.rejects.append((reason, message.payload))
             return self.counters()
 
     def mark_undone(self, steps: int) -> None:
@@ -395,7 +395,7 @@ class MemoryLink(
         verify_weights(weights)
         return weights
 
-    # ---- WorkerDesk and ProcessDesk ----
+    # ---- WorkerRegistry and ProcessRegistry ----
 
     def register(self, worker: int, spec_hash: str) -> Registration:
         with self._changed:
@@ -409,9 +409,9 @@ class MemoryLink(
             self._beats[f"worker/{worker}"] = _Beat(incarnation, time.monotonic(), 0)
             return Registration(worker=worker, incarnation=incarnation)
 
-    def directive(self) -> Directive:
+    def directive(self) -> ControlMessage:
         with self._changed:
-            return Directive(
+            return ControlMessage(
                 version=self.announced_version(),
                 wanted_workers=self._wanted_workers,
                 stopping=self._stopping,
@@ -428,7 +428,7 @@ class MemoryLink(
                 registration.incarnation, time.monotonic(), cumulative_steps, _as_sent(data)
             )
 
-    def farewell(self, registration: Registration, cumulative_steps: int) -> None:
+    def deregister(self, registration: Registration, cumulative_steps: int) -> None:
         with self._changed:
             incarnation = self._incarnations.get(registration.incarnation)
             if incarnation is not None:
@@ -448,7 +448,7 @@ class MemoryLink(
         with self._changed:
             self._beats[process] = _Beat(0, time.monotonic(), 0, _as_sent(data))
 
-    # ---- ControllerDesk ----
+    # ---- ControlChannel ----
 
     def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
         with self._changed:

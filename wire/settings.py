@@ -38,7 +38,7 @@ class Setting:
         return int(self.id.partition("-")[0]) / _MS
 
 
-class SettingsDesk(Protocol):
+class SettingsChannel(Protocol):
     """Where changes are asked for, and read by whoever they concern."""
 
     def request_settings(self, changes: Mapping[str, str], by: str) -> str:
@@ -98,7 +98,7 @@ def too_many_requests() -> LinkError:
     return LinkError(f"{REQUESTS_KEPT} changes were asked for since this run was started: stop it, and --resume")
 
 
-class MemorySettings(SettingsDesk):
+class MemorySettings(SettingsChannel):
     """The requests of one run, for the threads of one process."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from quintet.control.doctor.health_snapshot import Vitals, read_vitals
+from quintet.control.doctor.health_snapshot import HealthSnapshot, read_health
 from quintet.control.doctor.rules import Finding, diagnose, diagnosis_json, is_healthy
 from quintet.control.errors import UsageError
 from quintet.control.operations import read_status
@@ -30,7 +30,7 @@ def examine(run: str | None, redis_url: str | None, *, as_json: bool) -> bool:
     Raises:
         UsageError: there is no such run.
     """
-    vitals = take_vitals(run, redis_url)
+    vitals = take_health(run, redis_url)
     findings = diagnose(vitals)
     if as_json:
         answer(json.dumps(diagnosis_json(vitals, findings)))
@@ -39,7 +39,7 @@ def examine(run: str | None, redis_url: str | None, *, as_json: bool) -> bool:
     return is_healthy(findings)
 
 
-def take_vitals(run: str | None, redis_url: str | None) -> Vitals:
+def take_health(run: str | None, redis_url: str | None) -> HealthSnapshot:
     """Ask the run's link and its server, and read its folder; what does not answer is part of the picture.
 
     Raises:
@@ -48,14 +48,14 @@ def take_vitals(run: str | None, redis_url: str | None) -> Vitals:
     folder = _folder(run, redis_url)
     live = redis_url is not None or folder.is_live
     if not live:
-        return read_vitals(folder.path, None, live=False)
+        return read_health(folder.path, None, live=False)
     try:
         url = redis_url or folder.read_redis_url()
         with connect(url, folder.run, wait_s=WAIT_S) as link:
             status = read_status(folder, link)
-        return read_vitals(folder.path, status, server=server_health(url))
+        return read_health(folder.path, status, server=server_health(url))
     except LinkError as error:
-        return read_vitals(folder.path, None, trouble=str(error))
+        return read_health(folder.path, None, trouble=str(error))
 
 
 def _folder(run: str | None, redis_url: str | None) -> RunFolder:
@@ -70,7 +70,7 @@ def _folder(run: str | None, redis_url: str | None) -> RunFolder:
         return open_run(None)
 
 
-def diagnosis(vitals: Vitals, findings: tuple[Finding, ...]) -> RenderableType:
+def diagnosis(vitals: HealthSnapshot, findings: tuple[Finding, ...]) -> RenderableType:
     """The diagnosis for a terminal."""
     parts: list[RenderableType] = [_verdict(vitals, findings)]
     for finding in findings:
@@ -87,7 +87,7 @@ def diagnosis(vitals: Vitals, findings: tuple[Finding, ...]) -> RenderableType:
     return Group(*parts)
 
 
-def _verdict(vitals: Vitals, findings: tuple[Finding, ...]) -> Text:
+def _verdict(vitals: HealthSnapshot, findings: tuple[Finding, ...]) -> Text:
     if is_healthy(findings):
         hints = f"; {len(findings)} hint{'s' * (len(findings) > 1)}" if findings else ""
         state = "healthy" if vitals.live else "ended"
@@ -97,7 +97,7 @@ def _verdict(vitals: Vitals, findings: tuple[Finding, ...]) -> Text:
     return Text.assemble(f"run {vitals.run}: ", (words, "bold red" if counts["error"] else "bold yellow"))
 
 
-def _heard(vitals: Vitals) -> RenderableType:
+def _heard(vitals: HealthSnapshot) -> RenderableType:
     """The clock of the last message from each process."""
     assert vitals.status is not None
     beats = sorted(vitals.status.heartbeats, key=lambda beat: beat.age_s)

@@ -8,7 +8,7 @@ import time
 from quintet.cluster.board import Board, BoardState
 from quintet.control import metrics as names
 from quintet.control.doctor.checkup import LOOK_S, in_one_line
-from quintet.control.doctor.health_snapshot import Vitals, read_vitals
+from quintet.control.doctor.health_snapshot import HealthSnapshot, read_health
 from quintet.control.doctor.rules import Finding, diagnose
 from quintet.control.operations import connect_to, read_status
 from quintet.control.output import nobody_reads
@@ -21,7 +21,7 @@ LOOK_AGAIN_S = 0.5
 
 
 def watch_status(run: str | None, redis_url: str | None, board: Board | None = None) -> None:
-    """Show the board until the run ends or Ctrl-C.
+    """StreamRequest the board until the run ends or Ctrl-C.
 
     Raises:
         UsageError: there is no such run, or it is not being trained.
@@ -43,7 +43,7 @@ class _Watch:
         self._folder, self._link = folder, link
         self._status = read_status(folder, link)
         self._looked_s = float("-inf")
-        self._vitals: Vitals | None = None
+        self._vitals: HealthSnapshot | None = None
         self._findings: tuple[Finding, ...] = ()
 
     def look(self) -> BoardState:
@@ -54,7 +54,7 @@ class _Watch:
             trouble = str(error)
         if trouble or time.monotonic() - self._looked_s >= LOOK_S:
             self._looked_s = time.monotonic()
-            self._vitals = read_vitals(self._folder.path, None if trouble else self._status, trouble=trouble)
+            self._vitals = read_health(self._folder.path, None if trouble else self._status, trouble=trouble)
             self._findings = diagnose(self._vitals)
         return self._board_state(self._status)
 

@@ -9,7 +9,7 @@ MOST_SHORT_LIVES = 12  # so many quick deaths in a row are given up even if each
 
 
 @dataclass
-class ShortLives:
+class RestartPolicy:
     """The lives of one process, its successors included."""
 
     most_useless: int  # quick deaths in a row of one that never got anywhere

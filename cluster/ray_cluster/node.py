@@ -34,7 +34,7 @@ def serve_node(address: str, cores: int) -> int:
     """Join the cluster at `address` and stay until a signal says to leave; returns the exit code.
 
     waits for: the head. unblocked by: SIGTERM, SIGINT, or the end of the node's Ray (the head is gone).
-    On a signal: no new worker is placed here, those that play finish their window, push their chunks and say farewell.
+    On a signal: no new worker is placed here, those that play finish their window, push their chunks and deregister.
 
     Args:
         address: host:port of the Ray head.

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from quintet.control.doctor.health_snapshot import EVENTS_KEPT, Vitals, read_disk
+from quintet.control.doctor.health_snapshot import EVENTS_KEPT, HealthSnapshot, read_disk
 from quintet.control.doctor.rules import Finding, diagnose
 from quintet.control.journal import Event
 from quintet.control.status import RunStatus
@@ -16,7 +16,7 @@ LOOK_S = 5.0
 """Least seconds between two looks."""
 
 
-class Checkup:
+class HealthCheck:
     """Keeps what the doctor wants to know of the past, and what was found at the last look."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class Checkup:
         self._looked_s = self._clock()
         found = status()
         self.findings = diagnose(
-            Vitals(
+            HealthSnapshot(
                 run=found.run,
                 status=found,
                 disk=read_disk(self._folder),

@@ -29,7 +29,7 @@ class Disk:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Vitals:
+class HealthSnapshot:
     """Everything that the doctor looks at. What is not known is left out, and then not judged."""
 
     run: str
@@ -43,16 +43,16 @@ class Vitals:
     now_s: float = 0.0  # Unix time
 
 
-def read_vitals(
+def read_health(
     folder: Path,
     status: RunStatus | None,
     *,
     trouble: str = "",
     live: bool = True,
     server: ServerHealth | None = None,
-) -> Vitals:
+) -> HealthSnapshot:
     """The vitals of the run whose files lie in `folder`; a folder that is not here adds nothing."""
-    return Vitals(
+    return HealthSnapshot(
         run=folder.name,
         status=status,
         trouble=trouble,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from quintet.control import metrics as names
 from quintet.control.doctor.finding import Finding, Severity
-from quintet.control.doctor.health_snapshot import Vitals
+from quintet.control.doctor.health_snapshot import HealthSnapshot
 from quintet.control.journal import DEATHS
 from quintet.control.status import SILENT_S, plays_slowly
 from quintet.wire.link import Heartbeat
@@ -27,7 +27,7 @@ IN_A_CALL = (
 )
 
 
-def processes(vitals: Vitals) -> Iterator[Finding]:
+def processes(vitals: HealthSnapshot) -> Iterator[Finding]:
     """Those that should be there: controller, optimizer, and as many workers as are wanted."""
     status = vitals.status
     if status is None:
@@ -53,7 +53,7 @@ def processes(vitals: Vitals) -> Iterator[Finding]:
         )
 
 
-def _is_starting(vitals: Vitals) -> bool:
+def _is_starting(vitals: HealthSnapshot) -> bool:
     """Whether processes were started so lately that they may still be loading."""
     starts = (e.time_s for e in vitals.events if e.kind in ("started", "resumed", "scaled", "restarted", *DEATHS))
     return vitals.now_s - max(starts, default=float("-inf")) <= START_S
@@ -80,7 +80,7 @@ def _process(heard: dict[str, Heartbeat], process: str, why: str, starting: bool
         )
 
 
-def _slow_games(vitals: Vitals, workers: Sequence[Heartbeat]) -> Iterator[Finding]:
+def _slow_games(vitals: HealthSnapshot, workers: Sequence[Heartbeat]) -> Iterator[Finding]:
     """Workers that are well, and whose games take their time."""
     assert vitals.status is not None
     games = vitals.status.config.rollout.games_per_worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quintet.control.doctor.finding import Finding
-from quintet.control.doctor.health_snapshot import Vitals
+from quintet.control.doctor.health_snapshot import HealthSnapshot
 from quintet.control.status import mostly_rejected
 
 SHOWN = 3
@@ -24,7 +24,7 @@ ADVICE = (
 OTHERWISE = "look at whoever sent it: the reason says what was found and what was expected"
 
 
-def rejections(vitals: Vitals) -> Iterator[Finding]:
+def rejections(vitals: HealthSnapshot) -> Iterator[Finding]:
     """Of a run that goes on, or of one that has ended."""
     reasons = [event.text for event in vitals.events if event.kind == "rejected"]
     counters = None if vitals.status is None else vitals.status.counters

@@ -1,4 +1,4 @@
-"""What is wrong with a run, why it matters and what to do about it: pure rules over `Vitals`, the worst first.
+"""What is wrong with a run, why it matters and what to do about it: pure rules over `HealthSnapshot`, the worst first.
 
 A finding is an `error` (the run does not do what it should), a `warning` (it will not for long, or wastes much), or a
 `hint` (it is sound and could be faster). A run with hints alone is healthy.
@@ -13,7 +13,7 @@ from typing import Any
 from quintet.control import metrics as names
 from quintet.control.doctor.finding import Finding as Finding  # noqa: PLC0414 - whoever diagnoses meets it
 from quintet.control.doctor.finding import Severity
-from quintet.control.doctor.health_snapshot import Vitals
+from quintet.control.doctor.health_snapshot import HealthSnapshot
 from quintet.control.doctor.processes import processes
 from quintet.control.doctor.rejections import rejections
 from quintet.control.journal import DEATHS, Event
@@ -47,7 +47,7 @@ CHECKPOINTS_OF_ROOM = 3
 """While a checkpoint is written, the old ones are still there."""
 
 
-def diagnose(vitals: Vitals) -> tuple[Finding, ...]:
+def diagnose(vitals: HealthSnapshot) -> tuple[Finding, ...]:
     """All findings, the worst first; none, or hints alone, mean that the run is healthy."""
     found = [finding for check in CHECKS for finding in check(vitals)]
     return tuple(sorted(found, key=lambda finding: ORDER.index(finding.severity)))
@@ -58,7 +58,7 @@ def is_healthy(findings: Sequence[Finding]) -> bool:
     return all(finding.severity == "hint" for finding in findings)
 
 
-def diagnosis_json(vitals: Vitals, findings: Sequence[Finding]) -> dict[str, Any]:
+def diagnosis_json(vitals: HealthSnapshot, findings: Sequence[Finding]) -> dict[str, Any]:
     """The diagnosis as plain data, for `quintet doctor --json`."""
     beats = vitals.status.heartbeats if vitals.status else ()
     return {
@@ -69,7 +69,7 @@ def diagnosis_json(vitals: Vitals, findings: Sequence[Finding]) -> dict[str, Any
     }
 
 
-def _reachable(vitals: Vitals) -> Iterator[Finding]:
+def _reachable(vitals: HealthSnapshot) -> Iterator[Finding]:
     if not vitals.live:
         last = next((e for e in reversed(vitals.events) if e.kind in ("started", "failed", "stopped")), None)
         ended = last if last is not None and last.kind != "started" else None
@@ -89,7 +89,7 @@ def _reachable(vitals: Vitals) -> Iterator[Finding]:
         )
 
 
-def _deaths(vitals: Vitals) -> Iterator[Finding]:
+def _deaths(vitals: HealthSnapshot) -> Iterator[Finding]:
     died: dict[str, list[Event]] = {}
     for event in vitals.events:
         is_death = event.kind in DEATHS or (event.kind == "restarted" and event.process in ("redis", "ray"))
@@ -112,7 +112,7 @@ def _times(n: int) -> str:
     return "once" if n == 1 else f"{n} times"
 
 
-def _conservation(vitals: Vitals) -> Iterator[Finding]:
+def _conservation(vitals: HealthSnapshot) -> Iterator[Finding]:
     status = vitals.status
     if status is not None and status.counters.unaccounted:
         yield Finding(
@@ -124,7 +124,7 @@ def _conservation(vitals: Vitals) -> Iterator[Finding]:
         )
 
 
-def _flow(vitals: Vitals) -> Iterator[Finding]:
+def _flow(vitals: HealthSnapshot) -> Iterator[Finding]:
     """Which stage starves, and whether anything moves at all."""
     status = vitals.status
     if status is None:
@@ -171,7 +171,7 @@ def _starving(status: RunStatus) -> Iterator[Finding]:
         )
 
 
-def _steps(vitals: Vitals) -> Iterator[Finding]:
+def _steps(vitals: HealthSnapshot) -> Iterator[Finding]:
     """Steps that were played for nothing."""
     status = vitals.status
     if status is None:
@@ -202,7 +202,7 @@ def _steps(vitals: Vitals) -> Iterator[Finding]:
         )
 
 
-def _learning(vitals: Vitals) -> Iterator[Finding]:
+def _learning(vitals: HealthSnapshot) -> Iterator[Finding]:
     status = vitals.status
     if status is None or not status.metrics:
         return
@@ -217,7 +217,7 @@ def _learning(vitals: Vitals) -> Iterator[Finding]:
         )
 
 
-def _redis(vitals: Vitals) -> Iterator[Finding]:
+def _redis(vitals: HealthSnapshot) -> Iterator[Finding]:
     server = vitals.server
     if server is None:
         return
@@ -261,7 +261,7 @@ def _redis_memory(server: ServerHealth) -> Iterator[Finding]:
         )
 
 
-def _stream(vitals: Vitals) -> Iterator[Finding]:
+def _stream(vitals: HealthSnapshot) -> Iterator[Finding]:
     """The bound in steps is there to be reached; the one in bytes only protects Redis."""
     status = vitals.status
     if status is None:
@@ -277,7 +277,7 @@ def _stream(vitals: Vitals) -> Iterator[Finding]:
         )
 
 
-def _disk(vitals: Vitals) -> Iterator[Finding]:
+def _disk(vitals: HealthSnapshot) -> Iterator[Finding]:
     disk = vitals.disk
     if disk is None:
         return
@@ -302,7 +302,7 @@ def _disk(vitals: Vitals) -> Iterator[Finding]:
         )
 
 
-CHECKS: tuple[Callable[[Vitals], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[HealthSnapshot], Iterator[Finding]], ...] = (
     _reachable,
     _conservation,
     processes,

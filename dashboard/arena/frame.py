@@ -13,14 +13,14 @@ import numpy as np
 from gymnasium import spaces
 from PIL import Image
 
-from quintet.dashboard.arena.policy_view import Thought
+from quintet.dashboard.arena.policy_view import PolicyTrace
 from quintet.games.api import Array, GameSpec, Target
 from quintet.games.box_units import WIDEST
 
 MOST_PICTURE_WIDTH = 640
 
 
-class Performance(Protocol):
+class FrameSource(Protocol):
     """A show that is on: frames one after the other."""
 
     setting: dict[str, Any]
@@ -70,7 +70,7 @@ def agent_frame(
     *,
     acting: bool,
     action: dict[str, Any],
-    thought: Thought | None,
+    thought: PolicyTrace | None,
     reward: float,
     total: float,
     parts: Sequence[float],
@@ -91,7 +91,7 @@ def agent_frame(
     }
 
 
-def _mind(thought: Thought) -> dict[str, Any]:
+def _mind(thought: PolicyTrace) -> dict[str, Any]:
     heads = {
         name: {key: value for key, value in asdict(head).items() if value is not None}
         for name, head in thought.heads.items()

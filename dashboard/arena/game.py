@@ -9,8 +9,16 @@ import numpy as np
 
 from quintet.control.config import RunConfig
 from quintet.dashboard.arena.frame import agent_frame, heads_setting, picture_url
-from quintet.dashboard.arena.policy_view import Mind, Thought
-from quintet.dashboard.arena.request import BOT, ITSELF, RANDOM, ArenaError, Show, list_checkpoints, list_replays
+from quintet.dashboard.arena.policy_view import PolicyTrace, PolicyView
+from quintet.dashboard.arena.request import (
+    BOT,
+    ITSELF,
+    RANDOM,
+    ArenaError,
+    StreamRequest,
+    list_checkpoints,
+    list_replays,
+)
 from quintet.dashboard.arena.scene import Eyes, choice_labels, choice_names, scene
 from quintet.dashboard.arena.scene import setting as scene_setting
 from quintet.dashboard.arena.weights import Weights, load_checkpoint, new_policy, run_config
@@ -29,7 +37,7 @@ DRAWN_FAMILIES = ("gymnasium:", "pettingzoo:")
 class Game:
     """One show of games that follow one another. `next` plays a step and says what everybody saw, thought and did."""
 
-    def __init__(self, show: Show) -> None:
+    def __init__(self, show: StreamRequest) -> None:
         self.show = show
         self.config = run_config(show.path)
         self.game = make_drawn_game(self.config)
@@ -42,7 +50,7 @@ class Game:
         policy = new_policy(spec, self.config)
         self.weights = Weights(policy, show, wire)
         alone = show.opponent == ITSELF
-        self.mind = Mind(policy, wire, spec.teams if alone else 1, seed=show.seed, greedy=show.greedy)
+        self.mind = PolicyView(policy, wire, spec.teams if alone else 1, seed=show.seed, greedy=show.greedy)
         self.rival = self._rival(spec.teams - 1)
         self.random = np.random.default_rng(show.seed)
         self.parts = REWARD_NAMES if self.skirmish else ()
@@ -103,7 +111,7 @@ class Game:
             "replays": list_replays(self.show.path),
         }
 
-    def _rival(self, streams: int) -> Mind | None:
+    def _rival(self, streams: int) -> PolicyView | None:
         """The mind of an older checkpoint, if that is the opponent.
 
         Raises:
@@ -120,7 +128,7 @@ class Game:
         policy = new_policy(spec, self.config)
         wire = self.config.chunk_spec(spec)
         load_checkpoint(policy, wire, self.show.path, opponent)
-        return Mind(policy, wire, streams, seed=self.show.seed + 1, greedy=self.show.greedy)
+        return PolicyView(policy, wire, streams, seed=self.show.seed + 1, greedy=self.show.greedy)
 
     @property
     def _seats(self) -> Array:
@@ -133,12 +141,12 @@ class Game:
         own = f"version {self.weights.version}" if self.weights.version else "untrained"
         return [own if mine else other for mine in self._seats]
 
-    def _choose(self) -> tuple[Actions, list[list[Thought] | None]]:
+    def _choose(self) -> tuple[Actions, list[list[PolicyTrace] | None]]:
         """Everybody's actions, per head [1, teams, A, ...], and the thoughts of the teams that think."""
         spec, seats = self.game.spec, self._seats
         rows = {name: array[0] for name, array in self.observation.items()}
         chosen: dict[str, Array] = {}
-        thoughts: list[list[Thought] | None] = [None] * spec.teams
+        thoughts: list[list[PolicyTrace] | None] = [None] * spec.teams
         for mind, at in ((self.mind, np.flatnonzero(seats)), (self.rival, np.flatnonzero(~seats))):
             if mind is None or not len(at):
                 continue
@@ -193,7 +201,7 @@ class Game:
             return {} if picture is None else {"picture": picture_url(picture)}
         return {}
 
-    def _agents(self, actions: Actions, thoughts: list[list[Thought] | None]) -> list[dict[str, Any]]:
+    def _agents(self, actions: Actions, thoughts: list[list[PolicyTrace] | None]) -> list[dict[str, Any]]:
         spec = self.game.spec
         acting = self.observation[ACTING][0]
         found = []

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import msgpack
 
-from quintet.dashboard.arena.request import ArenaError, Show
+from quintet.dashboard.arena.request import ArenaError, StreamRequest
 
 MOST_BYTES = 64 * 2**20
 _LENGTH = struct.Struct("<I")
@@ -112,7 +112,7 @@ class _Stage:
         return self.made - len(self.frames)
 
 
-class Hub:
+class StreamServer:
     """All viewers of one dashboard share it, and its one player."""
 
     def __init__(self, *, command: tuple[str, ...] = COMMAND, idle_s: float = IDLE_S) -> None:
@@ -128,7 +128,7 @@ class Hub:
         """Whether there is a player now."""
         return self._process is not None and self._process.returncode is None
 
-    async def open(self, show: Show) -> tuple[bytes, str]:
+    async def open(self, show: StreamRequest) -> tuple[bytes, str]:
         """The show's setting as JSON and its epoch; begins it if it is not on.
 
         Raises:
@@ -138,7 +138,7 @@ class Hub:
             stage = await self._stage(show)
             return stage.setting, stage.epoch
 
-    async def frames(self, show: Show, *, after: int, most: int) -> Frames:
+    async def frames(self, show: StreamRequest, *, after: int, most: int) -> Frames:
         """Frames after number `after`; -1 means from the beginning of what is there, and for a live game from now.
 
         Plays on only when there are none yet. `most` 0 plays nothing: it says that somebody still watches.
@@ -168,7 +168,7 @@ class Hub:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watchdog
 
-    async def _stage(self, show: Show) -> _Stage:
+    async def _stage(self, show: StreamRequest) -> _Stage:
         self._asked_at = time.monotonic()
         stage = self._stages.get(show.key) if self.playing else None
         if stage is None:
@@ -185,7 +185,7 @@ class Hub:
             await self._ask({"ask": "drop", "show": _fields(key)})
             self._stages.pop(key, None)
 
-    async def _play_on(self, show: Show, stage: _Stage, most: int) -> None:
+    async def _play_on(self, show: StreamRequest, stage: _Stage, most: int) -> None:
         answer = await self._ask({"ask": "more", "show": asdict(show), "most": most, "for_s": ANSWER_S})
         stage.frames.extend(answer["frames"])
         stage.made += len(answer["frames"])

@@ -15,10 +15,10 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from quintet.dashboard.arena.hub import packed, receive
-from quintet.dashboard.arena.request import ArenaError, Show, show_from
+from quintet.dashboard.arena.request import ArenaError, StreamRequest, show_from
 
 if TYPE_CHECKING:
-    from quintet.dashboard.arena.frame import Performance
+    from quintet.dashboard.arena.frame import FrameSource
 
 NICENESS = 19
 MOST_FRAMES = 400  # of one answer
@@ -33,7 +33,7 @@ class Player:
     """The shows that are on in this process."""
 
     def __init__(self) -> None:
-        self.shows: dict[str, Performance] = {}
+        self.shows: dict[str, FrameSource] = {}
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """What the dashboard is told. What cannot be shown is an answer too: its reason, in one line."""
@@ -72,7 +72,7 @@ class Player:
         return _more(performance, int(question["most"]), float(question["for_s"]))
 
 
-def opened(show: Show) -> Performance:
+def opened(show: StreamRequest) -> FrameSource:
     """Begin a show.
 
     Raises:
@@ -87,7 +87,7 @@ def opened(show: Show) -> Performance:
     return Game(show)
 
 
-def _more(performance: Performance, most: int, for_s: float) -> dict[str, Any]:
+def _more(performance: FrameSource, most: int, for_s: float) -> dict[str, Any]:
     """The next frames: at most so many, and no more once so much time has gone by."""
     from quintet.dashboard.arena.frame import encode
 

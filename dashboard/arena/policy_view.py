@@ -36,7 +36,7 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Thought:
+class PolicyTrace:
     """What one agent thinks at one step."""
 
     value: float  # reward units
@@ -46,7 +46,7 @@ class Thought:
     cell: str  # the LSTM's cell, squashed by tanh
 
 
-class Mind:
+class PolicyView:
     """A policy with the LSTM states and previous actions of B streams, each one team."""
 
     def __init__(self, policy: Policy, spec: ChunkSpec, streams: int, *, seed: int, greedy: bool) -> None:
@@ -60,7 +60,7 @@ class Mind:
     @torch.inference_mode()
     def think(
         self, observation: Observation, first: Array, ignored: Array, taken: Actions | None = None
-    ) -> tuple[Actions, list[list[Thought]]]:
+    ) -> tuple[Actions, list[list[PolicyTrace]]]:
         """One row: as rollout workers act, with the same numbers drawn for the same seed.
 
         Args:
@@ -100,7 +100,7 @@ class _Reader:
         self.primary = self.game.primary_head
         self.log_probs = self._primary_log_probs()
 
-    def read(self, counts: Array) -> list[list[Thought]]:
+    def read(self, counts: Array) -> list[list[PolicyTrace]]:
         """A thought per stream and agent; `counts` [B, A] says who acts."""
         value = self.policy.returns.denormalize(self.row.value[0]).tolist()
         auxiliary = self.policy.auxiliary.probabilities({name: x[0] for name, x in self.row.auxiliary.items()})
@@ -109,7 +109,7 @@ class _Reader:
         hidden, cell = self.row.hidden[0], torch.tanh(self.row.state[:, :, 1])
         return [
             [
-                Thought(
+                PolicyTrace(
                     value=value[b][a],
                     win=None if win is None else win[b][a],
                     heads={name: found[b][a] for name, found in heads.items()} if counts[b, a] else {},

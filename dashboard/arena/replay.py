@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from quintet.dashboard.arena.frame import agent_frame, heads_setting
-from quintet.dashboard.arena.policy_view import Mind, Thought
-from quintet.dashboard.arena.request import NEWEST, ArenaError, Show, list_checkpoints, list_replays
+from quintet.dashboard.arena.policy_view import PolicyTrace, PolicyView
+from quintet.dashboard.arena.request import NEWEST, ArenaError, StreamRequest, list_checkpoints, list_replays
 from quintet.dashboard.arena.scene import Eyes, choice_labels, choice_names, scene
 from quintet.dashboard.arena.scene import setting as scene_setting
 from quintet.dashboard.arena.weights import load_checkpoint, new_policy, run_config
@@ -27,7 +27,7 @@ from quintet.wire.chunk import NO_ACTION
 class Recording:
     """One show of a replay. Whoever played, the thoughts are those of the run's policy in their place."""
 
-    def __init__(self, show: Show) -> None:
+    def __init__(self, show: StreamRequest) -> None:
         self.show = show
         self.replay = read_replay(show.path / "replays" / show.replay)
         self.preset = PRESETS[self.replay.preset]
@@ -85,7 +85,7 @@ class Recording:
     def _own_game(self) -> bool:
         return self.config.game == self.replay.preset
 
-    def _mind(self) -> Mind | None:
+    def _mind(self) -> PolicyView | None:
         """The policy of the checkpoint that was asked for; None where there is none that plays this game."""
         if not self._own_game:
             if self.show.player != NEWEST:
@@ -100,7 +100,7 @@ class Recording:
             if self.show.player != NEWEST:
                 raise
             return None
-        return Mind(policy, wire, 2, seed=0, greedy=False)
+        return PolicyView(policy, wire, 2, seed=0, greedy=False)
 
     def _setting(self) -> dict[str, Any]:
         return {
@@ -130,7 +130,7 @@ class Recording:
         return heads_of(self.spec, played, slots, acting)
 
     def _agents(
-        self, now: State, acting: Array, taken: Actions, thoughts: list[list[Thought]] | None
+        self, now: State, acting: Array, taken: Actions, thoughts: list[list[PolicyTrace]] | None
     ) -> list[dict[str, Any]]:
         lead = (2, self.preset.heroes)
         new = now.hero[0]["episode"].reshape(*lead, -1)

@@ -25,7 +25,7 @@ class ArenaError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Show:
+class StreamRequest:
     """What is on. All who ask for the same show watch the same game."""
 
     folder: str  # the run's
@@ -61,7 +61,7 @@ class Show:
         return Path(self.folder)
 
 
-def read_show(told: Mapping[str, str], *, folder: Path, redis_url: str) -> Show:
+def read_show(told: Mapping[str, str], *, folder: Path, redis_url: str) -> StreamRequest:
     """The show that a browser's query asks for, of a run that the server chose.
 
     Raises:
@@ -71,7 +71,7 @@ def read_show(told: Mapping[str, str], *, folder: Path, redis_url: str) -> Show:
         seed = int(told.get("seed", "1"))
     except ValueError as error:
         raise ArenaError(f"the seed is {told['seed']!r}; expected a whole number") from error
-    return Show(
+    return StreamRequest(
         folder=str(folder.resolve()),
         redis_url=redis_url,
         replay=told.get("replay", ""),
@@ -82,14 +82,14 @@ def read_show(told: Mapping[str, str], *, folder: Path, redis_url: str) -> Show:
     )
 
 
-def show_from(told: Mapping[str, Any]) -> Show:
+def show_from(told: Mapping[str, Any]) -> StreamRequest:
     """Undo `dataclasses.asdict`.
 
     Raises:
         ArenaError: unknown or missing fields.
     """
     try:
-        return Show(**told)
+        return StreamRequest(**told)
     except TypeError as error:
         raise ArenaError(f"that is no show: {error}") from error
 

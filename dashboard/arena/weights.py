@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from quintet.control.config import RunConfig, parse_config
-from quintet.dashboard.arena.request import NEWEST, ArenaError, Show
+from quintet.dashboard.arena.request import NEWEST, ArenaError, StreamRequest
 from quintet.games.api import GameSpec
 from quintet.model.policy import Policy
 from quintet.model.weights import load_masters, load_weights
@@ -69,7 +69,7 @@ def load_checkpoint(policy: Policy, spec: ChunkSpec, folder: Path, name: str) ->
 class Weights:
     """Keeps one policy as new as the run, or as its checkpoint is."""
 
-    def __init__(self, policy: Policy, show: Show, spec: ChunkSpec) -> None:
+    def __init__(self, policy: Policy, show: StreamRequest, spec: ChunkSpec) -> None:
         self.policy, self.show, self.spec = policy, show, spec
         self.spec_hash = spec.hash
         self.version = UNTRAINED

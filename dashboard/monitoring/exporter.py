@@ -71,19 +71,19 @@ class MetricsSource(Protocol):
     run: str
 
     def latest_row(self) -> dict[str, float]:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def stopping(self) -> bool:
-        """See `quintet.wire.link.ProcessDesk`."""
+        """See `quintet.wire.link.ProcessRegistry`."""
         ...
 
     def run_config(self) -> str:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def heartbeats(self) -> list[Heartbeat]:
-        """See `quintet.wire.link.ControllerDesk`."""
+        """See `quintet.wire.link.ControlChannel`."""
         ...
 
     def counters(self) -> Counters:

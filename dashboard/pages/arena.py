@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 from nicegui import app, ui
 
-from quintet.dashboard.arena.hub import Hub
-from quintet.dashboard.arena.request import ArenaError, Show, read_show
+from quintet.dashboard.arena.hub import StreamServer
+from quintet.dashboard.arena.request import ArenaError, StreamRequest, read_show
 from quintet.dashboard.context import PageContext
 
 TITLE = "Arena"
 PATH = "/arena"
 MOST_ASKED = 200  # frames of one answer
 
-hub = Hub()
+hub = StreamServer()
 _tickets: dict[str, PageContext] = {}  # of the pages that are open: which run each of them shows
 
 
@@ -66,7 +66,7 @@ async def _answer(what: str, told: Mapping[str, str]) -> bytes:
     raise LookupError(f"there is no /arena/{what}")
 
 
-async def _frames(show: Show, told: Mapping[str, str]) -> bytes:
+async def _frames(show: StreamRequest, told: Mapping[str, str]) -> bytes:
     try:
         after, most = int(told.get("after", "-1")), int(told.get("most", "1"))
     except ValueError as error:

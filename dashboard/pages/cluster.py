@@ -13,7 +13,7 @@ from nicegui import ui
 from quintet.control import metrics as names
 from quintet.control.doctor.rules import Finding
 from quintet.control.journal import Event
-from quintet.control.operations import OrderError, want_workers, workers_wanted
+from quintet.control.operations import RequestError, want_workers, workers_wanted
 from quintet.control.status import SILENT_S, RunStatus, bottleneck, phase_shares, phases_of
 from quintet.dashboard import tiles as glance
 from quintet.dashboard.context import PageContext
@@ -111,14 +111,14 @@ class _Cluster:
         try:
             workers = workers_wanted(self._text, status)
             self._say("good", await self.context.in_thread(lambda: want_workers(link, workers)))
-        except (OrderError, LinkError) as error:
+        except (RequestError, LinkError) as error:
             self._say("bad", str(error))
 
     def _say(self, level: str, text: str) -> None:
         self.answer.set(f'<p class="said {level}" role="status">{escape(text)}</p>')
 
     def update(self) -> None:
-        """Show everything as it is now."""
+        """StreamRequest everything as it is now."""
         context = self.context
         row, status, events = context.latest(), context.status(), context.journal()
         deaths = Counter(event.process for event in events if event.kind.endswith("died"))

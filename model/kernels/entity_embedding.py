@@ -44,7 +44,7 @@ class SlotKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RelativePosition:
     """Where slots stand from agents, and what that is worth."""
 
     position: Tensor  # [R, 1 or A, N, d] f32, of the slots; no gradient is made for it nor for `agent`
@@ -54,7 +54,7 @@ class Standing:
 
 
 def embed_slots(
-    network: Callable[[Tensor], Tensor], x: Tensor, there: Tensor, standing: Standing | None, own: Tensor | None
+    network: Callable[[Tensor], Tensor], x: Tensor, there: Tensor, standing: RelativePosition | None, own: Tensor | None
 ) -> tuple[SlotKeys, Tensor, Tensor | None]:
     """relu(network(x) + weight . (offset, distance)) of every slot for each agent, and its maximum over the slots.
 
@@ -77,7 +77,7 @@ def embed_slots(
 
 
 def embed_slots_compiled(
-    network: Callable[[Tensor], Tensor], x: Tensor, there: Tensor, standing: Standing | None, own: Tensor | None
+    network: Callable[[Tensor], Tensor], x: Tensor, there: Tensor, standing: RelativePosition | None, own: Tensor | None
 ) -> tuple[SlotKeys, Tensor, Tensor | None]:
     """`embed_slots` for f32 on a CPU; the network runs over the slots that are there, and no others."""
     flat = there.flatten()

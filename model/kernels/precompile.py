@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from quintet.model.kernels import lstm_window as lstm_fused
-from quintet.model.kernels.entity_embedding import Standing, embed_slots_compiled, kernels, pointed
+from quintet.model.kernels.entity_embedding import RelativePosition, embed_slots_compiled, kernels, pointed
 
 
 def compile_kernels() -> None:
@@ -40,7 +40,7 @@ def _lstm() -> None:
 
 def _entity_set() -> None:
     weight = torch.zeros(1, 3, requires_grad=True)
-    standing = Standing(position=torch.zeros(1, 1, 1, 2), agent=torch.zeros(1, 1, 2), weight=weight, scale=1.0)
+    standing = RelativePosition(position=torch.zeros(1, 1, 1, 2), agent=torch.zeros(1, 1, 2), weight=weight, scale=1.0)
     x, there = torch.zeros(1, 1, 1, 1, requires_grad=True), torch.ones(1, 1, 1, dtype=torch.bool)
     keys, pooled, own = embed_slots_compiled(lambda slots: slots, x, there, standing, torch.zeros(1, dtype=torch.long))
     assert own is not None

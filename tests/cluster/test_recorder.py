@@ -18,7 +18,7 @@ from quintet.control.errors import RunFailedError
 from quintet.control.journal import read_journal
 from quintet.control.run_folder import RunFolder
 from quintet.control.sinks import read_jsonl
-from quintet.wire.link import Parcel, Settlement
+from quintet.wire.link import PendingChunk, Settlement
 from quintet.wire.memory_link import MemoryLink
 
 SPEC = "0123456789abcdef"
@@ -52,7 +52,7 @@ def test_every_version_is_one_row_and_the_summary_holds_the_last_numbers(folder:
     recorder = make_recorder(folder, link)
     registration = link.register(0, SPEC)
     who = {"worker": 0, "incarnation": registration.incarnation}
-    link.push([Parcel(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"")])
+    link.push([PendingChunk(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"")])
     link.heartbeat(registration, 8, {"rss_bytes": 2**40})
     for version in (1, 2, 3):
         report_version(link, version)
@@ -173,10 +173,10 @@ def test_a_run_that_trained_nothing_is_never_done_and_says_why(
     recorder = make_recorder(folder, link)
     if happened != "nothing":
         who = {"worker": 0, "incarnation": link.register(0, SPEC).incarnation}
-        link.push([Parcel(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"")])
+        link.push([PendingChunk(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"")])
     if happened in ("stale", "rejected"):
-        (delivery,) = link.pop(8, 0.0)
-        link.settle([Settlement(id=delivery.id, **{happened: 8})])
+        (message,) = link.pop(8, 0.0)
+        link.settle([Settlement(id=message.id, **{happened: 8})])
         link.report("optimizer", "event", {"event": "rejected", "message": "chunk reward: found NaN"})
     recorder.tick(wanted=1, live=1)
     with pytest.raises(RunFailedError, match=says):

@@ -12,7 +12,7 @@ from quintet.cluster.worker_supervisor import ADOPTED_AND_GONE, MAX_QUICK_DEATHS
 from quintet.control.errors import FAULTS_WITHIN_S, RunFailedError, UsageError, last_words
 from quintet.control.run_folder import RunFolder
 from quintet.games.api import GameCodeError, GameDataError, MissingExtraError
-from quintet.wire.link import Parcel
+from quintet.wire.link import PendingChunk
 from tests.support.scripted_run import SPEC, Scene
 
 
@@ -29,7 +29,7 @@ def test_a_worker_that_played_for_a_while_is_replaced_at_once_and_its_books_are_
     scene.round()
     registration = scene.link.register(1, SPEC)
     who = {"worker": 1, "incarnation": registration.incarnation}
-    scene.link.push([Parcel(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"x")])
+    scene.link.push([PendingChunk(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"x")])
     scene.link.heartbeat(registration, 24, {})
     scene.workers.ends[1] = {"error": "killed", "traceback": "Traceback: boom"}
     scene.round(QUICK_DEATH_S + 1)

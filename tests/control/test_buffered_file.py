@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from quintet.control import sinks as patient_file
-from quintet.control.sinks import JsonlFile, PatientFile, read_jsonl
+from quintet.control.sinks import BufferedFile, JsonlFile, read_jsonl
 
 FULL = Path("/dev/full")
 
@@ -47,7 +47,7 @@ def test_a_file_that_never_had_room_says_so_when_it_is_closed() -> None:
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(patient_file, "WAITING_BYTES", 10)
-    file = PatientFile(tmp_path / "f")
+    file = BufferedFile(tmp_path / "f")
     file.write(b"12345678")
     file.write(b"abcd")
     assert file.dropped_bytes == 4
@@ -59,4 +59,4 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_other_errors_are_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        PatientFile(tmp_path / "nowhere" / "f")
+        BufferedFile(tmp_path / "nowhere" / "f")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from quintet.control.config import RunConfig
-from quintet.control.doctor.health_snapshot import Disk, Vitals, read_vitals
+from quintet.control.doctor.health_snapshot import Disk, HealthSnapshot, read_health
 from quintet.control.doctor.rules import Finding, diagnose, diagnosis_json, is_healthy
 from quintet.control.journal import Event, EventKind, Journal
 from quintet.control.status import RunStatus, status_json
@@ -63,12 +63,12 @@ def a_status(**changes: Any) -> RunStatus:
     return replace(status, **changes)
 
 
-def vitals(*, status: RunStatus | None = None, **changes: Any) -> Vitals:
-    healthy = Vitals(run="r", status=status or a_status(), server=SERVER, disk=DISK, now_s=NOW_S)
+def vitals(*, status: RunStatus | None = None, **changes: Any) -> HealthSnapshot:
+    healthy = HealthSnapshot(run="r", status=status or a_status(), server=SERVER, disk=DISK, now_s=NOW_S)
     return replace(healthy, **changes)
 
 
-def the_one(found: Vitals) -> Finding:
+def the_one(found: HealthSnapshot) -> Finding:
     findings = diagnose(found)
     assert len(findings) == 1, findings
     return findings[0]
@@ -99,7 +99,7 @@ def test_a_stage_that_starves_is_named_as_a_hint(metrics: dict[str, float], abou
     assert is_healthy([finding])
 
 
-TROUBLES: list[tuple[Callable[[], Vitals], str, str, str]] = [
+TROUBLES: list[tuple[Callable[[], HealthSnapshot], str, str, str]] = [
     (
         lambda: vitals(status=a_status(counters=Counters(produced=10, trained=8))),
         "error",
@@ -141,7 +141,7 @@ TROUBLES: list[tuple[Callable[[], Vitals], str, str, str]] = [
 
 @pytest.mark.parametrize(("make", "severity", "about", "seen"), TROUBLES)
 def test_a_trouble_is_named_with_what_was_seen_why_it_matters_and_what_to_do(
-    make: Callable[[], Vitals], severity: str, about: str, seen: str
+    make: Callable[[], HealthSnapshot], severity: str, about: str, seen: str
 ) -> None:
     finding = the_one(make())
     assert (finding.severity, finding.about) == (severity, about)
@@ -178,7 +178,7 @@ def test_where_nearly_all_is_rejected_nobody_is_told_that_more_workers_would_hel
 
 def test_a_run_that_has_ended_still_says_what_was_rejected() -> None:
     ended = [event("rejected", text=NAN), event("failed", text="all of the first 1,024 steps were rejected")]
-    findings = diagnose(Vitals(run="r", status=None, live=False, events=ended, now_s=NOW_S))
+    findings = diagnose(HealthSnapshot(run="r", status=None, live=False, events=ended, now_s=NOW_S))
     assert [finding.seen for finding in findings if finding.about == "steps"] == [f"chunks were rejected: {NAN}"]
 
 
@@ -246,7 +246,7 @@ def test_the_worst_comes_first() -> None:
 
 
 def test_a_redis_that_is_silent_is_an_error_with_its_reason() -> None:
-    finding = the_one(Vitals(run="r", status=None, trouble="connection refused", now_s=NOW_S))
+    finding = the_one(HealthSnapshot(run="r", status=None, trouble="connection refused", now_s=NOW_S))
     assert (finding.severity, finding.about) == ("error", "Redis")
     assert "connection refused" in finding.seen
 
@@ -260,7 +260,7 @@ def test_a_redis_that_is_silent_is_an_error_with_its_reason() -> None:
     ],
 )
 def test_a_run_that_nobody_trains_says_how_it_ended(events: list[Event], severity: str, seen: str) -> None:
-    finding = the_one(Vitals(run="r", status=None, live=False, events=events, now_s=NOW_S))
+    finding = the_one(HealthSnapshot(run="r", status=None, live=False, events=events, now_s=NOW_S))
     assert finding.severity == severity
     assert seen in finding.seen
     assert "--resume" in finding.advice
@@ -279,7 +279,7 @@ def test_vitals_are_read_from_a_runs_folder(tmp_path: Path) -> None:
     journal = Journal(folder / "journal.jsonl")
     journal.add("worker died", agent_steps=5, process="worker/3", text="ValueError: bad")
     journal.close()
-    found = read_vitals(folder, a_status(metrics={}))
+    found = read_health(folder, a_status(metrics={}))
     assert found.run == "r"
     assert found.disk is not None
     assert found.disk.checkpoint_bytes == 1000
@@ -290,5 +290,5 @@ def test_vitals_are_read_from_a_runs_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_here_adds_nothing(tmp_path: Path) -> None:
-    found = read_vitals(tmp_path / "elsewhere", a_status())
+    found = read_health(tmp_path / "elsewhere", a_status())
     assert (found.disk, found.events, found.last_words) == (None, (), {})

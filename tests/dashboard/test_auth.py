@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from quintet.dashboard import auth as door
-from quintet.dashboard.auth import MAY_CHANGE, Door
+from quintet.dashboard.auth import MAY_CHANGE, Auth
 
 TOKEN = "a-token-that-is-long-enough"
 LOCAL = {"127.0.0.1", "localhost", "::1"}
@@ -20,7 +20,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "WRONG_TOKEN_S", 0.0)
 
 
-def make_door(*, public: bool = False, token: str | None = TOKEN) -> tuple[Door, list[dict[str, Any]]]:
+def make_door(*, public: bool = False, token: str | None = TOKEN) -> tuple[Auth, list[dict[str, Any]]]:
     """A door in front of an application that notes what reached it."""
     reached: list[dict[str, Any]] = []
 
@@ -30,11 +30,11 @@ def make_door(*, public: bool = False, token: str | None = TOKEN) -> tuple[Door,
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"inside"})
 
-    return Door(app, token=token, hosts=LOCAL, public=public, cookie="quintet_1"), reached
+    return Auth(app, token=token, hosts=LOCAL, public=public, cookie="quintet_1"), reached
 
 
 def ask(
-    gate: Door,
+    gate: Auth,
     path: str = "/",
     *,
     host: str = "127.0.0.1:8230",
@@ -178,7 +178,7 @@ def test_a_browser_that_leaves_before_the_answer_is_no_error_but_a_missing_answe
     async def send(message: Any) -> None:
         raise AssertionError(message)
 
-    gate = Door(app, token=TOKEN, hosts=LOCAL, public=False, cookie="quintet_1")
+    gate = Auth(app, token=TOKEN, hosts=LOCAL, public=False, cookie="quintet_1")
     scope = {"type": "http", "path": "/", "query_string": b"", "method": "GET", "headers": [(b"host", b"localhost:1")]}
     with contextlib.nullcontext() if leaves else pytest.raises(RuntimeError, match="No response"):
         asyncio.run(gate(scope, receive, send))

@@ -10,7 +10,7 @@ from quintet.control.config import ConfigError, parse_config
 from quintet.control.doctor.rules import Finding
 from quintet.control.journal import Event
 from quintet.control.live_settings import differences, value_text
-from quintet.control.operations import OrderError, change_settings, want_workers, workers_wanted
+from quintet.control.operations import RequestError, change_settings, want_workers, workers_wanted
 from quintet.control.status import RunStatus
 from quintet.dashboard.charts import MARK_LEVELS, View, mark_of
 from quintet.dashboard.pages import cluster, league, overview, runs
@@ -179,16 +179,16 @@ def test_configurations_differ_in_the_keys_that_differ_and_no_others() -> None:
 def test_a_wish_for_workers_is_checked_as_the_command_does() -> None:
     full = status(beat("controller", capacity=2, cores_per_worker=1.0))
     assert workers_wanted(" 2 ", full) == 2
-    with pytest.raises(OrderError, match="cores for 2"):
+    with pytest.raises(RequestError, match="cores for 2"):
         workers_wanted("3", full)
-    with pytest.raises(OrderError, match="not possible"):
+    with pytest.raises(RequestError, match="not possible"):
         workers_wanted("-1", full)
-    with pytest.raises(OrderError, match="no whole number"):
+    with pytest.raises(RequestError, match="no whole number"):
         workers_wanted("many", full)
     assert workers_wanted("3", status(beat("controller", capacity=-1))) == 3
     alone = replace(status(), config=parse_config("deterministic = true"))
     assert workers_wanted("1", alone) == 1
-    with pytest.raises(OrderError, match="deterministic"):
+    with pytest.raises(RequestError, match="deterministic"):
         workers_wanted("2", alone)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from quintet.optimizer.batch import Batch, collate, cut_windows, judge_freshness, to_windows
 from quintet.wire.chunk import ArraySpec, TrajectoryChunk
-from quintet.wire.link import Delivery
+from quintet.wire.link import Message
 from tests.support.chunk_factory import make_chunk, make_spec
 
 SPEC = make_spec(
@@ -29,7 +29,7 @@ def chunks_of(*rows: int) -> list[TrajectoryChunk]:
 
 
 def batch_of(chunks: list[TrajectoryChunk]) -> Batch:
-    return collate([Delivery(id=str(k), steps=c.steps, payload=b"") for k, c in enumerate(chunks)], chunks, CPU)
+    return collate([Message(id=str(k), steps=c.steps, payload=b"") for k, c in enumerate(chunks)], chunks, CPU)
 
 
 @pytest.mark.parametrize("rows", [(16, 16, 16), (16, 4, 8), (4, 12), (8,)])
@@ -57,7 +57,7 @@ def test_every_chunk_stands_in_its_own_column_and_shorter_ones_are_padded_with_r
 
 
 def test_a_batch_remembers_which_delivery_is_which_column() -> None:
-    assert [d.id for d in batch_of(chunks_of(16, 4, 8)).deliveries] == ["0", "1", "2"]
+    assert [d.id for d in batch_of(chunks_of(16, 4, 8)).messages] == ["0", "1", "2"]
 
 
 def test_window_w_of_chunk_b_becomes_column_w_times_b_plus_b() -> None:

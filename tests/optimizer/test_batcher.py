@@ -1,4 +1,4 @@
-"""Batches out of deliveries: what is full, what is garbage, what comes twice, and a link that fails in between."""
+"""Batches out of messages: what is full, what is garbage, what comes twice, and a link that fails in between."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from quintet.optimizer.batcher import BatchGatherer, Prefetcher
+from quintet.optimizer.batcher import Batcher, Prefetcher
 from quintet.wire.errors import LinkDownError
-from quintet.wire.link import Counters, Delivery, Settlement
+from quintet.wire.link import Counters, Message, Settlement
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.reports import PhaseTimer
-from tests.support.chunk_factory import RUN, make_chunk, make_spec, parcel_of
+from tests.support.chunk_factory import RUN, make_chunk, make_spec, pending_chunk
 from tests.support.in_process_run import wait_until
 
 SPEC = make_spec()  # chunks of 16 rows, one agent
@@ -39,25 +39,25 @@ class Stream(MemoryLink):
             self.sequence += 1
             chunk = make_chunk(SPEC, incarnation=self.registration.incarnation, sequence=self.sequence)
             chunk = replace(chunk, reward=np.full_like(chunk.reward, self.sequence))
-            parcel = parcel_of(chunk, SPEC)
-            self.push([parcel if payload is None else replace(parcel, payload=payload)])
+            pending = pending_chunk(chunk, SPEC)
+            self.push([pending if payload is None else replace(pending, payload=payload)])
 
-    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
+    def pop(self, max_steps: int, timeout_s: float) -> list[Message]:
         self.pops.append(max_steps)
         return super().pop(max_steps, timeout_s)
 
-    def reject(self, delivery: Delivery, reason: str) -> Counters:
+    def reject(self, message: Message, reason: str) -> Counters:
         if self.failures:
             self.failures -= 1
             raise LinkDownError("down")
-        return super().reject(delivery, reason)
+        return super().reject(message, reason)
 
 
-def gatherer_of(stream: Stream, batch_steps: int = 48) -> BatchGatherer:
-    return BatchGatherer(stream, SPEC, run=RUN, batch_steps=batch_steps, device=torch.device("cpu"), timer=PhaseTimer())
+def gatherer_of(stream: Stream, batch_steps: int = 48) -> Batcher:
+    return Batcher(stream, SPEC, run=RUN, batch_steps=batch_steps, device=torch.device("cpu"), timer=PhaseTimer())
 
 
-def numbers(gatherer: BatchGatherer) -> list[int]:
+def numbers(gatherer: Batcher) -> list[int]:
     """The next batch's chunks; a call without time looks once, so it may take some."""
     batch = next((b for b in (gatherer.gather(0.0) for _ in range(5)) if b is not None), None)
     assert batch is not None
@@ -96,11 +96,11 @@ def test_chunks_that_do_not_divide_the_batch_make_it_a_little_larger() -> None:
 
 def other_chunk() -> bytes:
     spec = make_spec(lstm_units=9)
-    return parcel_of(make_chunk(spec), spec).payload
+    return pending_chunk(make_chunk(spec), spec).payload
 
 
 def short_chunk() -> bytes:
-    return parcel_of(make_chunk(SPEC, rows=8), SPEC).payload
+    return pending_chunk(make_chunk(SPEC, rows=8), SPEC).payload
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_delivery_that_comes_again_after_it_was_settled_is_settled_as_it_was_a
     gatherer = gatherer_of(stream)
     batch = gatherer.gather(0.0)
     assert batch is not None
-    gatherer.remember([Settlement(id=d.id, trained=d.steps - 4, stale=4) for d in batch.deliveries])
+    gatherer.remember([Settlement(id=d.id, trained=d.steps - 4, stale=4) for d in batch.messages])
     stream._delivered.clear()  # the settlement itself was lost with Redis's last second
     stream.put(n=3)
     assert numbers(gatherer) == [4, 5, 6]
@@ -171,7 +171,7 @@ def test_a_delivery_that_comes_again_while_it_is_being_settled_is_not_trained_ag
     assert batch is not None
 
     def take_again() -> None:
-        gatherer.undecoded.extend(batch.deliveries)
+        gatherer.undecoded.extend(batch.messages)
         prefetch = threading.Thread(target=gatherer._decode)
         prefetch.start()
         prefetch.join()
@@ -183,7 +183,7 @@ def test_a_delivery_that_comes_again_while_it_is_being_settled_is_not_trained_ag
             take_again()
 
     gatherer.open_ids = Open(gatherer.open_ids)
-    gatherer.remember([Settlement(id=d.id, trained=d.steps) for d in batch.deliveries])
+    gatherer.remember([Settlement(id=d.id, trained=d.steps) for d in batch.messages])
     take_again()
     assert gatherer.held == []
     stream.put(n=3)
@@ -227,7 +227,7 @@ def test_the_prefetch_thread_outlives_a_link_that_is_down_and_hands_over_what_en
     answers = [LinkDownError("down"), LinkDownError("down"), ZeroDivisionError("a bug")]
     pop = stream.pop
 
-    def failing_pop(max_steps: int, timeout_s: float) -> list[Delivery]:
+    def failing_pop(max_steps: int, timeout_s: float) -> list[Message]:
         if threading.current_thread().name == "prefetch" and answers:
             raise answers.pop(0)
         return pop(max_steps, timeout_s)
@@ -257,13 +257,13 @@ def test_a_lie_is_rejected_with_its_reason_and_the_law_holds(changes: dict[str, 
     link.open_run(spec_hash=SPEC.hash, config_text="", max_queued_steps=10**6, max_queue_bytes=10**8)
     link.register(0, SPEC.hash)
     honest = make_chunk(SPEC)
-    lie = parcel_of(replace(honest, **changes), SPEC)
-    link.push([replace(parcel_of(honest, SPEC), payload=lie.payload)])
-    link.push([parcel_of(make_chunk(SPEC, sequence=2), SPEC)])
-    gatherer = BatchGatherer(link, SPEC, run=RUN, batch_steps=16, device=torch.device("cpu"), timer=PhaseTimer())
+    lie = pending_chunk(replace(honest, **changes), SPEC)
+    link.push([replace(pending_chunk(honest, SPEC), payload=lie.payload)])
+    link.push([pending_chunk(make_chunk(SPEC, sequence=2), SPEC)])
+    gatherer = Batcher(link, SPEC, run=RUN, batch_steps=16, device=torch.device("cpu"), timer=PhaseTimer())
     batch = gatherer.gather(1.0)
     assert batch is not None
-    assert [delivery.sender for delivery in batch.deliveries] == [(0, 1, 2)]
+    assert [message.sender for message in batch.messages] == [(0, 1, 2)]
     found = link.counters()
     assert (found.produced, found.rejected, found.in_flight, found.unaccounted) == (32, 16, 16, 0)
     ((reason, _),) = link.rejects

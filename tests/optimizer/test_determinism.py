@@ -14,7 +14,7 @@ from quintet.games.api import VectorGame
 from quintet.games.registry import make_game
 from quintet.optimizer.checkpoint import CheckpointInfo, find_checkpoint, read_info, read_snapshot, save_checkpoint
 from quintet.optimizer.config import PPOConfig
-from quintet.optimizer.determinism import EraBrokenError, make_deterministic, random_state, restore_random_state
+from quintet.optimizer.determinism import EpochBrokenError, make_deterministic, random_state, restore_random_state
 from quintet.optimizer.loop import Optimizer
 from quintet.rollout_workers.worker import Worker, games_seed
 from quintet.wire.memory_link import MemoryLink
@@ -182,7 +182,7 @@ def test_a_worker_replaced_within_an_era_sends_the_run_back_to_its_checkpoint(tm
     optimizer, worker = start(run), run.worker()
     run.train(optimizer, worker, CHECKPOINT_EVERY + 1)
     replaced: Worker = run.worker()
-    with pytest.raises(EraBrokenError, match="goes on from its last checkpoint"):
+    with pytest.raises(EpochBrokenError, match="goes on from its last checkpoint"):
         run.train(optimizer, replaced, 2)
 
 
@@ -208,6 +208,8 @@ def test_a_worker_that_leaves_a_deterministic_run_sends_nothing_that_was_cut_sho
     produced = run.link.counters().produced
     run.link.set_stopping(True)
     assert worker.run() == "stopping"
-    a_window = (run.slots // 2) * run.chunk  # every window closes the chunks of every other slot, a farewell would all
+    a_window = (
+        run.slots // 2
+    ) * run.chunk  # every window closes the chunks of every other slot, a deregistration would all
     assert run.link.counters().produced - produced in (0, a_window)
     assert run.link.counters().unaccounted == 0

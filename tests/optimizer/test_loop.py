@@ -20,7 +20,7 @@ from quintet.optimizer.config import PPOConfig
 from quintet.optimizer.learner import NonFiniteUpdateError, Update, pick_device
 from quintet.optimizer.loop import TrainingDivergedError
 from quintet.wire.link import Precision
-from tests.support.chunk_factory import make_parcel
+from tests.support.chunk_factory import make_pending_chunk
 from tests.support.in_process_run import InProcessRun, WatchedLink, counting_game, drop
 
 
@@ -59,7 +59,7 @@ def test_garbage_in_the_stream_is_rejected_and_training_goes_on(run: InProcessRu
     optimizer, worker = run.optimizer(), run.worker()
     registration = link.register(7, run.spec.hash)
     for k in range(3):
-        link.push([make_parcel(registration, k + 1, steps=8)])
+        link.push([make_pending_chunk(registration, k + 1, steps=8)])
         run.train(optimizer, worker, 1)
     counters = link.counters()
     assert (counters.rejected, counters.unaccounted) == (24, 0)

@@ -13,7 +13,7 @@ from quintet.control.errors import exit_code
 from quintet.optimizer.rejections import AllRejectedError, Rejections
 from quintet.wire.chunk import TrajectoryChunk
 from quintet.wire.codec import encode_chunk
-from quintet.wire.link import Delivery
+from quintet.wire.link import Message
 from quintet.wire.memory_link import MemoryLink
 from tests.support.chunk_factory import RUN
 from tests.support.in_process_run import InProcessRun
@@ -21,8 +21,8 @@ from tests.support.in_process_run import InProcessRun
 BAD = "chunk reward: found {} of 64 numbers NaN, infinite or beyond 1e+12"
 
 
-def delivery(steps: int = 8, worker: int | None = 3) -> Delivery:
-    return Delivery(id="1", steps=steps, payload=b"", sender=None if worker is None else (worker, 1, 1))
+def message(steps: int = 8, worker: int | None = 3) -> Message:
+    return Message(id="1", steps=steps, payload=b"", sender=None if worker is None else (worker, 1, 1))
 
 
 def test_the_first_the_tenth_and_the_hundredth_of_a_kind_are_events_with_reason_worker_and_counts() -> None:
@@ -30,8 +30,8 @@ def test_the_first_the_tenth_and_the_hundredth_of_a_kind_are_events_with_reason_
     rejections = Rejections(link, "optimizer", batch_steps=16)
     rejections.took()
     for k in range(250):
-        rejections.rejected(delivery(), BAD.format(k))
-    rejections.rejected(delivery(worker=None, steps=0), "chunk message: found 3 bytes, expected a list")
+        rejections.rejected(message(), BAD.format(k))
+    rejections.rejected(message(worker=None, steps=0), "chunk message: found 3 bytes, expected a list")
     assert [report.data["message"] for report in link.read_reports("0", 0.0)[1]] == [
         f"{BAD.format(0)} (sent by worker 3; 1 chunk with 8 steps so far)",
         f"{BAD.format(9)} (sent by worker 3; 10 chunks with 80 steps so far)",
@@ -46,7 +46,7 @@ def test_only_a_run_that_has_taken_nothing_is_ended_by_what_it_rejects(spared: s
     if spared == "something was taken":
         rejections.took()
     for _ in range(100):
-        rejections.rejected(delivery(steps=0 if spared == "nobody pushed it" else 8), BAD.format(1))
+        rejections.rejected(message(steps=0 if spared == "nobody pushed it" else 8), BAD.format(1))
 
 
 def spoil_rewards(run: InProcessRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,8 +53,8 @@ def test_a_worker_that_is_to_leave_sends_every_row_that_it_played_of_its_window(
     game = Watched(run.slots, stop_at_last_row(run))
     assert run.worker(game=game).run() == "stopping"
     assert game.steps == ROWS
-    deliveries = run.link.pop(10_000, 0.0)
-    chunks = [decode_chunk(delivery.payload, run.spec, run=RUN) for delivery in deliveries]
+    messages = run.link.pop(10_000, 0.0)
+    chunks = [decode_chunk(message.payload, run.spec, run=RUN) for message in messages]
     assert sum(chunk.rows for chunk in chunks) == run.slots * 8
     for slot in range(run.slots):
         (chunk,) = [c for c in chunks if c.slot == slot and c.rows == 8] or [c for c in chunks if c.slot == slot][-1:]
@@ -64,7 +64,7 @@ def test_a_worker_that_is_to_leave_sends_every_row_that_it_played_of_its_window(
         goes_on = chunk.valid[played - 1] & ~chunk.terminated[played - 1]
         assert (chunk.truncated[played - 1] >= goes_on).all()
         assert not (chunk.first[played] and goes_on.any())  # it holds the true last observation, which bootstraps
-    run.link.settle([Settlement(id=d.id, trained=d.steps) for d in deliveries])
+    run.link.settle([Settlement(id=d.id, trained=d.steps) for d in messages])
     counters = run.link.counters()
     assert (counters.lost, counters.in_flight, counters.unaccounted) == (0, 0, 0)
     said = [str(data.get("message")) for data in run.events("event")]

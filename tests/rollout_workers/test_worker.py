@@ -23,7 +23,7 @@ from quintet.rollout_workers.worker import Worker
 from quintet.wire.chunk import TrajectoryChunk
 from quintet.wire.codec import decode_chunk
 from quintet.wire.errors import LinkDownError, LinkError, SpecMismatchError
-from quintet.wire.link import Delivery, EncodedWeights, Parcel, Registration, Settlement
+from quintet.wire.link import EncodedWeights, Message, PendingChunk, Registration, Settlement
 from quintet.wire.memory_link import MemoryLink
 from tests.support.chunk_factory import RUN
 from tests.support.in_process_run import CPU, InProcessRun, batch_of, counting_game, wait_until
@@ -48,11 +48,11 @@ def weights(run: InProcessRun, version: int) -> EncodedWeights:
 
 def settle_everything(run: InProcessRun) -> list[TrajectoryChunk]:
     """What an optimizer that trains on everything would pop."""
-    deliveries: list[Delivery] = []
+    messages: list[Message] = []
     while popped := run.link.pop(10_000, 0.0):
-        deliveries += popped
+        messages += popped
         run.link.settle([Settlement(id=d.id, trained=d.steps) for d in popped])
-    return [decode_chunk(d.payload, run.spec, run=RUN) for d in deliveries]
+    return [decode_chunk(d.payload, run.spec, run=RUN) for d in messages]
 
 
 def assert_nothing_missing(chunks: Sequence[TrajectoryChunk]) -> None:
@@ -195,7 +195,7 @@ def test_a_worker_that_must_leave_while_the_stream_is_full_counts_what_it_could_
     thread.join(30.0)
     counters = run.link.counters()
     assert reasons == ["scaled_down"]
-    assert counters.lost == sum(parcel.steps for parcel in worker.pending) > 0
+    assert counters.lost == sum(chunk.steps for chunk in worker.pending) > 0
     assert counters.in_flight == run.queue_batches * run.batch_steps
     assert counters.produced == worker.chunker.cumulative_steps
     assert counters.unaccounted == 0
@@ -310,11 +310,11 @@ class FlakyLink(MemoryLink):
         super().__init__(run)
         self.calls = 0
 
-    def push(self, parcels: Sequence[Parcel]) -> int:
+    def push(self, chunks: Sequence[PendingChunk]) -> int:
         self.calls += 1
         if self.calls % 4 == 0:
             raise LinkDownError("down")
-        safe = super().push(parcels)
+        safe = super().push(chunks)
         if self.calls % 4 == 2:
             raise LinkDownError("lost the answer")
         return safe

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quintet.rollout_workers import worker as worker_module
-from quintet.wire.link import Parcel
+from quintet.wire.link import PendingChunk
 from tests.rollout_workers.test_worker import assert_nothing_missing, settle_everything, weights
 from tests.support.in_process_run import InProcessRun
 
@@ -21,9 +21,9 @@ def test_what_a_full_stream_refuses_has_not_all_been_sent_to_it(
     offered: list[int] = []
     push = run.link.push
 
-    def counted(parcels: Sequence[Parcel]) -> int:
-        offered.append(len(parcels))
-        return push(parcels)
+    def counted(chunks: Sequence[PendingChunk]) -> int:
+        offered.append(len(chunks))
+        return push(chunks)
 
     monkeypatch.setattr(run.link, "push", counted)
     run.link.publish(weights(run, 1))

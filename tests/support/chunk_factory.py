@@ -1,4 +1,4 @@
-"""Specs, chunks, parcels and weights, for every test that needs something to send."""
+"""Specs, chunks, pending chunks and weights, for every test that needs something to send."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from quintet.wire.chunk import MIRROR, Array, ArraySpec, ChunkSpec, TrajectoryChunk
 from quintet.wire.codec import encode_chunk
-from quintet.wire.link import EncodedWeights, Parcel, Registration
+from quintet.wire.link import EncodedWeights, PendingChunk, Registration
 
 RUN = "test-run"
 
@@ -76,16 +76,16 @@ def make_chunk(
     )
 
 
-def make_parcel(
+def make_pending_chunk(
     registration: Registration,
     sequence: int,
     *,
     steps: int = 16,
     cumulative_steps: int | None = None,
     n_bytes: int = 10,
-) -> Parcel:
-    """A parcel for tests of links, which never look into a payload; no gaps if all parcels have these steps."""
-    return Parcel(
+) -> PendingChunk:
+    """A chunk for tests of links, which never look into a payload; no gaps if all chunks have these steps."""
+    return PendingChunk(
         worker=registration.worker,
         incarnation=registration.incarnation,
         sequence=sequence,
@@ -95,9 +95,9 @@ def make_parcel(
     )
 
 
-def parcel_of(chunk: TrajectoryChunk, spec: ChunkSpec, *, compress: bool = False) -> Parcel:
-    """The parcel in which a worker would push this chunk."""
-    return Parcel(
+def pending_chunk(chunk: TrajectoryChunk, spec: ChunkSpec, *, compress: bool = False) -> PendingChunk:
+    """The chunk as a worker would push it."""
+    return PendingChunk(
         worker=chunk.worker,
         incarnation=chunk.incarnation,
         sequence=chunk.sequence,

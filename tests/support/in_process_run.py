@@ -26,7 +26,7 @@ from quintet.wire.chunk import ChunkSpec, TrajectoryChunk, chunk_spec
 from quintet.wire.codec import decode_chunk, encode_chunk
 from quintet.wire.config import WireConfig
 from quintet.wire.errors import LinkDownError
-from quintet.wire.link import Counters, Delivery, EncodedWeights, Registration, Settlement
+from quintet.wire.link import Counters, EncodedWeights, Message, Registration, Settlement
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.link import RedisLink
 from quintet.wire.reports import PhaseTimer
@@ -64,10 +64,10 @@ def play_chunks(
 def batch_of(spec: ChunkSpec, chunks: Sequence[TrajectoryChunk]) -> Batch:
     """The chunks as the optimizer gets them: through bytes."""
     payloads = [encode_chunk(c, spec, compress=False) for c in chunks]
-    deliveries = [
-        Delivery(id=str(k), steps=c.steps, payload=p) for k, (c, p) in enumerate(zip(chunks, payloads, strict=True))
+    messages = [
+        Message(id=str(k), steps=c.steps, payload=p) for k, (c, p) in enumerate(zip(chunks, payloads, strict=True))
     ]
-    return collate(deliveries, [decode_chunk(p, spec, run=RUN) for p in payloads], CPU)
+    return collate(messages, [decode_chunk(p, spec, run=RUN) for p in payloads], CPU)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
@@ -79,7 +79,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
 
 
 class WatchedLink(MemoryLink):
-    """Remembers what was published and how every delivery was settled; can be told to fail."""
+    """Remembers what was published and how every message was settled; can be told to fail."""
 
     def __init__(self) -> None:
         super().__init__(RUN)

@@ -12,12 +12,12 @@ from rich.console import Console
 from quintet.cluster.board import Board
 from quintet.cluster.controller import Controller
 from quintet.cluster.recorder import Recorder
-from quintet.cluster.worker_supervisor import Crew
+from quintet.cluster.worker_supervisor import WorkerSupervisor
 from quintet.control.config import parse_config
 from quintet.control.errors import DONE
 from quintet.control.journal import read_journal
 from quintet.control.run_folder import RunFolder
-from quintet.wire.link import Parcel, Settlement
+from quintet.wire.link import PendingChunk, Settlement
 from quintet.wire.memory_link import MemoryLink
 
 SPEC = "0123456789abcdef"
@@ -114,7 +114,7 @@ class Scene:
         config = parse_config(config_text)
         self.recorder = Recorder(folder=folder, config=config, link=self.link, board=board, started_s=0.0)
         self.tracebacks: list[tuple[int, str]] = []
-        self.crew = Crew(
+        self.crew = WorkerSupervisor(
             self.workers,
             self.link,
             self.recorder,
@@ -143,9 +143,9 @@ class Scene:
     def train_a_chunk(self) -> None:
         """A chunk of worker 0 arrives, and is trained on."""
         who = {"worker": 0, "incarnation": self.link.register(0, SPEC).incarnation}
-        self.link.push([Parcel(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"x")])
-        (delivery,) = self.link.pop(8, 0.0)
-        self.link.settle([Settlement(id=delivery.id, trained=8)])
+        self.link.push([PendingChunk(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"x")])
+        (message,) = self.link.pop(8, 0.0)
+        self.link.settle([Settlement(id=message.id, trained=8)])
 
     def journal(self, kind: str) -> list[str]:
         return [event.process or event.text for event in read_journal(self.folder.journal) if event.kind == kind]

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from quintet.wire.errors import LinkError
-from quintet.wire.link import Delivery, Parcel, Registration, Settlement
+from quintet.wire.link import Message, PendingChunk, Registration, Settlement
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import RunKeys
@@ -36,7 +36,7 @@ class _Worker:
     place: Registration
     sequence: int = 0
     closed_steps: int = 0  # cumulative
-    unpushed: list[Parcel] = field(default_factory=list)
+    unpushed: list[PendingChunk] = field(default_factory=list)
     reported: int = 0
     accounted: int = 0
     closed: bool = False
@@ -60,7 +60,7 @@ class _Links:
 
     def steps_in_the_stream(self) -> int:
         if self._server is None:
-            return sum(delivery.steps for delivery in self._memory._stream.values())
+            return sum(message.steps for message in self._memory._stream.values())
         keys = RunKeys(self.run)
         entries = self._server.command("XRANGE", keys.chunks, "-", "+", "COUNT", 10_000)
         sizes = self._server.command("HGETALL", keys.sizes)
@@ -91,7 +91,7 @@ class Conservation(RuleBasedStateMachine):
         self.links = type(self).links_of()
         self.link = self.links.open()
         self.link.open_run(spec_hash=SPEC_HASH, config_text="", max_queued_steps=60, max_queue_bytes=400)
-        self.open: dict[str, Delivery] = {}  # what the optimizer holds
+        self.open: dict[str, Message] = {}  # what the optimizer holds
         self.settled: dict[str, Settlement] = {}
         self.seen_payloads: set[bytes] = set()
         self.lives: list[_Worker] = []
@@ -117,7 +117,7 @@ class Conservation(RuleBasedStateMachine):
         life.sequence += 1
         life.closed_steps += steps
         payload = f"{life.place.incarnation}:{life.sequence}".encode().ljust(n_bytes, b".")
-        parcel = Parcel(
+        chunk = PendingChunk(
             worker=w,
             incarnation=life.place.incarnation,
             sequence=life.sequence,
@@ -126,24 +126,24 @@ class Conservation(RuleBasedStateMachine):
             payload=payload,
         )
         if not lost:
-            life.unpushed.append(parcel)
+            life.unpushed.append(chunk)
 
     @rule(w=st.integers(0, WORKERS - 1), n=st.integers(1, 4), answered=st.booleans())
     def push(self, w: int, n: int, answered: bool) -> None:
-        """Without an answer the worker pushes the same parcels again, another time."""
+        """Without an answer the worker pushes the same chunks again, another time."""
         life = self.workers[w]
-        parcels = life.unpushed[:n]
-        if life.closed and parcels:
-            life.accounted = max(life.accounted, parcels[0].cumulative_steps)
+        chunks = life.unpushed[:n]
+        if life.closed and chunks:
+            life.accounted = max(life.accounted, chunks[0].cumulative_steps)
             with pytest.raises(LinkError):
-                self.link.push(parcels)
+                self.link.push(chunks)
             return
-        room = not parcels or self.link.has_room(parcels[0].steps, len(parcels[0].payload))
-        n_safe = self.link.push(parcels)
-        if parcels and parcels[0].cumulative_steps > life.accounted:
+        room = not chunks or self.link.has_room(chunks[0].steps, len(chunks[0].payload))
+        n_safe = self.link.push(chunks)
+        if chunks and chunks[0].cumulative_steps > life.accounted:
             assert (n_safe > 0) == room
-        for parcel in parcels[:n_safe]:
-            life.accounted = max(life.accounted, parcel.cumulative_steps)
+        for chunk in chunks[:n_safe]:
+            life.accounted = max(life.accounted, chunk.cumulative_steps)
         if answered:
             del life.unpushed[:n_safe]
 
@@ -155,9 +155,9 @@ class Conservation(RuleBasedStateMachine):
             life.reported = life.closed_steps
 
     @rule(w=st.integers(0, WORKERS - 1))
-    def farewell(self, w: int) -> None:
+    def deregister(self, w: int) -> None:
         life = self.workers[w]
-        self.link.farewell(life.place, life.closed_steps)
+        self.link.deregister(life.place, life.closed_steps)
         self._close(life, life.closed_steps)
 
     @rule(w=st.integers(0, WORKERS - 1))
@@ -178,26 +178,26 @@ class Conservation(RuleBasedStateMachine):
     @rule(max_steps=st.integers(1, 60))
     def pop(self, max_steps: int) -> None:
         popped = self.link.pop(max_steps, 0.0)
-        assert len(popped) <= 1 or sum(delivery.steps for delivery in popped) <= max_steps
-        for delivery in popped:
-            assert delivery.id not in self.open
-            assert delivery.id not in self.settled
-            assert not delivery.payload or delivery.payload not in self.seen_payloads
-            self.seen_payloads.add(delivery.payload)
-            self.open[delivery.id] = delivery
+        assert len(popped) <= 1 or sum(message.steps for message in popped) <= max_steps
+        for message in popped:
+            assert message.id not in self.open
+            assert message.id not in self.settled
+            assert not message.payload or message.payload not in self.seen_payloads
+            self.seen_payloads.add(message.payload)
+            self.open[message.id] = message
 
     @precondition(lambda self: self.open)
     @rule(n=st.integers(1, 5), share=st.floats(0, 1), again=st.booleans())
     def settle(self, n: int, share: float, again: bool) -> None:
         settlements = []
-        for delivery in list(self.open.values())[:n]:
-            n_trained = int(delivery.steps * share)
+        for message in list(self.open.values())[:n]:
+            n_trained = int(message.steps * share)
             settlements.append(
                 Settlement(
-                    id=delivery.id,
+                    id=message.id,
                     trained=n_trained,
-                    stale=(delivery.steps - n_trained) // 2,
-                    rejected=(delivery.steps - n_trained + 1) // 2,
+                    stale=(message.steps - n_trained) // 2,
+                    rejected=(message.steps - n_trained + 1) // 2,
                 )
             )
         found = self.link.settle(settlements)
@@ -210,19 +210,19 @@ class Conservation(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule()
     def reject(self) -> None:
-        delivery = self.open.pop(next(iter(self.open)))
-        self.link.reject(delivery, "undecodable")
-        self.settled[delivery.id] = Settlement(id=delivery.id, rejected=delivery.steps)
+        message = self.open.pop(next(iter(self.open)))
+        self.link.reject(message, "undecodable")
+        self.settled[message.id] = Settlement(id=message.id, rejected=message.steps)
 
     @rule()
     def kill_the_optimizer(self) -> None:
         """The next one reclaims at least what this one held, and nothing that was settled."""
         self.link = self.links.open()
-        reclaimed = {delivery.id: delivery for delivery in self.link.reclaim()}
+        reclaimed = {message.id: message for message in self.link.reclaim()}
         assert self.open.items() <= reclaimed.items()
         assert not reclaimed.keys() & self.settled.keys()
         self.open = reclaimed
-        self.seen_payloads |= {delivery.payload for delivery in reclaimed.values()}
+        self.seen_payloads |= {message.payload for message in reclaimed.values()}
 
     @rule()
     def garbage(self) -> None:
@@ -244,10 +244,10 @@ class Conservation(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Everybody leaves and everything is settled: then nothing is in flight and nothing was forgotten."""
         for life in self.workers:
-            self.link.farewell(life.place, life.closed_steps)
+            self.link.deregister(life.place, life.closed_steps)
             self._close(life, life.closed_steps)
         while popped := self.link.pop(1000, 0.0):
-            self.open |= {delivery.id: delivery for delivery in popped}
+            self.open |= {message.id: message for message in popped}
         found = self.link.settle([Settlement(id=d.id, trained=d.steps) for d in self.open.values()])
         assert (found.in_flight, found.queued_chunks, found.queued_bytes, found.unaccounted) == (0, 0, 0, 0)
         assert found.produced == sum(life.accounted for life in self.lives)

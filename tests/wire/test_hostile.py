@@ -10,12 +10,12 @@ import pytest
 
 from quintet.wire.codec import MAX_CHUNK_BYTES, decode_chunk, encode_chunk
 from quintet.wire.errors import DecodeError, LinkError
-from quintet.wire.link import Counters, Parcel, Registration
+from quintet.wire.link import Counters, PendingChunk, Registration
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import REJECTS, RunKeys
 from quintet.wire.redis_link.link import RedisLink
 from tests.conftest import SPEC_HASH, AnyLink, LinkMaker
-from tests.support.chunk_factory import RUN, make_chunk, make_parcel, make_spec, make_weights, parcel_of
+from tests.support.chunk_factory import RUN, make_chunk, make_pending_chunk, make_spec, make_weights, pending_chunk
 
 
 @pytest.fixture
@@ -23,25 +23,25 @@ def worker(link: AnyLink) -> Registration:
     return link.register(0, SPEC_HASH)
 
 
-def test_a_delivery_says_who_pushed_it_whatever_the_parcel_claims(make_link: LinkMaker) -> None:
+def test_a_message_says_who_pushed_it_whatever_the_chunk_claims(make_link: LinkMaker) -> None:
     link = make_link()
     link.register(0, SPEC_HASH)
     link.register(7, SPEC_HASH)  # incarnation 2
-    link.push([Parcel(worker=99, incarnation=2, sequence=3, cumulative_steps=48, steps=16, payload=b"x")])
-    (delivery,) = link.pop(100, 1.0)
-    assert delivery.sender == (7, 2, 3)
-    assert make_link().reclaim() == [delivery]
+    link.push([PendingChunk(worker=99, incarnation=2, sequence=3, cumulative_steps=48, steps=16, payload=b"x")])
+    (message,) = link.pop(100, 1.0)
+    assert message.sender == (7, 2, 3)
+    assert make_link().reclaim() == [message]
 
 
 def test_an_incarnation_that_was_never_issued_can_push_nothing(link: AnyLink, worker: Registration) -> None:
-    forged = Parcel(worker=0, incarnation=12345, sequence=1, cumulative_steps=16, steps=16, payload=b"x")
+    forged = PendingChunk(worker=0, incarnation=12345, sequence=1, cumulative_steps=16, steps=16, payload=b"x")
     with pytest.raises(LinkError, match="incarnation 12345 was closed"):
         link.push([forged])
     assert link.counters() == Counters()
 
 
-def test_a_parcel_larger_than_any_chunk_is_not_pushed(link: AnyLink, worker: Registration) -> None:
-    large = Parcel(
+def test_a_chunk_larger_than_any_chunk_is_not_pushed(link: AnyLink, worker: Registration) -> None:
+    large = PendingChunk(
         worker=0, incarnation=1, sequence=1, cumulative_steps=16, steps=16, payload=bytes(MAX_CHUNK_BYTES + 1)
     )
     with pytest.raises(ValueError, match="found 67108865 bytes, expected at most 67108864"):
@@ -61,7 +61,7 @@ def test_a_chunk_that_is_not_finite_is_sent_as_it_is_and_refused_at_the_other_en
     chunk = make_chunk(spec)
     chunk.reward[0, 0] = bad
     with pytest.raises(DecodeError, match="chunk reward: found 1 of 16 numbers NaN, infinite or beyond"):
-        decode_chunk(parcel_of(chunk, spec).payload, spec, run=RUN)
+        decode_chunk(pending_chunk(chunk, spec).payload, spec, run=RUN)
 
 
 # ---- what only Redis can hold ----
@@ -95,12 +95,12 @@ on_redis = pytest.mark.parametrize("make_link", ["redis"], indirect=True)
 @on_redis
 def test_an_entry_that_nobody_pushed_counts_nothing_and_leaves_as_garbage(intruder: Intruder) -> None:
     link = intruder.link
-    parcel = make_parcel(link.register(0, SPEC_HASH), 1)
-    link.push([parcel])
-    intruder.write("XADD", intruder.keys.chunks, "*", "steps", "1000000", "chunk", parcel.payload)
+    chunk = make_pending_chunk(link.register(0, SPEC_HASH), 1)
+    link.push([chunk])
+    intruder.write("XADD", intruder.keys.chunks, "*", "steps", "1000000", "chunk", chunk.payload)
     real, forged = link.pop(100, 1.0)
     assert (real.steps, real.sender) == (16, (0, 1, 1))
-    assert (forged.steps, forged.sender, forged.payload) == (0, None, parcel.payload)
+    assert (forged.steps, forged.sender, forged.payload) == (0, None, chunk.payload)
     link.reject(forged, "nobody pushed it")
     assert link.counters() == Counters(produced=16, in_flight=16, queued_chunks=1, queued_bytes=10)
 
@@ -112,11 +112,11 @@ def test_an_entry_that_nobody_pushed_counts_nothing_and_leaves_as_garbage(intrud
 )
 def test_a_size_that_push_did_not_write_is_no_size(intruder: Intruder, size: bytes) -> None:
     link = intruder.link
-    link.push([make_parcel(link.register(0, SPEC_HASH), 1)])
+    link.push([make_pending_chunk(link.register(0, SPEC_HASH), 1)])
     entries = intruder.server.command("HGETALL", intruder.keys.sizes)
     intruder.write("HSET", intruder.keys.sizes, next(iter(entries)), size)
-    (delivery,) = link.pop(100, 1.0)
-    assert (delivery.steps, delivery.sender) == (0, None)
+    (message,) = link.pop(100, 1.0)
+    assert (message.steps, message.sender) == (0, None)
 
 
 @pytest.mark.redis
@@ -124,10 +124,10 @@ def test_a_size_that_push_did_not_write_is_no_size(intruder: Intruder, size: byt
 def test_a_payload_far_too_large_is_taken_out_and_only_their_beginning_is_kept(intruder: Intruder) -> None:
     link = intruder.link
     intruder.write("XADD", intruder.keys.chunks, "*", "chunk", bytes(16 * 2**20))
-    (delivery,) = link.pop(100, 1.0)
+    (message,) = link.pop(100, 1.0)
     with pytest.raises(DecodeError, match="found 16777216 bytes, expected at most"):
-        decode_chunk(delivery.payload, make_spec(), run=RUN)
-    assert link.reject(delivery, "too large") == Counters()
+        decode_chunk(message.payload, make_spec(), run=RUN)
+    assert link.reject(message, "too large") == Counters()
     kept = intruder.server.command("MEMORY", "USAGE", REJECTS.of(link.run))
     assert 2**20 <= kept < 2 * 2**20
 

@@ -10,19 +10,19 @@ import pytest
 
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.wire.errors import LeaseHeldError, LeaseLostError
-from quintet.wire.link import Counters, Delivery, Registration, Settlement
+from quintet.wire.link import Counters, Message, Registration, Settlement
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import RunKeys
 from quintet.wire.redis_link.link import RedisLink
 from tests.conftest import SPEC_HASH, AnyLink, LinkMaker
-from tests.support.chunk_factory import make_parcel, make_weights
+from tests.support.chunk_factory import make_pending_chunk, make_weights
 
-Acts = list[Callable[[AnyLink, Delivery], object]]
+Acts = list[Callable[[AnyLink, Message], object]]
 FENCED: Acts = [
     lambda link, _: link.publish(make_weights(9)),
-    lambda link, delivery: link.settle([Settlement(id=delivery.id, trained=delivery.steps)]),
-    lambda link, delivery: link.reject(delivery, "garbage"),
+    lambda link, message: link.settle([Settlement(id=message.id, trained=message.steps)]),
+    lambda link, message: link.reject(message, "garbage"),
     lambda link, _: link.mark_undone(5),
     lambda link, _: link.keep_optimizer_lease(10.0),
     lambda link, _: link.release_optimizer_lease(),
@@ -68,19 +68,19 @@ def test_an_optimizer_that_was_paused_can_do_nothing_when_it_wakes_up(
     link: AnyLink, other: AnyLink, worker: Registration, act: int
 ) -> None:
     link.take_optimizer_lease("paused", 0.01)
-    link.push([make_parcel(worker, 1)])
-    (delivery,) = link.pop(100, 1.0)
+    link.push([make_pending_chunk(worker, 1)])
+    (message,) = link.pop(100, 1.0)
     link.publish(make_weights(1))
     time.sleep(0.05)
     assert other.take_optimizer_lease("next", 60.0) == 2
     other.publish(make_weights(2))
     with pytest.raises(LeaseLostError, match=r"fencing token 1, but token 2 was issued since \(to next\)"):
-        FENCED[act](link, delivery)
+        FENCED[act](link, message)
     assert other.counters() == Counters(produced=16, in_flight=16, queued_chunks=1, queued_bytes=10)
     assert other.announced_version() == 2
-    assert other.reclaim() == [delivery]
+    assert other.reclaim() == [message]
     other.keep_optimizer_lease(60.0)
-    assert other.settle([Settlement(id=delivery.id, trained=16)]).trained == 16
+    assert other.settle([Settlement(id=message.id, trained=16)]).trained == 16
 
 
 def test_an_expired_lease_that_nobody_took_can_still_be_used_and_renewed(link: AnyLink, worker: Registration) -> None:
@@ -122,7 +122,7 @@ def test_a_broken_lease_is_free_at_once_and_its_old_holder_is_fenced_off(link: A
 
 def test_without_any_lease_nothing_is_fenced(link: AnyLink, worker: Registration) -> None:
     link.publish(make_weights(1))
-    link.push([make_parcel(worker, 1)])
+    link.push([make_pending_chunk(worker, 1)])
     link.settle([Settlement(id=link.pop(100, 1.0)[0].id, trained=16)])
     link.mark_undone(0)
 

@@ -13,8 +13,8 @@ from dataclasses import fields
 from typing import Any
 
 from quintet.wire.errors import LinkError
-from quintet.wire.link import ChunkSink, ChunkSource, Counters, Delivery, Parcel, Settlement
-from quintet.wire.link_errors import check_parcels, closed_incarnation, run_not_open, unbalanced_settlement
+from quintet.wire.link import ChunkSink, ChunkSource, Counters, Message, PendingChunk, Settlement
+from quintet.wire.link_errors import check_pending, closed_incarnation, run_not_open, unbalanced_settlement
 from quintet.wire.redis_link import scripts
 from quintet.wire.redis_link.client import RedisFullError, RedisServer, pairs
 from quintet.wire.redis_link.keys import CONSUMER, GROUP, REJECT_BYTES_KEPT, REJECTS_KEPT, RunKeys
@@ -40,23 +40,23 @@ class RedisChunks(ChunkSink, ChunkSource):
         self._run = run
         self._keys = RunKeys(run)
         self._popping = threading.Lock()  # guards what follows
-        self._leftovers: deque[Delivery] = deque()  # read, but not yet returned by pop
+        self._leftovers: deque[Message] = deque()  # read, but not yet returned by pop
         self._answer_lost = False  # a read may have been answered without our hearing it
         self._last_steps = 1  # of the last chunk read: how many to ask for
         self._last_bytes = 1
 
     # ---- ChunkSink ----
 
-    def push(self, parcels: Sequence[Parcel]) -> int:
-        check_parcels(parcels)
+    def push(self, chunks: Sequence[PendingChunk]) -> int:
+        check_pending(chunks)
         keys = self._keys
         arguments: list[int | str | bytes] = [keys.limits]
-        for parcel in parcels:
-            arguments += (parcel.sequence, parcel.cumulative_steps, parcel.steps, parcel.payload)
+        for chunk in chunks:
+            arguments += (chunk.sequence, chunk.cumulative_steps, chunk.steps, chunk.payload)
         try:
             status, n_safe = self._server.run(
                 scripts.PUSH,
-                [keys.chunks, keys.sizes, keys.counters] + [keys.incarnation(parcel.incarnation) for parcel in parcels],
+                [keys.chunks, keys.sizes, keys.counters] + [keys.incarnation(chunk.incarnation) for chunk in chunks],
                 arguments,
             )
         except RedisFullError:
@@ -64,7 +64,7 @@ class RedisChunks(ChunkSink, ChunkSource):
         if status == b"not_open":
             raise run_not_open(self._run)
         if status == b"closed":
-            raise closed_incarnation(parcels[n_safe])
+            raise closed_incarnation(chunks[n_safe])
         return int(n_safe)
 
     def has_room(self, steps: int, n_bytes: int) -> bool:
@@ -76,20 +76,20 @@ class RedisChunks(ChunkSink, ChunkSource):
 
     # ---- ChunkSource ----
 
-    def reclaim(self) -> list[Delivery]:
+    def reclaim(self) -> list[Message]:
         with self._popping:
             self._leftovers.clear()
             found = self._pending()
             self._answer_lost = False
             return found
 
-    def pop(self, max_steps: int, timeout_s: float) -> list[Delivery]:
+    def pop(self, max_steps: int, timeout_s: float) -> list[Message]:
         with self._popping:
             if self._answer_lost:
                 self._leftovers = deque(self._pending())  # what we never saw, what was left over, what is still open
                 self._answer_lost = False
             deadline_s = time.monotonic() + timeout_s
-            taken: list[Delivery] = []
+            taken: list[Message] = []
             steps = 0
             while True:
                 while self._leftovers and (not taken or steps + self._leftovers[0].steps <= max_steps):
@@ -116,13 +116,13 @@ class RedisChunks(ChunkSink, ChunkSource):
             raise unbalanced_settlement(next(s for s in settlements if s.id == entry_id), answer[2])
         return _counters(answer)
 
-    def reject(self, delivery: Delivery, reason: str) -> Counters:
+    def reject(self, message: Message, reason: str) -> Counters:
         keys = self._keys
-        proof, payload = self._fence.proof(), delivery.payload
+        proof, payload = self._fence.proof(), message.payload
         answer = self._server.run(
             scripts.REJECT,
             [keys.chunks, keys.sizes, keys.counters, keys.rejects, keys.optimizer_lease],
-            [*proof, GROUP, delivery.id, REJECTS_KEPT, reason[:1000], len(payload), payload[:REJECT_BYTES_KEPT]],
+            [*proof, GROUP, message.id, REJECTS_KEPT, reason[:1000], len(payload), payload[:REJECT_BYTES_KEPT]],
         )
         self._fence.check(answer)
         return _counters(answer)
@@ -135,7 +135,7 @@ class RedisChunks(ChunkSink, ChunkSource):
     def counters(self) -> Counters:
         return _counters(self._server.run(scripts.COUNTERS, [], [self._keys.counters, self._keys.chunks]))
 
-    def _read_new(self, max_steps: int, wait_s: float) -> list[Delivery]:
+    def _read_new(self, max_steps: int, wait_s: float) -> list[Message]:
         """Read undelivered entries, about `max_steps` of them; what is too many waits in `_leftovers`."""
         count = min(_MAX_READ_CHUNKS, max_steps // self._last_steps, _MAX_READ_BYTES // self._last_bytes)
         block_ms = int(1000 * min(wait_s, _MAX_BLOCK_S, self._server.timeout_s / 2))
@@ -145,16 +145,16 @@ class RedisChunks(ChunkSink, ChunkSource):
         self._answer_lost = False
         return entries
 
-    def _pending(self) -> list[Delivery]:
+    def _pending(self) -> list[Message]:
         """All entries that were delivered and not settled, oldest first."""
-        found: list[Delivery] = []
+        found: list[Message] = []
         after = "0"
         while entries := self._read(after, _MAX_READ_CHUNKS, 0):
             found += entries
             after = entries[-1].id
         return found
 
-    def _read(self, after: str, count: int, block_ms: int) -> list[Delivery]:
+    def _read(self, after: str, count: int, block_ms: int) -> list[Message]:
         arguments: list[str | int] = ["XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", count]
         if block_ms > 0:  # BLOCK 0 would wait for ever
             arguments += ["BLOCK", block_ms]
@@ -168,20 +168,20 @@ class RedisChunks(ChunkSink, ChunkSource):
         if not entries:
             return []
         sizes = self._server.command("HMGET", self._keys.sizes, *(entry_id for entry_id, _ in entries))
-        found = [_delivery(entry_id, flat, size) for (entry_id, flat), size in zip(entries, sizes, strict=True)]
-        for delivery in found:
-            self._last_steps, self._last_bytes = max(1, delivery.steps), max(1, len(delivery.payload))
+        found = [_message(entry_id, flat, size) for (entry_id, flat), size in zip(entries, sizes, strict=True)]
+        for message in found:
+            self._last_steps, self._last_bytes = max(1, message.steps), max(1, len(message.payload))
         return found
 
 
-def _delivery(entry_id: bytes, flat: Sequence[bytes] | None, size: bytes | None) -> Delivery:
+def _message(entry_id: bytes, flat: Sequence[bytes] | None, size: bytes | None) -> Message:
     """What push counted is believed, not what the entry says: one that was not pushed is delivered as garbage."""
     payload = pairs(flat).get(b"chunk", b"")
     known = _SIZE.fullmatch(size or b"")
     if known is None:
-        return Delivery(id=entry_id.decode(), steps=0, payload=payload)
+        return Message(id=entry_id.decode(), steps=0, payload=payload)
     steps, worker, incarnation, sequence = (int(number) for number in known.groups())
-    return Delivery(id=entry_id.decode(), steps=steps, payload=payload, sender=(worker, incarnation, sequence))
+    return Message(id=entry_id.decode(), steps=steps, payload=payload, sender=(worker, incarnation, sequence))
 
 
 def _counters(answer: Sequence[Any]) -> Counters:

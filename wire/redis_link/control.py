@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from quintet.wire.errors import DecodeError, LinkError
 from quintet.wire.link import (
-    ControllerDesk,
-    Directive,
+    ControlChannel,
+    ControlMessage,
     Heartbeat,
-    ProcessDesk,
+    ProcessRegistry,
     Registration,
     Report,
     ReportSink,
-    WorkerDesk,
+    WorkerRegistry,
 )
 from quintet.wire.link_errors import other_spec, run_not_open
 from quintet.wire.redis_link import scripts
@@ -30,7 +30,7 @@ _REPORTS_PER_READ = 512
 _MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
 
 
-class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
+class RedisControlChannel(WorkerRegistry, ProcessRegistry, ControlChannel, ReportSink):
     """What processes tell one another besides chunks and weights."""
 
     def __init__(self, server: RedisServer, hasty: RedisServer, run: str) -> None:
@@ -41,7 +41,7 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
         self._silent_until_s = 0.0
         self.reports_dropped = 0
 
-    # ---- WorkerDesk ----
+    # ---- WorkerRegistry ----
 
     def register(self, worker: int, spec_hash: str) -> Registration:
         keys = self._keys
@@ -56,12 +56,12 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
             raise other_spec(self._run, found=spec_hash, expected=value.decode())
         return Registration(worker=worker, incarnation=int(value))
 
-    def directive(self) -> Directive:
+    def directive(self) -> ControlMessage:
         keys = self._keys
         version, wanted, stopping, lease = self._server.run(
             scripts.DIRECTIVE, [], [keys.announced, keys.orders, keys.lease]
         )
-        return Directive(
+        return ControlMessage(
             version=int(version), wanted_workers=int(wanted), stopping=stopping == b"1", controller_alive=lease == 1
         )
 
@@ -72,7 +72,7 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
             [f"worker/{registration.worker}", registration.incarnation, cumulative_steps, encode_beat(data)],
         )
 
-    def farewell(self, registration: Registration, cumulative_steps: int) -> None:
+    def deregister(self, registration: Registration, cumulative_steps: int) -> None:
         keys = self._keys
         self._server.run(
             scripts.FAREWELL,
@@ -80,7 +80,7 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
             [registration.incarnation, cumulative_steps],
         )
 
-    # ---- ProcessDesk ----
+    # ---- ProcessRegistry ----
 
     def stopping(self) -> bool:
         return bool(self._server.command("HGET", self._keys.orders, "stopping") == b"1")
@@ -88,7 +88,7 @@ class RedisDesk(WorkerDesk, ProcessDesk, ControllerDesk, ReportSink):
     def beat(self, process: str, data: dict[str, float | int | str]) -> None:
         self._server.run(scripts.HEARTBEAT, [self._keys.heartbeats], [process, 0, 0, encode_beat(data)])
 
-    # ---- ControllerDesk ----
+    # ---- ControlChannel ----
 
     def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
         keys = self._keys

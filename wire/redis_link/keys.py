@@ -146,7 +146,7 @@ HEARTBEATS = RedisKey(
     holds="process -> 'time_ms incarnation cumulative_steps data', time by the clock of Redis",
     writer="every process",
     reader="controller, status",
-    lifetime="each field until its process says farewell or is closed",
+    lifetime="each field until its process deregisters or is closed",
 )
 REPORTS = RedisKey(
     suffix="reports",

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from quintet.wire.redis_link.chunks import RedisChunks
 from quintet.wire.redis_link.client import RedisServer, ServerHealth, health_of
-from quintet.wire.redis_link.control import RedisDesk
+from quintet.wire.redis_link.control import RedisControlChannel
 from quintet.wire.redis_link.lease import Fence, RedisLease
 from quintet.wire.redis_link.settings import RedisSettings
 from quintet.wire.redis_link.weights import RedisWeights
@@ -16,7 +16,7 @@ _BULK_TIMEOUT_S = 60.0  # of sending or fetching weights
 _REPORT_TIMEOUT_S = 0.5  # of a report, which is dropped then
 
 
-class RedisLink(RedisChunks, RedisWeights, RedisLease, RedisSettings, RedisDesk):
+class RedisLink(RedisChunks, RedisWeights, RedisLease, RedisSettings, RedisControlChannel):
     """One process's link to one run. Threads may share it; processes each make their own.
 
     Raises (every method, besides what its protocol says):
@@ -33,7 +33,7 @@ class RedisLink(RedisChunks, RedisWeights, RedisLease, RedisSettings, RedisDesk)
         RedisChunks.__init__(self, server, fence, run)
         RedisWeights.__init__(self, server, bulk, fence, run)
         RedisLease.__init__(self, server, fence, run)
-        RedisDesk.__init__(self, server, hasty, run)
+        RedisControlChannel.__init__(self, server, hasty, run)
         RedisSettings.__init__(self, server, run)
         self.run = run
         self.location = server.location

@@ -89,9 +89,9 @@ PUSH = Script(
     PRELUDE
     + LOSE_TAIL
     + """
--- KEYS: chunks, sizes, counters, then each parcel's incarnation
--- ARGV: key of the limits, then sequence, cumulative steps, steps and payload of each parcel
--- Returns {status, parcels that are safe}: 'ok', 'not_open', or 'closed' for the parcel after those.
+-- KEYS: chunks, sizes, counters, then each chunk's incarnation
+-- ARGV: key of the limits, then sequence, cumulative steps, steps and payload of each chunk
+-- Returns {status, chunks that are safe}: 'ok', 'not_open', or 'closed' for the chunk after those.
 local chunks, sizes, counters = KEYS[1], KEYS[2], KEYS[3]
 local bound = redis.call('HMGET', ARGV[1], 'max_queued_steps', 'max_queue_bytes')
 if not bound[1] then return {'not_open', 0} end
@@ -138,7 +138,7 @@ HAS_ROOM = Script(
 -- ARGV: keys of limits, chunks and counters; steps, bytes. Returns 1 or 0, -1 where the run is not open.
 local bound = redis.call('HMGET', ARGV[1], 'max_queued_steps', 'max_queue_bytes')
 if not bound[1] then return -1 end
--- A full Redis would refuse the push. While it is handled a parcel lies in memory about three times.
+-- A full Redis would refuse the push. While it is handled a chunk lies in memory about three times.
 local memory = redis.call('INFO', 'memory')
 local maxmemory = tonumber(string.match(memory, 'maxmemory:(%d+)'))
 local used = tonumber(string.match(memory, 'used_memory:(%d+)')) + 3 * tonumber(ARGV[5]) + 65536

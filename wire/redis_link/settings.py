@@ -13,7 +13,7 @@ from quintet.wire.redis_link.keys import RunKeys
 from quintet.wire.settings import (
     REQUESTS_KEPT,
     Setting,
-    SettingsDesk,
+    SettingsChannel,
     decode_request,
     encode_request,
     in_order,
@@ -21,7 +21,7 @@ from quintet.wire.settings import (
 )
 
 
-class RedisSettings(SettingsDesk):
+class RedisSettings(SettingsChannel):
     """Asked for by people, read by optimizer and controller."""
 
     def __init__(self, server: RedisServer, run: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from quintet.dashboard.arena.frame import encode
 from quintet.dashboard.arena.game import Game
 from quintet.dashboard.arena.replay import Recording
-from quintet.dashboard.arena.request import ArenaError, Show
+from quintet.dashboard.arena.request import ArenaError, StreamRequest
 from quintet.games.api import GameWithPictures
 from quintet.games.skirmish.replay.file import Recorder, write_replay
 from quintet.games.skirmish.rules import PRESETS, REWARD_NAMES
@@ -26,7 +26,7 @@ def frames(game: Game, count: int) -> list[dict[str, Any]]:
 
 
 def test_games_follow_one_another_and_every_frame_is_plain_json(tmp_path: Path) -> None:
-    game = Game(Show(folder=str(arena_run(tmp_path, OUTPOST))))
+    game = Game(StreamRequest(folder=str(arena_run(tmp_path, OUTPOST))))
     seen = frames(game, 40)
     assert {"heads", "bots", "teams"} <= set(json.loads(encode(game.setting)))
     for before, now in pairwise(seen):
@@ -44,7 +44,7 @@ def test_games_follow_one_another_and_every_frame_is_plain_json(tmp_path: Path) 
 def test_against_a_bot_the_policy_changes_seats_and_only_it_thinks(tmp_path: Path) -> None:
     folder = str(arena_run(tmp_path, OUTPOST, 7))
     for opponent in ("bot:eager", "random"):
-        game = Game(Show(folder=folder, opponent=opponent))
+        game = Game(StreamRequest(folder=folder, opponent=opponent))
         for frame in frames(game, 40):
             seat = frame["game"] % 2
             assert frame["players"][seat] == "version 7"
@@ -55,17 +55,17 @@ def test_against_a_bot_the_policy_changes_seats_and_only_it_thinks(tmp_path: Pat
 
 def test_two_checkpoints_play_each_other_and_think_different_things(tmp_path: Path) -> None:
     folder = arena_run(tmp_path, OUTPOST, 3, 12)
-    game = Game(Show(folder=str(folder), opponent="000003", player="000012"))
+    game = Game(StreamRequest(folder=str(folder), opponent="000003", player="000012"))
     assert game.setting["checkpoints"] == ["000012", "000003"]
     frame = game.next()
     assert frame["players"] == ["version 12", "version 3"]
-    same = Game(Show(folder=str(folder), player="000012")).next()
+    same = Game(StreamRequest(folder=str(folder), player="000012")).next()
     assert frame["agents"][0]["mind"]["value"] == pytest.approx(same["agents"][0]["mind"]["value"], abs=1e-5)
     assert frame["agents"][2]["mind"]["value"] != pytest.approx(same["agents"][2]["mind"]["value"], abs=1e-5)
 
 
 def test_the_newest_checkpoint_plays_where_the_run_is_not_alive(tmp_path: Path) -> None:
-    game = Game(Show(folder=str(arena_run(tmp_path, OUTPOST, 3, 12)), redis_url="redis://:x@127.0.0.1:1"))
+    game = Game(StreamRequest(folder=str(arena_run(tmp_path, OUTPOST, 3, 12)), redis_url="redis://:x@127.0.0.1:1"))
     frame = game.next()
     assert (frame["version"], frame["origin"]) == (12, "checkpoint 000012")
     game.close()
@@ -74,26 +74,28 @@ def test_the_newest_checkpoint_plays_where_the_run_is_not_alive(tmp_path: Path) 
 def test_what_cannot_be_played_says_why(tmp_path: Path) -> None:
     folder = arena_run(tmp_path / "one", OUTPOST, 3)
     with pytest.raises(ArenaError, match="cannot be read"):
-        Game(Show(folder=str(tmp_path / "none")))
+        Game(StreamRequest(folder=str(tmp_path / "none")))
     with pytest.raises(ArenaError, match="has no bot:clever; its bots: lazy, eager"):
-        Game(Show(folder=str(folder), opponent="bot:clever"))
+        Game(StreamRequest(folder=str(folder), opponent="bot:clever"))
     with pytest.raises(CheckpointError, match="000009"):
-        Game(Show(folder=str(folder), player="000009"))
+        Game(StreamRequest(folder=str(folder), player="000009"))
     (folder / "config.toml").write_text(
         (folder / "config.toml").read_text().replace("lstm_units = 8", "lstm_units = 16")
     )
     with pytest.raises(ArenaError, match="lstm_units is 8 there and 16 here"):
-        Game(Show(folder=str(folder), player="000003"))
+        Game(StreamRequest(folder=str(folder), player="000003"))
     alone = arena_run(tmp_path / "alone", 'game = "gymnasium:CartPole-v1"\n[model]\nlstm_units = 8\n')
     with pytest.raises(ArenaError, match="nobody to play against"):
-        Game(Show(folder=str(alone), opponent="random"))
+        Game(StreamRequest(folder=str(alone), opponent="random"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # pygame's own, when it is imported
 def test_other_games_show_the_pictures_that_they_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    game = Game(Show(folder=str(arena_run(tmp_path, 'game = "gymnasium:CartPole-v1"\n[model]\nlstm_units = 8\n'))))
+    game = Game(
+        StreamRequest(folder=str(arena_run(tmp_path, 'game = "gymnasium:CartPole-v1"\n[model]\nlstm_units = 8\n')))
+    )
     first, second = frames(game, 2)
     assert first["picture"].startswith("data:image/webp;base64,")
     assert first["picture"] != second["picture"]
@@ -105,7 +107,7 @@ def test_other_games_show_the_pictures_that_they_draw(tmp_path: Path, monkeypatc
 
 
 def test_a_game_that_cannot_draw_has_no_picture_and_is_shown_all_the_same(tmp_path: Path) -> None:
-    game = Game(Show(folder=str(arena_run(tmp_path, OUTPOST))))
+    game = Game(StreamRequest(folder=str(arena_run(tmp_path, OUTPOST))))
     frame = game.next()
     assert "picture" not in frame
     assert "scene" not in frame
@@ -114,7 +116,7 @@ def test_a_game_that_cannot_draw_has_no_picture_and_is_shown_all_the_same(tmp_pa
 
 def recorded(folder: Path, steps: int) -> tuple[list[dict[str, Any]], str]:
     """The first steps of a live show of skirmish, and the name of a replay of exactly these."""
-    game = Game(Show(folder=str(folder), greedy=True))
+    game = Game(StreamRequest(folder=str(folder), greedy=True))
     assert game.skirmish is not None
     sim = game.skirmish
     recorder = Recorder("skirmish-1v1", int(sim.seeds[0]), sim.starts[0], sim.state, 0, ("version 4", "version 4"))
@@ -129,7 +131,7 @@ def recorded(folder: Path, steps: int) -> tuple[list[dict[str, Any]], str]:
 def test_a_replay_shows_the_very_game_and_the_thoughts_that_were_thought_in_it(tmp_path: Path) -> None:
     folder = arena_run(tmp_path, SKIRMISH, 4)
     live, name = recorded(folder, 70)
-    show = Recording(Show(folder=str(folder), replay=name))
+    show = Recording(StreamRequest(folder=str(folder), replay=name))
     assert show.setting["steps"] == 70
     again = [show.next() for _ in range(71)]
     assert show.next() is None
@@ -148,7 +150,7 @@ def test_a_replay_shows_the_very_game_and_the_thoughts_that_were_thought_in_it(t
 
 
 def test_a_scene_holds_what_the_state_holds_and_what_each_team_sees(tmp_path: Path) -> None:
-    game = Game(Show(folder=str(arena_run(tmp_path, SKIRMISH)), opponent="bot:middle"))
+    game = Game(StreamRequest(folder=str(arena_run(tmp_path, SKIRMISH)), opponent="bot:middle"))
     assert game.skirmish is not None
     state, layout = game.skirmish.state, game.skirmish.tables.layout
     for _ in range(40):  # one by one: the state changes in place
@@ -169,7 +171,7 @@ def test_a_scene_holds_what_the_state_holds_and_what_each_team_sees(tmp_path: Pa
 
 
 def test_rewards_of_a_step_add_up_to_those_of_the_game(tmp_path: Path) -> None:
-    game = Game(Show(folder=str(arena_run(tmp_path, SKIRMISH)), opponent="bot:strong", seed=3))
+    game = Game(StreamRequest(folder=str(arena_run(tmp_path, SKIRMISH)), opponent="bot:strong", seed=3))
     seen = frames(game, 90)
     for agent in range(2):
         parts = np.sum([frame["agents"][agent]["parts"] for frame in seen if frame["game"] == 0], axis=0)
@@ -185,9 +187,9 @@ def test_a_replay_of_another_game_than_the_runs_is_shown_without_thoughts(tmp_pa
     other = arena_run(tmp_path / "other", SKIRMISH.replace("1v1", "3v3"))
     (other / "replays").mkdir()
     (tmp_path / "run" / "replays" / name).rename(other / "replays" / name)
-    frame = Recording(Show(folder=str(other), replay=name)).next()
+    frame = Recording(StreamRequest(folder=str(other), replay=name)).next()
     assert frame is not None
     assert frame["origin"] == "no checkpoint, no thoughts"
     assert len(frame["scene"]["heroes"]) == 2 * PRESETS["skirmish-1v1"].heroes
     with pytest.raises(ArenaError, match="plays skirmish-3v3"):
-        Recording(Show(folder=str(other), replay=name, player="000004"))
+        Recording(StreamRequest(folder=str(other), replay=name, player="000004"))

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from quintet.dashboard.arena.hub import MOST_SHOWS, RING_FRAMES, BrokenTalkError, Hub, packed, receive
+from quintet.dashboard.arena.hub import MOST_SHOWS, RING_FRAMES, BrokenTalkError, StreamServer, packed, receive
 from quintet.dashboard.arena.player import serve
-from quintet.dashboard.arena.request import ArenaError, Show
+from quintet.dashboard.arena.request import ArenaError, StreamRequest
 from tests.support.arena_run import OUTPOST, arena_run
 
 # A player that counts: frame n of a show is the number n. It ends a replay after 50, and dies when told the seed 13.
@@ -44,12 +44,12 @@ while (question := receive(sys.stdin.buffer)) is not None:
     sys.stdout.buffer.write(packed(answer))
     sys.stdout.buffer.flush()
 """
-LIVE = Show(folder="/runs/one")
+LIVE = StreamRequest(folder="/runs/one")
 
 
-def with_hub(test: Callable[[Hub], Awaitable[None]], *, idle_s: float = 60.0) -> None:
+def with_hub(test: Callable[[StreamServer], Awaitable[None]], *, idle_s: float = 60.0) -> None:
     async def carry_out() -> None:
-        hub = Hub(command=(sys.executable, "-c", COUNTER), idle_s=idle_s)
+        hub = StreamServer(command=(sys.executable, "-c", COUNTER), idle_s=idle_s)
         try:
             await test(hub)
         finally:
@@ -63,7 +63,7 @@ def numbers(frames: list[bytes]) -> list[int]:
 
 
 def test_nothing_is_played_before_somebody_asks_and_then_only_what_is_asked_for() -> None:
-    async def look(hub: Hub) -> None:
+    async def look(hub: StreamServer) -> None:
         assert [hub.playing] == [False]
         setting, epoch = await hub.open(LIVE)
         assert hub.playing
@@ -77,7 +77,7 @@ def test_nothing_is_played_before_somebody_asks_and_then_only_what_is_asked_for(
 
 
 def test_a_second_viewer_begins_at_the_newest_frame_and_shares_what_the_first_has_asked_for() -> None:
-    async def look(hub: Hub) -> None:
+    async def look(hub: StreamServer) -> None:
         await hub.frames(LIVE, after=-1, most=10)
         assert (await hub.frames(LIVE, after=-1, most=10)).first == 9
         await hub.frames(LIVE, after=9, most=10)
@@ -89,7 +89,7 @@ def test_a_second_viewer_begins_at_the_newest_frame_and_shares_what_the_first_ha
 
 
 def test_who_comes_too_late_goes_on_where_the_ring_begins() -> None:
-    async def look(hub: Hub) -> None:
+    async def look(hub: StreamServer) -> None:
         after = -1
         while after < RING_FRAMES + 100:
             found = await hub.frames(LIVE, after=after, most=200)
@@ -102,8 +102,8 @@ def test_who_comes_too_late_goes_on_where_the_ring_begins() -> None:
 
 
 def test_a_replay_is_kept_whole_and_ends() -> None:
-    async def look(hub: Hub) -> None:
-        show = Show(folder="/runs/one", replay="a.replay")
+    async def look(hub: StreamServer) -> None:
+        show = StreamRequest(folder="/runs/one", replay="a.replay")
         first = await hub.frames(show, after=-1, most=40)
         rest = await hub.frames(show, after=39, most=40)
         assert (first.done, rest.done) == (False, True)
@@ -116,8 +116,8 @@ def test_a_replay_is_kept_whole_and_ends() -> None:
 
 
 def test_the_show_that_was_asked_for_longest_ago_makes_room() -> None:
-    async def look(hub: Hub) -> None:
-        shows = [Show(folder="/runs/one", seed=seed) for seed in range(100, 100 + MOST_SHOWS + 1)]
+    async def look(hub: StreamServer) -> None:
+        shows = [StreamRequest(folder="/runs/one", seed=seed) for seed in range(100, 100 + MOST_SHOWS + 1)]
         epochs = [(await hub.open(show))[1] for show in shows]
         assert len(set(epochs)) == MOST_SHOWS + 1
         assert (await hub.open(shows[-1]))[1] == epochs[-1]
@@ -127,7 +127,7 @@ def test_the_show_that_was_asked_for_longest_ago_makes_room() -> None:
 
 
 def test_the_player_ends_when_nobody_asks_any_more_and_comes_back_with_the_next_one() -> None:
-    async def look(hub: Hub) -> None:
+    async def look(hub: StreamServer) -> None:
         _, epoch = await hub.open(LIVE)
         while hub.playing:
             await asyncio.sleep(0.05)
@@ -139,12 +139,12 @@ def test_the_player_ends_when_nobody_asks_any_more_and_comes_back_with_the_next_
 
 
 def test_what_cannot_be_shown_and_a_player_that_dies_are_said() -> None:
-    async def look(hub: Hub) -> None:
+    async def look(hub: StreamServer) -> None:
         with pytest.raises(ArenaError, match="no such bot"):
-            await hub.open(Show(folder="/runs/one", opponent="bot:none"))
+            await hub.open(StreamRequest(folder="/runs/one", opponent="bot:none"))
         _, epoch = await hub.open(LIVE)
         with pytest.raises(ArenaError, match=r"stopped .* ask again"):
-            await hub.open(Show(folder="/runs/one", seed=13))
+            await hub.open(StreamRequest(folder="/runs/one", seed=13))
         assert not hub.playing
         assert (await hub.frames(LIVE, after=-1, most=1)).epoch != epoch
 
@@ -160,7 +160,7 @@ def ask(*questions: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_the_player_opens_plays_drops_and_answers_errors_in_one_line(tmp_path: Path) -> None:
-    show = asdict(Show(folder=str(arena_run(tmp_path, OUTPOST))))
+    show = asdict(StreamRequest(folder=str(arena_run(tmp_path, OUTPOST))))
     more = {"ask": "more", "show": show, "most": 3, "for_s": 60.0}
     unopened, opened, frames, brief, dropped, gone, lost = ask(
         more, {"ask": "open", "show": show}, more, {**more, "most": 50, "for_s": 0.0}, {"ask": "drop", "show": show},
@@ -188,7 +188,7 @@ def test_the_page_answers_only_to_pages_that_are_open(monkeypatch: pytest.Monkey
     from quintet.dashboard.pages import arena
 
     async def carry_out() -> None:
-        hub = Hub(command=(sys.executable, "-c", COUNTER))
+        hub = StreamServer(command=(sys.executable, "-c", COUNTER))
         monkeypatch.setattr(arena, "hub", hub)
         monkeypatch.setitem(arena._tickets, "mine", SimpleNamespace(folder=tmp_path, redis_url=None))
 

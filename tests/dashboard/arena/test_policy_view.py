@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from quintet.dashboard.arena.policy_view import Mind, Thought, packed
+from quintet.dashboard.arena.policy_view import PolicyTrace, PolicyView, packed
 from quintet.evaluation.players import PolicyPlayer
 from quintet.games.api import ACTING, Array, Observation
 from quintet.games.contract import random_actions
@@ -26,8 +26,8 @@ def rows(observation: Observation) -> Observation:
     return {name: array[0] for name, array in observation.items()}
 
 
-def minds(precision: Precision = "float32") -> Mind:
-    return Mind(make_policy(SPEC, lstm_units=8, seed=3, precision=precision), WIRE, 2, seed=5, greedy=False)
+def minds(precision: Precision = "float32") -> PolicyView:
+    return PolicyView(make_policy(SPEC, lstm_units=8, seed=3, precision=precision), WIRE, 2, seed=5, greedy=False)
 
 
 def test_it_acts_exactly_as_in_an_evaluation_with_the_same_seed(precision: Precision) -> None:
@@ -49,7 +49,7 @@ def test_it_acts_exactly_as_in_an_evaluation_with_the_same_seed(precision: Preci
 
 def think_once(
     precision: Precision = "float32",
-) -> tuple[dict[str, Array], list[list[Thought]], Observation]:
+) -> tuple[dict[str, Array], list[list[PolicyTrace]], Observation]:
     observation = Outpost(1).reset(1)
     actions, thoughts = minds(precision).think(rows(observation), np.ones(2, bool), np.zeros(2, bool))
     return actions, thoughts, rows(observation)

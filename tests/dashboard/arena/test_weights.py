@@ -10,7 +10,7 @@ import torch
 
 from quintet.dashboard.arena import weights as arena_weights
 from quintet.dashboard.arena.game import Game
-from quintet.dashboard.arena.request import ArenaError, Show
+from quintet.dashboard.arena.request import ArenaError, StreamRequest
 from quintet.model.policy import Policy
 from quintet.model.weights import encode_weights
 from quintet.wire.errors import LinkDownError
@@ -56,7 +56,7 @@ def weights(
 
 
 def test_new_weights_are_taken_at_a_window_border_and_the_frames_say_so(link: Published, tmp_path: Path) -> None:
-    game = Game(Show(folder=str(arena_run(tmp_path, OUTPOST, 5)), redis_url=URL))
+    game = Game(StreamRequest(folder=str(arena_run(tmp_path, OUTPOST, 5)), redis_url=URL))
     window = game.config.rollout.bptt_steps
     assert game.next()["origin"] == "checkpoint 000005"
     link.newest = weights(game, 9)
@@ -70,8 +70,8 @@ def test_a_run_without_a_checkpoint_is_watched_from_what_it_publishes(
 ) -> None:
     """Its configuration says `auto` until its optimizer has settled on a format."""
     folder = str(arena_run(tmp_path, OUTPOST))
-    link.newest = weights(Game(Show(folder=folder)), 2, precision=precision)
-    game = Game(Show(folder=folder, redis_url=URL))
+    link.newest = weights(Game(StreamRequest(folder=folder)), 2, precision=precision)
+    game = Game(StreamRequest(folder=folder, redis_url=URL))
     frame = game.next()
     assert game.weights.policy.precision == precision
     assert (frame["version"], frame["origin"]) == (2, "live")
@@ -82,15 +82,15 @@ def test_weights_of_another_number_format_than_the_runs_are_not_shown_and_both_a
     link: Published, tmp_path: Path, precision: Precision
 ) -> None:
     folder = str(arena_run(tmp_path, OUTPOST + f'precision = "{precision}"\n'))
-    link.newest = weights(Game(Show(folder=folder)), 2, precision=OTHER[precision])
+    link.newest = weights(Game(StreamRequest(folder=folder)), 2, precision=OTHER[precision])
     with pytest.raises(ArenaError, match=f"in {OTHER[precision]}, but model.precision is {precision} here"):
-        Game(Show(folder=folder, redis_url=URL))
+        Game(StreamRequest(folder=folder, redis_url=URL))
 
 
 def test_a_redis_that_falls_silent_leaves_the_game_going(link: Published, tmp_path: Path) -> None:
     folder = str(arena_run(tmp_path, OUTPOST))
-    link.newest = weights(Game(Show(folder=folder)), 2)
-    game = Game(Show(folder=folder, redis_url=URL))
+    link.newest = weights(Game(StreamRequest(folder=folder)), 2)
+    game = Game(StreamRequest(folder=folder, redis_url=URL))
     link.down = True
     frames = [game.next() for _ in range(40)]
     assert {frame["version"] for frame in frames} == {2}
@@ -101,8 +101,8 @@ def test_weights_of_another_game_are_not_taken_nor_any_where_a_checkpoint_was_ch
     link: Published, tmp_path: Path
 ) -> None:
     folder = str(arena_run(tmp_path, OUTPOST, 5))
-    link.newest = weights(Game(Show(folder=folder)), 9, spec_hash="0" * 16)
-    assert Game(Show(folder=folder, redis_url=URL)).next()["version"] == 5
-    link.newest = weights(Game(Show(folder=folder)), 9)
-    assert Game(Show(folder=folder, redis_url=URL, player="000005")).next()["version"] == 5
-    assert Game(Show(folder=folder, redis_url=URL)).next()["version"] == 9
+    link.newest = weights(Game(StreamRequest(folder=folder)), 9, spec_hash="0" * 16)
+    assert Game(StreamRequest(folder=folder, redis_url=URL)).next()["version"] == 5
+    link.newest = weights(Game(StreamRequest(folder=folder)), 9)
+    assert Game(StreamRequest(folder=folder, redis_url=URL, player="000005")).next()["version"] == 5
+    assert Game(StreamRequest(folder=folder, redis_url=URL)).next()["version"] == 9

@@ -16,7 +16,7 @@ from quintet.control.config import RunConfig, dump_config
 from quintet.control.metric_help import HELP, help_text
 from quintet.dashboard.monitoring.exporter import OWN_HELP, SLOWEST, SPEED_WINDOW_S, Exporter, prometheus_name
 from quintet.wire.errors import LinkDownError
-from quintet.wire.link import Counters, Heartbeat, Parcel
+from quintet.wire.link import Counters, Heartbeat, PendingChunk
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.link import RedisLink
 from tests.conftest import AnyLink
@@ -102,7 +102,7 @@ def test_the_numbers_are_those_of_the_link(link: AnyLink) -> None:
     )
     registration = link.register(0, SPEC)
     who = {"worker": 0, "incarnation": registration.incarnation}
-    link.push([Parcel(**who, sequence=1, cumulative_steps=24, steps=8, payload=b"12345")])
+    link.push([PendingChunk(**who, sequence=1, cumulative_steps=24, steps=8, payload=b"12345")])
     link.heartbeat(registration, 30, {"rss_bytes": 2**20, "version": 3})
     link.beat("optimizer", {"rss_bytes": 2**21, "version": 5, "pid": 1})
     link.keep_latest_row({"version": 5.0, "losses/entropy": 0.25, "events/worker died": 2.0})

@@ -10,7 +10,7 @@ import pytest
 
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.wire.errors import LinkAuthError, LinkDownError, LinkError
-from quintet.wire.link import Counters, Delivery, Settlement
+from quintet.wire.link import Counters, Message, Settlement
 from quintet.wire.redis_link import keys
 from quintet.wire.redis_link.acl import OPERATOR, ROLES, VIEWER, WORKER, user_lines, users_acl
 from quintet.wire.redis_link.client import RedisServer, server_health
@@ -18,7 +18,7 @@ from quintet.wire.redis_link.keys import ALL_KEYS, RunKeys
 from quintet.wire.redis_link.link import RedisLink
 from quintet.wire.redis_link.node_cache import clear_node_cache
 from tests.conftest import SPEC_HASH
-from tests.support.chunk_factory import make_parcel, make_weights
+from tests.support.chunk_factory import make_pending_chunk, make_weights
 
 RUN = "guarded"
 ROOT = Path(__file__).parents[3]
@@ -91,15 +91,15 @@ def test_a_worker_and_an_optimizer_train_and_the_controller_and_people_look_on(l
     assert (found.version, found.wanted_workers, found.controller_alive) == (1, 2, True)
     assert worker.latest(0) == make_weights(1)
     assert worker.has_room(16, 10)
-    assert worker.push([make_parcel(registration, sequence) for sequence in (1, 2, 4)]) == 3
+    assert worker.push([make_pending_chunk(registration, sequence) for sequence in (1, 2, 4)]) == 3
     worker.heartbeat(registration, 64, {})
     worker.report("worker/0", "episodes", {"return": 1.0})
     worker.beat("evaluator", {})
 
     assert optimizer.reclaim() == []
-    deliveries = optimizer.pop(1000, 1.0)
-    optimizer.reject(deliveries[0], "garbage")
-    optimizer.settle([Settlement(id=d.id, trained=d.steps) for d in deliveries[1:]])
+    messages = optimizer.pop(1000, 1.0)
+    optimizer.reject(messages[0], "garbage")
+    optimizer.settle([Settlement(id=d.id, trained=d.steps) for d in messages[1:]])
     optimizer.mark_undone(1)
     optimizer.keep_optimizer_lease(60.0)
     optimizer.beat("optimizer", {})
@@ -118,7 +118,7 @@ def test_a_worker_and_an_optimizer_train_and_the_controller_and_people_look_on(l
     controller.drop_settings(request)
     controller.break_optimizer_lease()
     controller.set_stopping(True)
-    worker.farewell(registration, 64)
+    worker.deregister(registration, 64)
 
     law = Counters(produced=64, trained=32, rejected=16, lost=16, undone=1)
     for link in (controller, optimizer, worker, operator, viewer):
@@ -173,12 +173,12 @@ def test_a_worker_cannot_write_weights(links: dict[str, RedisLink], reads_apart:
 def test_a_worker_can_neither_settle_nor_take_the_optimizers_place(links: dict[str, RedisLink]) -> None:
     worker = links["worker"]
     registration = worker.register(0, SPEC_HASH)
-    worker.push([make_parcel(registration, 1)])
-    delivery = links["optimizer"].pop(100, 1.0)[0]
-    assert isinstance(delivery, Delivery)
+    worker.push([make_pending_chunk(registration, 1)])
+    message = links["optimizer"].pop(100, 1.0)[0]
+    assert isinstance(message, Message)
     for act in (
-        lambda: worker.settle([Settlement(id=delivery.id, trained=16)]),
-        lambda: worker.reject(delivery, "?"),
+        lambda: worker.settle([Settlement(id=message.id, trained=16)]),
+        lambda: worker.reject(message, "?"),
         lambda: worker.pop(100, 0.0),
         lambda: worker.take_optimizer_lease("worker", 60.0),
         worker.break_optimizer_lease,

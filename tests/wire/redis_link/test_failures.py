@@ -10,20 +10,20 @@ import pytest
 
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.wire.errors import LinkDownError, LinkError
-from quintet.wire.link import Counters, Delivery, Settlement
+from quintet.wire.link import Counters, Message, Settlement
 from quintet.wire.redis_link.client import RedisServer, check_maxmemory, needed_memory_bytes
 from quintet.wire.redis_link.keys import RunKeys
 from quintet.wire.redis_link.link import RedisLink, connect
 from quintet.wire.redis_link.node_cache import clear_node_cache
 from tests.conftest import SPEC_HASH
-from tests.support.chunk_factory import make_parcel, make_weights
+from tests.support.chunk_factory import make_pending_chunk, make_weights
 
 pytestmark = pytest.mark.redis
 MIB = 2**20
 
 
-def trained(deliveries: list[Delivery]) -> list[Settlement]:
-    return [Settlement(id=delivery.id, trained=delivery.steps) for delivery in deliveries]
+def trained(messages: list[Message]) -> list[Settlement]:
+    return [Settlement(id=message.id, trained=message.steps) for message in messages]
 
 
 def open_run(link: RedisLink, *, max_queue_bytes: int = MIB) -> None:
@@ -69,7 +69,7 @@ def test_a_killed_redis_keeps_the_stream_and_the_counters_but_not_the_weights(
     server: EmbeddedRedis, own: RedisLink
 ) -> None:
     worker = own.register(0, SPEC_HASH)
-    own.push([make_parcel(worker, sequence) for sequence in (1, 2, 4)])
+    own.push([make_pending_chunk(worker, sequence) for sequence in (1, 2, 4)])
     own.set_wanted_workers(3)
     own.publish(make_weights(7))
     popped = own.pop(16, 1.0)
@@ -87,7 +87,7 @@ def test_a_killed_redis_keeps_the_stream_and_the_counters_but_not_the_weights(
         assert later.latest(0) is None
         assert later.directive().wanted_workers == 3
         assert len(later.reclaim() + later.pop(1000, 0.1)) == 2
-        assert later.push([make_parcel(worker, 4), make_parcel(worker, 5)]) == 2
+        assert later.push([make_pending_chunk(worker, 4), make_pending_chunk(worker, 5)]) == 2
         assert later.register(1, SPEC_HASH).incarnation == worker.incarnation + 1
 
 
@@ -128,7 +128,7 @@ def test_what_redis_forgot_comes_again_under_the_same_ids_and_counts_once(
 ) -> None:
     """A killed Redis may lose its last second; here everything since the push."""
     worker = own.register(0, SPEC_HASH)
-    own.push([make_parcel(worker, sequence) for sequence in (1, 2, 3)])
+    own.push([make_pending_chunk(worker, sequence) for sequence in (1, 2, 3)])
     wait_for_the_file(server)
     (aof,) = [path for path in (tmp_path / "redis").rglob("*.aof") if b"XADD" in path.read_bytes()]
     size = aof.stat().st_size
@@ -148,11 +148,11 @@ def test_what_redis_forgot_comes_again_under_the_same_ids_and_counts_once(
 
 def test_a_link_says_down_while_redis_is_away_and_works_when_it_is_back(server: EmbeddedRedis, own: RedisLink) -> None:
     worker = own.register(0, SPEC_HASH)
-    own.push([make_parcel(worker, 1)])
+    own.push([make_pending_chunk(worker, 1)])
 
     def try_everything() -> None:
         for call in (
-            lambda: own.push([make_parcel(worker, 2)]),
+            lambda: own.push([make_pending_chunk(worker, 2)]),
             lambda: own.pop(100, 0.0),
             own.directive,
             lambda: own.heartbeat(worker, 16, {}),
@@ -165,7 +165,7 @@ def test_a_link_says_down_while_redis_is_away_and_works_when_it_is_back(server: 
 
     kill_and_restart(server, try_everything)
     assert own.reports_dropped == 1
-    assert own.push([make_parcel(worker, 2)]) == 1
+    assert own.push([make_pending_chunk(worker, 2)]) == 1
     assert len(own.pop(1000, 1.0)) == 2
 
 
@@ -176,12 +176,12 @@ def test_a_full_redis_takes_no_chunk_but_lets_everything_be_settled(server: Embe
     open_run(own, max_queue_bytes=100 * MIB)  # the bound is wrong; maxmemory must hold all the same
     worker = own.register(0, SPEC_HASH)
     sequence = 0
-    while own.push([make_parcel(worker, sequence + 1, n_bytes=MIB)]):
+    while own.push([make_pending_chunk(worker, sequence + 1, n_bytes=MIB)]):
         sequence += 1
     assert sequence > 20
     before = own.counters()
     assert not own.has_room(16, MIB)  # so that a worker does not send the chunk again and again
-    assert own.push([make_parcel(worker, sequence + 1, n_bytes=MIB)]) == 0
+    assert own.push([make_pending_chunk(worker, sequence + 1, n_bytes=MIB)]) == 0
     assert own.counters() == before
     assert before.unaccounted == 0
 
@@ -193,7 +193,7 @@ def test_a_full_redis_takes_no_chunk_but_lets_everything_be_settled(server: Embe
     own.publish(make_weights(1))
     found = own.directive()
     assert (found.version, found.wanted_workers, found.stopping, found.controller_alive) == (1, 2, True, True)
-    own.farewell(worker, 16 * sequence + 5)
+    own.deregister(worker, 16 * sequence + 5)
     assert own.counters().lost == 5
 
     first, *others = own.pop(10_000, 1.0)

@@ -10,19 +10,19 @@ from dataclasses import replace
 import pytest
 
 from quintet.wire.errors import LinkAuthError, LinkDownError, LinkError
-from quintet.wire.link import Counters, Delivery, Settlement
+from quintet.wire.link import Counters, Message, Settlement
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import REJECT_BYTES_KEPT, REJECTS_KEPT, RunKeys
 from quintet.wire.redis_link.link import RedisLink, connect
 from tests.conftest import SPEC_HASH
-from tests.support.chunk_factory import make_parcel
+from tests.support.chunk_factory import make_pending_chunk
 
 pytestmark = pytest.mark.redis
 MIB = 2**20
 
 
-def trained(deliveries: list[Delivery]) -> list[Settlement]:
-    return [Settlement(id=delivery.id, trained=delivery.steps) for delivery in deliveries]
+def trained(messages: list[Message]) -> list[Settlement]:
+    return [Settlement(id=message.id, trained=message.steps) for message in messages]
 
 
 def open_run(link: RedisLink, *, max_queue_bytes: int = MIB) -> None:
@@ -91,11 +91,11 @@ def test_garbage_in_the_stream_is_delivered_with_no_steps_and_rejected(link: Red
     redis.command("XADD", chunks, "*", "nonsense", "1")
     redis.command("XADD", chunks, "*", "steps", "many", "chunk", "x")
     redis.command("XADD", chunks, "*", "steps", "1000", "chunk", "nobody counted these")
-    deliveries = link.pop(10_000, 1.0)
-    assert [(delivery.steps, delivery.payload) for delivery in deliveries[:2]] == [(0, b""), (0, b"x")]
-    link.reject(deliveries[0], "garbage")
-    link.reject(deliveries[1], "garbage")
-    assert link.settle(trained(deliveries[2:])) == Counters()
+    messages = link.pop(10_000, 1.0)
+    assert [(message.steps, message.payload) for message in messages[:2]] == [(0, b""), (0, b"x")]
+    link.reject(messages[0], "garbage")
+    link.reject(messages[1], "garbage")
+    assert link.settle(trained(messages[2:])) == Counters()
     (entry, _) = redis.command("XRANGE", RunKeys(link.run).rejects, "-", "+", "COUNT", 10)
     assert entry[1] == {b"reason": b"garbage", b"n_bytes": b"0", b"chunk": b""}
     redis.close()
@@ -103,7 +103,7 @@ def test_garbage_in_the_stream_is_delivered_with_no_steps_and_rejected(link: Red
 
 def test_a_pending_entry_that_somebody_deleted_is_reclaimed_as_garbage(link: RedisLink, redis_url: str) -> None:
     worker = link.register(0, SPEC_HASH)
-    link.push([make_parcel(worker, 1), make_parcel(worker, 2)])
+    link.push([make_pending_chunk(worker, 1), make_pending_chunk(worker, 2)])
     first, second = link.pop(1000, 1.0)
     redis = RedisServer(redis_url, timeout_s=5.0)
     redis.command("XDEL", RunKeys(link.run).chunks, first.id)
@@ -119,9 +119,9 @@ def test_a_pending_entry_that_somebody_deleted_is_reclaimed_as_garbage(link: Red
 def test_the_reject_stream_is_capped_in_entries_and_bytes(link: RedisLink, redis_url: str) -> None:
     worker = link.register(0, SPEC_HASH)
     for sequence in range(1, REJECTS_KEPT + 3):
-        link.push([make_parcel(worker, sequence, n_bytes=REJECT_BYTES_KEPT + 5)])
-        (delivery,) = link.pop(16, 1.0)
-        link.reject(delivery, "reason " * 1000)
+        link.push([make_pending_chunk(worker, sequence, n_bytes=REJECT_BYTES_KEPT + 5)])
+        (message,) = link.pop(16, 1.0)
+        link.reject(message, "reason " * 1000)
     redis = RedisServer(redis_url, timeout_s=5.0)
     entries = redis.command("XRANGE", RunKeys(link.run).rejects, "-", "+", "COUNT", 100)
     redis.close()
@@ -132,12 +132,12 @@ def test_the_reject_stream_is_capped_in_entries_and_bytes(link: RedisLink, redis
 
 def test_entries_whose_delivery_was_not_heard_are_not_lost(link: RedisLink, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = link.register(0, SPEC_HASH)
-    parcels = [make_parcel(worker, sequence) for sequence in (1, 2, 3, 4, 5)]
-    link.push(parcels[:3])
+    chunks = [make_pending_chunk(worker, sequence) for sequence in (1, 2, 3, 4, 5)]
+    link.push(chunks[:3])
     first = link.pop(16, 1.0)  # and perhaps more is read ahead
     link.settle(trained(first))
     second = link.pop(16, 1.0)
-    link.push(parcels[3:])
+    link.push(chunks[3:])
     link.pop(16, 1.0)
     server = link._server
     command = server.command
@@ -152,7 +152,7 @@ def test_entries_whose_delivery_was_not_heard_are_not_lost(link: RedisLink, monk
             link.pop(1000, 1.0)
     again = link.pop(1000, 1.0)
     assert again[0] == second[0]  # what is open comes again; what is settled does not
-    assert [delivery.payload for delivery in again] == [parcel.payload for parcel in parcels[1:]]
+    assert [message.payload for message in again] == [chunk.payload for chunk in chunks[1:]]
     assert link.pop(1000, 0.0) == []
 
 
@@ -169,7 +169,8 @@ def test_numbers_beyond_a_float_of_a_script_stay_exact(link: RedisLink) -> None:
     worker = link.register(0, SPEC_HASH)
     big = 2**52
     link.open_run(spec_hash=SPEC_HASH, config_text="", max_queued_steps=2**53, max_queue_bytes=MIB)
-    link.push([make_parcel(worker, 1, steps=big), make_parcel(worker, 2, steps=3, cumulative_steps=big + 1000)])
+    second = make_pending_chunk(worker, 2, steps=3, cumulative_steps=big + 1000)
+    link.push([make_pending_chunk(worker, 1, steps=big), second])
     found = link.counters()
     assert (found.produced, found.lost, found.in_flight) == (big + 1000, 997, big + 3)
 
@@ -185,11 +186,11 @@ def test_a_forgotten_script_is_sent_again(link: RedisLink, redis_url: str) -> No
 def test_threads_share_a_link(link: RedisLink) -> None:
     """One pops while another settles and a third pushes, as the optimizer and a worker do."""
     worker = link.register(0, SPEC_HASH)
-    popped: list[Delivery] = []
+    popped: list[Message] = []
 
     def push() -> None:
         for sequence in range(1, 201):
-            while not link.push([make_parcel(worker, sequence)]):
+            while not link.push([make_pending_chunk(worker, sequence)]):
                 pass
 
     def pop() -> None:
@@ -206,7 +207,7 @@ def test_threads_share_a_link(link: RedisLink) -> None:
         n_settled += len(ready)
     for thread in threads:
         thread.join()
-    assert [delivery.payload for delivery in popped] == [make_parcel(worker, n).payload for n in range(1, 201)]
+    assert [message.payload for message in popped] == [make_pending_chunk(worker, n).payload for n in range(1, 201)]
     assert link.counters() == Counters(produced=3200, trained=3200)
 
 

@@ -20,7 +20,7 @@ from quintet.wire.errors import LinkAuthError, LinkDownError, LinkError
 from quintet.wire.redis_link.client import CA_FILE
 from quintet.wire.redis_link.link import RedisLink, connect
 from tests.conftest import SPEC_HASH, delete_run
-from tests.support.chunk_factory import make_parcel, make_weights
+from tests.support.chunk_factory import make_pending_chunk, make_weights
 
 pytestmark = pytest.mark.redis
 
@@ -135,7 +135,7 @@ def test_a_run_goes_through_tls(
     monkeypatch.setenv(CA_FILE, str(authority[0]))
     with connect(url, run_name, wait_s=5.0) as link:
         link.open_run(spec_hash=SPEC_HASH, config_text="", max_queued_steps=1000, max_queue_bytes=2**22)
-        link.push([make_parcel(link.register(0, SPEC_HASH), 1, n_bytes=2**20)])
+        link.push([make_pending_chunk(link.register(0, SPEC_HASH), 1, n_bytes=2**20)])
         link.publish(make_weights(3))
         assert len(link.pop(100, 1.0)[0].payload) == 2**20
         assert link.latest(0) == make_weights(3)
