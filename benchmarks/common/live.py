@@ -26,7 +26,7 @@ SHARED_CORES = ("--cores-per-worker", "0.25")
 WORKER, OPTIMIZER, REDIS, RAY, TRAIN = "worker", "optimizer", "redis", "ray", "train"
 NAMES = {
     WORKER: "ray::RolloutAct",  # what /proc shows of it
-    OPTIMIZER: "cluster optimizer",
+    OPTIMIZER: "quintet optimizer",
     REDIS: "redis-server",
     RAY: "--raylet_socket_name",
 }

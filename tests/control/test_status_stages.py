@@ -40,7 +40,7 @@ def test_compiling_is_named_where_nothing_is_compiled_yet(tmp_path: Path, monkey
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert stage_at_the_start([], NOTHING, {}) == stages.COMPILING
     (tmp_path / "model_123").mkdir()
-    (tmp_path / "model_123" / "lstm_kernels.forward_row-1.py311.1.nbc").touch()
+    (tmp_path / "model_123" / "lstm_rows.forward_row-1.py311.1.nbc").touch()
     assert stage_at_the_start([], NOTHING, {}) == stages.LOADING
 
 

@@ -67,7 +67,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
         run.wait_for_versions(3)
         found = re.search(r"dashboard: (http://\S+)", run.output.read_text())
         assert found is not None
-        hurry(run.find("cluster dashboard"))
+        hurry(run.find("quintet dashboard"))
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(PATIENCE_MS)
@@ -244,6 +244,6 @@ def test_an_unknown_run_is_said_to_be_unknown(visit: Visit) -> None:
 def test_the_page_is_gone_when_its_run_is(visit: Visit) -> None:
     """The last test of this file: it ends the run."""
     assert visit.troubles == []
-    page = visit.run.find("cluster dashboard")
+    page = visit.run.find("quintet dashboard")
     assert visit.run.interrupt() == 130
     assert wait_gone([page], timeout_s=10.0) == []

@@ -22,7 +22,7 @@ def test_a_run_goes_on_and_every_step_is_accounted_for_when_worker_and_optimizer
         run.find("ray::RolloutActor").kill()
         run.wait_for(lambda: run.journal("worker died"), "waiting for the worker's death to be noticed")
         run.wait_for_versions(6)
-        optimizer = run.find("cluster optimizer")
+        optimizer = run.find("quintet optimizer")
         run.wait_for(lambda: run.versions_unsaved() >= 2, "waiting for versions that no checkpoint holds")
         optimizer.kill()
         run.wait_for(lambda: run.journal("optimizer died"), "waiting for the optimizer's death to be noticed")

@@ -124,7 +124,7 @@ def test_a_run_outlasts_a_redis_that_is_away_or_full_a_full_disk_and_processes_t
             server.close()
             assert_goes_on(run, link)
 
-            optimizer = run.find("cluster optimizer")
+            optimizer = run.find("quintet optimizer")
             optimizer.rlimit(psutil.RLIMIT_FSIZE, (1000, psutil.RLIM_INFINITY))  # as if the disk were full
             run.wait_for(lambda: run.journal("checkpoint failed"), "waiting for a checkpoint to fail")
             assert_goes_on(run, link)

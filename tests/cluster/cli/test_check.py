@@ -61,7 +61,7 @@ def test_a_sound_game_is_found_sound(game: str, capfd: pytest.CaptureFixture[str
 def test_a_fault_is_the_last_finding_and_begins_with_the_place(game: str, says: str) -> None:
     pytest.importorskip("pettingzoo")
     *_, last = found(game)
-    assert last.startswith("tests/mistaken_")
+    assert last.startswith("tests/envs/mistaken_")
     assert says in last
 
 
@@ -136,7 +136,7 @@ def test_a_game_that_fails_to_close_can_be_trained(recwarn: pytest.WarningsRecor
 
 def test_the_policy_plays_too_and_its_actions_stay_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("tests.cluster.cli.test_check:WantsHalf") == []
-    monkeypatch.setattr("quintet.games.actions.in_range", lambda action, space: action * 0 + 0.75)
+    monkeypatch.setattr("quintet.rollout_workers.self_play.in_range", lambda action, space: action * 0 + 0.75)
     (line,) = found("tests.cluster.cli.test_check:WantsHalf")
     assert "error: WantsHalf.step raised ValueError: was handed [0.75]" in line
 
@@ -202,7 +202,7 @@ def test_a_game_by_others_is_looked_at_before_anything_is_started(
 
 def test_an_interrupt_says_where_a_game_was(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", "tests.envs.mistaken_envs:Hangs", *SMALL]) == 130
-    line = (ROOT / "tests" / "mistaken_envs.py").read_text().partition("<- hangs")[0].count("\n") + 1
+    line = (ROOT / "tests" / "envs" / "mistaken_envs.py").read_text().partition("<- hangs")[0].count("\n") + 1
     assert capsys.readouterr().err == f"quintet: interrupted at tests/envs/mistaken_envs.py:{line}\n"
 
 

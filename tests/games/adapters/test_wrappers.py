@@ -86,7 +86,9 @@ def test_a_wrapper_outside_a_list_gives_one_line() -> None:
 
 def test_a_wrapper_that_gets_wrong_arguments_is_named() -> None:
     options = {"wrappers": [{"name": MASK, "hidden": [1]}]}
-    with pytest.raises(GameError, match=r"wrapper games\.wrappers:mask_observation cannot be laid around .*'hidden'"):
+    with pytest.raises(
+        GameError, match=r"wrapper quintet\.games\.adapters\.wrappers:mask_observation cannot be laid around .*'hidden'"
+    ):
         make_game("gymnasium:CartPole-v1", 1, 0, options)
 
 
