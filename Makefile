@@ -3,17 +3,18 @@
 #   make train    train a recurrent policy; ARGS are handed on, e.g. make train ARGS="--seed 2 --minutes 5"
 #   make test     the tests
 #   make check    what a change must pass: format, lint, types, layers, tests
+#   make docs     the documentation as a site, in site/
 #   make format   rewrite the code in the one format
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-EXTRAS := dev,openspiel,pettingzoo,popgym
+EXTRAS := dev,docs,openspiel,pettingzoo,popgym
 CONFIG ?= configs/laptop.toml
 ARGS   ?=
 
-.PHONY: train test check format lint setup clean
+.PHONY: train test check format lint docs setup clean
 
 train: $(STAMP)
 	@echo "quintet: training $(CONFIG); press Ctrl-C to stop (it saves a checkpoint, --resume goes on from it)"
@@ -35,6 +36,11 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(STAMP)
+	$(BIN)/python -m docs.generate
+	$(BIN)/zensical build --strict --clean
+	@echo "quintet: open site/index.html, or serve it with: $(BIN)/zensical serve"
+
 setup: $(STAMP)
 
 # torch comes first and alone: it is the large one, and this way nothing else chooses its version.
@@ -54,4 +60,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "quintet: installed"
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

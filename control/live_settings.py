@@ -43,25 +43,32 @@ class LiveError(ConfigError, ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveKey:
-    """One setting that can change while a run goes on."""
+    """One setting of the configuration, as people meet it."""
 
     key: str
     type: str  # "number", "whole number", "true or false", "text", or the choices: "joint | per_head"
     range: str  # "at least 0 and at most 1"; empty where anything of its type goes
+    changes: Literal["live", "at a resume", "in a new run"]  # when it can change
     doc: str  # what it means, in a sentence
 
 
 @cache
-def live_keys() -> tuple[LiveKey, ...]:
-    """Every setting that can change while a run goes on, in the configuration's order. A Ramp is there by its parts,
-    too: `ppo.clip`, and `ppo.learning_rate` with `ppo.learning_rate.value`, `.end`, `.from_steps`, `.until_steps`.
+def setting_keys() -> tuple[LiveKey, ...]:
+    """Every setting, in the configuration's order. A Ramp is there by its parts, too: `ppo.clip`, and
+    `ppo.learning_rate` with `ppo.learning_rate.value`, `.end`, `.from_steps`, `.until_steps`.
     """
     described = _described(RunConfig, "")
     return tuple(
-        LiveKey(key=key, type=described[key][0], range=range_of(key), doc=described[key][1])
+        LiveKey(key=key, type=described[key][0], range=range_of(key), changes=_changes(key), doc=described[key][1])
         for key in config_keys()
-        if key in described and _is_live(key)
+        if key in described
     )
+
+
+@cache
+def live_keys() -> tuple[LiveKey, ...]:
+    """Those of `setting_keys` that can change while a run goes on."""
+    return tuple(known for known in setting_keys() if known.changes == "live")
 
 
 def check_change(config: RunConfig, key: str, text: str) -> Any:
@@ -188,18 +195,20 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _is_live(key: str) -> bool:
-    return _within(key, _LIVE) and not _within(key, _RESUME)
+def _changes(key: str) -> Literal["live", "at a resume", "in a new run"]:
+    if _within(key, _RESUME):
+        return "at a resume"
+    return "live" if _within(key, _LIVE) else "in a new run"
 
 
 def _check_live(key: str) -> None:
     if key not in config_keys():
         full_key(key)
-    if _is_live(key):
+    if (when := _changes(key)) == "live":
         return
     if key == "rollout.workers":
         raise LiveError("rollout.workers is changed by: quintet scale N")
-    if _within(key, _RESUME):
+    if when == "at a resume":
         raise LiveError(f"{key} is read when a run starts: stop it, and go on with --resume --set {key}=...")
     if key in ("ppo", "optimizer", "model", "rollout", "wire"):
         raise LiveError(f"{key} is a section; set one of its keys, for example ppo.learning_rate=3e-5")
@@ -235,6 +244,8 @@ def _described(kind: type[Any], prefix: str, doc: str = "") -> dict[str, tuple[s
 def _type_name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " | ".join(map(str, get_args(hint)))
+    if get_origin(hint) is dict:
+        return "table"
     options = get_args(hint) or (hint,)
     names = {bool: "true or false", int: "whole number", float: "number", str: "text"}
     named = [names[option] for option in options if option in names]

@@ -8,7 +8,9 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ramp:
-    """A number that goes linearly from `value` to `end` between two agent steps. Plain numbers are constant ramps.
+    """A number that goes linearly from `value` to `end` between the agent steps `from_steps` and `until_steps`.
+
+    It is `value` before them, and `end` after them. A plain number is a constant ramp.
 
     In TOML: `learning_rate = 3e-4` or `learning_rate = { value = 3e-4, end = 3e-5, until_steps = 200_000 }`.
     """
