@@ -98,7 +98,7 @@ class Board:
             self._live.stop()
 
     def update(self, state: BoardState) -> None:
-        """StreamRequest this state, unless the last drawing is too young; a new stage is always shown."""
+        """Show this state, unless the last drawing is too young; a new stage is always shown."""
         now_s = self._clock()
         least_s = REDRAW_S if self._live else LINE_S
         if self._quiet or (state.stage == self._last_stage and now_s - self._last_s < least_s):

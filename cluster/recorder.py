@@ -146,7 +146,7 @@ class Recorder:
         return len(reports)
 
     def show(self, stage: str | None = None) -> None:
-        """StreamRequest the board, with a new stage if one is given."""
+        """Show the board, with a new stage if one is given."""
         self.stage = stage or self.stage
         findings = self._checkup.findings if self.stage == TRAINING else None
         self.board.update(

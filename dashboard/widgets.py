@@ -21,7 +21,7 @@ class Markup:
         self._content = content
 
     def set(self, content: str) -> None:
-        """StreamRequest this; nothing is sent where it is what is shown."""
+        """Show this; nothing is sent where it is what is shown."""
         if content != self._content:
             self._content = content
             self.element.set_content(content)
@@ -35,7 +35,7 @@ class Tile:
         self._markup = Markup(self._html("–", "", ""), classes="tile")
 
     def set(self, value: str, note: str = "", level: Level = "") -> None:
-        """StreamRequest a value; the level colours it, and says so in words to whoever cannot see colours."""
+        """Show a value; the level colours it, and says so in words to whoever cannot see colours."""
         self._markup.set(self._html(value, note, level))
 
     def _html(self, value: str, note: str, level: Level) -> str:

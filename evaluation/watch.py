@@ -112,7 +112,7 @@ class WatchRequest:
 
 
 def watch(request: WatchRequest) -> None:
-    """StreamRequest a game; what is shown goes to the terminal or to files, how it went to stdout.
+    """Show a game; what is shown goes to the terminal or to files, how it went to stdout.
 
     Raises:
         UsageError, ReplayError, FilmError, CheckpointError, GameError: what cannot be shown, and why.

@@ -115,13 +115,13 @@ def watch(
     seed: int = 1,
     greedy: bool = False,
 ) -> int:
-    """StreamRequest a game of skirmish: a replay, or one that is played now. In the terminal, or as a film.
+    """Show a game of skirmish: a replay, or one that is played now. In the terminal, or as a film.
 
     Args:
         what: A replay's file; or who plays blue: a checkpoint, a run, bot:NAME or random.
         opponent: Who plays red in a fresh game: random, bot:NAME or a checkpoint. Random if left out.
         game: What is played where neither is a checkpoint, for example skirmish-5v5.
-        eyes: StreamRequest what both teams have, or what one of them sees through the fog.
+        eyes: Show what both teams have, or what one of them sees through the fog.
         speed: Times as fast as the game's own clock.
         fps: Pictures a second.
         width: Of a film, in pixels.

@@ -204,7 +204,7 @@ def dashboard(
     redis_url: str | None = None,
     listening: int | None = None,
 ) -> int:
-    """StreamRequest every run of this folder in a browser. Ctrl-C ends it; a run never notices.
+    """Show every run of this folder in a browser. Ctrl-C ends it; a run never notices.
 
     Args:
         run: The run shown first; the newest if left out.

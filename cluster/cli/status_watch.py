@@ -21,7 +21,7 @@ LOOK_AGAIN_S = 0.5
 
 
 def watch_status(run: str | None, redis_url: str | None, board: Board | None = None) -> None:
-    """StreamRequest the board until the run ends or Ctrl-C.
+    """Show the board until the run ends or Ctrl-C.
 
     Raises:
         UsageError: there is no such run, or it is not being trained.

@@ -118,7 +118,7 @@ class _Cluster:
         self.answer.set(f'<p class="said {level}" role="status">{escape(text)}</p>')
 
     def update(self) -> None:
-        """StreamRequest everything as it is now."""
+        """Show everything as it is now."""
         context = self.context
         row, status, events = context.latest(), context.status(), context.journal()
         deaths = Counter(event.process for event in events if event.kind.endswith("died"))

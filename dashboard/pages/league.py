@@ -50,7 +50,7 @@ class _League:
                 )
 
     def update(self) -> None:
-        """StreamRequest what was evaluated since."""
+        """Show what was evaluated since."""
         context = self.context
         self.itself.set(itself_html(context.latest()))
         evaluations = context.evaluations()

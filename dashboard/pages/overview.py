@@ -87,7 +87,7 @@ class _Glances:
             self.law = Markup(empty("no step has been produced yet"))
 
     def update(self) -> None:
-        """StreamRequest the numbers as they are now."""
+        """Show the numbers as they are now."""
         context, table = self.context, self.context.metrics()
         row, status, config = context.latest(), context.status(), context.config
         live = context.connection == "live"

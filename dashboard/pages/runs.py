@@ -210,7 +210,7 @@ class _Settings:
         self.answer.set(f'<p class="said {level}" role="status">{escape(text)}</p>')
 
     def update(self) -> None:
-        """StreamRequest the setting as it is in force, and the changes so far."""
+        """Show the setting as it is in force, and the changes so far."""
         self.described.set(described_html(self.keys[self.key], self.context.config))
         self.journal.set(changes_html(self.context.journal()))
 
