@@ -1,1 +1,1 @@
-"""Metrics for others: the Prometheus exporter and Grafana's boards."""
+"""Metrics for others: the Prometheus exporter; Grafana's boards lie in deploy/grafana."""

@@ -37,7 +37,7 @@ SLOWEST = 10
 """Workers that are shown one by one."""
 SPEED_WINDOW_S = 10.0
 """Least seconds over which a worker's speed is taken: heartbeats come once a second."""
-_ONLY_GROW = ("produced", "trained", "stale", "rejected", "lost")
+ONLY_GROW = ("produced", "trained", "stale", "rejected", "lost")
 _WORKER = f"{names.WORKER}/"
 _Mark = tuple[int, float, int]  # of a worker: incarnation, when it was heard, cumulative steps
 
@@ -220,7 +220,7 @@ class _Page:
         stem, _, leaf = name.partition("/")
         if stem == "events":
             self._add("quintet_events", help_text(name), "counter", value, {"event": leaf})
-        elif stem == "steps" and leaf in _ONLY_GROW:
+        elif stem == "steps" and leaf in ONLY_GROW:
             self._add(prometheus_name(name), help_text(name), "counter", value, {})
         else:
             self._add(prometheus_name(name), help_text(name), "gauge", value, family_labels(name))

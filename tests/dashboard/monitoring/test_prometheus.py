@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from quintet.dashboard.monitoring.grafana import BOARDS, MARKS
+from tests.support.grafana_boards import BOARDS, marks, panels
 from tests.support.live_run import ROOT, environment, live_run
 
 DEPLOY = ROOT / "deploy"
@@ -120,12 +120,11 @@ def exporter(cwd: Path) -> Iterator[str]:
 def panel_expressions() -> dict[str, str]:
     """Every expression of every panel, asked of all runs."""
     found = {
-        f"{board.title}: {panel.title}: {query.legend}": query.expr
-        for board in BOARDS
-        for row in board.rows
-        for panel in row.panels
-        for query in panel.queries
-    } | {"marks": MARKS}
+        f"{uid}: {panel['title']}: {target['legendFormat']}": target["expr"]
+        for uid, board in BOARDS.items()
+        for panel in panels(board)
+        for target in panel["targets"]
+    } | {f"{uid}: marks": marks(board) for uid, board in BOARDS.items()}
     return {name: expr.replace("$run", ".+") for name, expr in found.items()}
 
 
