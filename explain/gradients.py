@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quintet.explain.lstm import SteppedLstm
 from quintet.explain.subject import Record, Subject, fresh_subject, part_of, play_record
 from quintet.games.api import Array
-from quintet.model.lstm import LSTM
 from quintet.model.policy import Policy
 from quintet.optimizer.batch import Batch, Windows
 from quintet.optimizer.learner import Learner
@@ -34,11 +34,6 @@ class Curve:
 
     name: str
     norms: Array  # [K]
-
-    @property
-    def window_share(self) -> float:
-        """What is left at the far end of the curve."""
-        return float(self.norms[-1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,30 +112,6 @@ class PlainRnn(nn.Module):
         return float(torch.linalg.eigvals(self.recurrent.weight.detach()).abs().max())
 
 
-class SteppedLstm(nn.Module):
-    """An LSTM row by row, so that autograd knows every cell and every output; keeps them in `states`."""
-
-    def __init__(self, lstm: LSTM) -> None:
-        super().__init__()
-        self.lstm = lstm
-        self.states: dict[str, list[Tensor]] = {}
-
-    def forward(self, x: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """As `LSTM.forward`."""
-        (hidden, cell), (given, weight_hidden) = state.unbind(1), self.lstm.gates_of_inputs(x)
-        self.states = {"hidden": [], "cell": []}
-        for t in range(len(x)):
-            begins = first[t].unsqueeze(-1)
-            kept_hidden, kept_cell = torch.where(begins, 0.0, hidden), torch.where(begins, 0.0, cell)
-            gates = (given[t] + kept_hidden.to(given.dtype) @ weight_hidden.t()).to(torch.float32)
-            i, f, o, g = torch.split(gates, self.lstm.units, dim=-1)
-            cell = f.sigmoid() * kept_cell + i.sigmoid() * g.tanh()
-            hidden = o.sigmoid() * cell.tanh()
-            self.states["hidden"].append(hidden)
-            self.states["cell"].append(cell)
-        return torch.stack(self.states["hidden"]), torch.stack((hidden, cell), dim=1)
-
-
 def norms_back(subject: Subject, core: PlainRnn | SteppedLstm, windows: Windows) -> dict[str, Array]:
     """Per kind of state [K], K the rows of the windows: mean norm of dLoss/dstate, k rows before the last one.
 
@@ -149,8 +120,8 @@ def norms_back(subject: Subject, core: PlainRnn | SteppedLstm, windows: Windows)
     learner = _learner(subject, with_core(subject.policy, core), bptt_steps=windows.first.shape[0])
     loss = learner.loss(windows, entropy_coefficient=0.0).total
     found = {}
-    for kind, states in core.states.items():
-        gradients = torch.autograd.grad(loss, states, retain_graph=True)
+    for kind in {"hidden", "cell"} & core.states.keys():
+        gradients = torch.autograd.grad(loss, core.states[kind], retain_graph=True)
         norms = np.array([float(torch.linalg.vector_norm(g, dim=-1).mean()) for g in reversed(gradients)])
         found[kind] = norms / max(norms[0], 1e-30)
     return found

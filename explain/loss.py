@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from quintet.explain.labels import action_words, agents_row
-from quintet.explain.subject import Subject, part_of, play_chunks
+from quintet.explain.subject import Subject, part_of, play_record
 from quintet.model.policy import joint
 from quintet.optimizer.batch import Batch, Windows
 from quintet.optimizer.config import discount, ramp
@@ -76,7 +76,8 @@ class LossReport:
 
 def explain_loss(subject: Subject, *, games: int = GAMES, skip_rows: int = SKIP_ROWS, seed: int = 7) -> LossReport:
     """Play a batch, update a copy of the policy on it, and take the chunk that surprised it most apart."""
-    batch = play_chunks(subject, games=games, skip_rows=skip_rows, seed=seed)
+    rows = subject.config.rollout.chunk_steps
+    batch = play_record(subject, games=games, rows=rows, skip_rows=skip_rows, seed=seed).batch
     learner = _learner(subject)
     advantage, returns = learner.targets(batch, subject.agent_steps)
     update = learner.update(batch, version=subject.version, agent_steps=subject.agent_steps)

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from quintet.explain.subject import Record, Subject, play_record
 from quintet.games.api import Array, entry_kind
-from quintet.model.lstm import Trace
+from quintet.model.lstm import LSTM
 
 GAMES = 32
 ROWS = 400
@@ -67,36 +68,67 @@ def explain_lstm(subject: Subject, *, games: int = GAMES, rows: int = ROWS, seed
     """Play, and look inside. The first agent of every team is looked at."""
     record = play_record(subject, games=games, rows=rows, seed=seed)
     trace, given = look_inside(subject, record)
-    half_life = half_lives(trace.forget.numpy())
+    half_life = half_lives(trace["forget"].numpy())
     order = np.argsort(half_life)
     shown = order[[len(order) // 4, len(order) * 3 // 4, len(order) - 1]]
-    memory = torch.cat((trace.hidden, trace.cell), dim=-1).numpy()
+    memory = torch.cat((trace["hidden"], trace["cell"]), dim=-1).numpy()
     stream = record.batch.first.shape[1] - 1  # of a game that no read-out is fitted on
-    gates = {name: getattr(trace, name)[:, stream].numpy() for name in ("input", "forget", "output", "cell")}
+    gates = {name: trace[name][:, stream].numpy() for name in ("input", "forget", "output", "cell")}
     away = record.out_of_sight
     return LstmReport(
         subject=subject,
         half_life_steps=half_life,
         order=order,
-        hidden=trace.hidden[:, stream].numpy(),
+        hidden=trace["hidden"][:, stream].numpy(),
         gates=gates,
         first=record.batch.first[:, stream].numpy(),
         out_of_sight=None if away is None else away[:, stream],
         shown_units=shown,
         read_outs=_read_outs(record, subject, memory, given),
-        departures=None if away is None else departures(away, record.batch.first.numpy(), trace.cell.numpy()),
+        departures=None if away is None else departures(away, record.batch.first.numpy(), trace["cell"].numpy()),
     )
 
 
+class SteppedLstm(nn.Module):
+    """An LSTM row by row, so that autograd knows every cell and every output.
+
+    `states` has what went on in the last run, a tensor [B, units] f32 for every row: the gates "input", "forget" and
+    "output" (0 to 1), "candidate" (what the input gate lets in, -1 to 1), and "cell" and "hidden" after the row.
+    """
+
+    def __init__(self, lstm: LSTM) -> None:
+        super().__init__()
+        self.lstm = lstm
+        self.states: dict[str, list[Tensor]] = {}
+
+    def forward(self, x: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """As `LSTM.forward`."""
+        (hidden, cell), (given, weight_hidden) = state.unbind(1), self.lstm.gates_of_inputs(x)
+        rows = []
+        for t in range(len(x)):
+            begins = first[t].unsqueeze(-1)
+            kept_hidden, kept_cell = torch.where(begins, 0.0, hidden), torch.where(begins, 0.0, cell)
+            gates = (given[t] + kept_hidden.to(given.dtype) @ weight_hidden.t()).to(torch.float32)
+            i, f, o, g = torch.split(gates, self.lstm.units, dim=-1)
+            i, f, o, g = i.sigmoid(), f.sigmoid(), o.sigmoid(), g.tanh()
+            cell = f * kept_cell + i * g
+            hidden = o * cell.tanh()
+            rows.append({"input": i, "forget": f, "output": o, "candidate": g, "cell": cell, "hidden": hidden})
+        self.states = {name: [row[name] for row in rows] for name in rows[0]}
+        return torch.stack(self.states["hidden"]), torch.stack((hidden, cell), dim=1)
+
+
 @torch.no_grad()
-def look_inside(subject: Subject, record: Record) -> tuple[Trace, Array]:
-    """The LSTM's gates and states, each [T, B, H], and what it was given [T, B, units], of every team's first agent."""
+def look_inside(subject: Subject, record: Record) -> tuple[dict[str, Tensor], Array]:
+    """Of every team's first agent: `SteppedLstm.states`, each [T, B, H], and what the LSTM is given, [T, B, units]."""
     batch, policy, agents = record.batch, subject.policy, subject.spec.agents_per_team
     t, b = batch.first.shape
     x, _ = policy.encode(batch.observation, {name: a[:-1] for name, a in batch.action.items()}, (t, b, agents))
     state = batch.lstm_state[0, :, 0].to(torch.float32)
     first = torch.ones_like(batch.first) if policy.config.zero_state else batch.first
-    trace = policy.lstm.trace(x[:, :, 0], first, state)
+    stepped = SteppedLstm(policy.lstm)
+    stepped(x[:, :, 0], first, state)
+    trace = {name: torch.stack(rows) for name, rows in stepped.states.items()}
     return trace, x[:, :, 0].to(torch.float32).numpy()
 
 

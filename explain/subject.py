@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def fresh_subject(config: RunConfig) -> Subject:
 class Record:
     """What B teams saw and did in T rows, side by side; `hidden` is what the game knew and nobody was shown."""
 
-    batch: Batch  # of T rows; one LSTM state: before row 0
+    batch: Batch  # of T rows, every team's as one chunk
     hidden: dict[str, Array] = field(default_factory=dict)  # name -> f32 [T, B], NaN where there is nothing to know
     out_of_sight: Array | None = None  # bool [T, B]; None: it is always hidden
 
@@ -106,103 +107,50 @@ def play_record(subject: Subject, *, games: int, rows: int, skip_rows: int = 0, 
     windows, skip = -(-rows // bptt), -(-skip_rows // bptt)
     game = open_game(subject.config, games, seed)
     try:
-        chunker = _chunker(subject, games, chunk_steps=bptt)
+        spec = chunk_spec(
+            subject.spec,
+            lstm_units=subject.config.model.lstm_units,
+            bptt_steps=bptt,
+            chunk_steps=(skip + windows + games) * bptt,  # slots start at different windows of it: none is cut early
+        )
+        chunker = Chunker(spec, run="explain", slots=games)
         play = SelfPlay(game, subject.policy, chunker, seed=seed, timer=PhaseTimer())
-        parts = [play.play_window(subject.version) for _ in range(skip + windows)]
-        parts = [*parts[1:], play.finish()]  # a window closes where the next one begins
-        batch = _joined([collate((), chunks, CPU) for chunks in parts[skip:]])
-        begin = skip * bptt
-        hidden = {name: array[begin : begin + windows * bptt] for name, array in game.hidden().items()}
-        out_of_sight = game.out_of_sight()
-        if out_of_sight is not None:
-            out_of_sight = out_of_sight[begin : begin + windows * bptt]
-        return Record(batch=batch, hidden=hidden, out_of_sight=out_of_sight)
-    finally:
-        game.close()
-
-
-def play_chunks(subject: Subject, *, games: int, skip_rows: int = 0, seed: int = 0) -> Batch:
-    """Play one chunk of every learning team as a worker cuts it, and put them together as the optimizer does."""
-    rollout = subject.config.rollout
-    game = make_game(subject.config.game, games, seed, subject.config.game_options)
-    try:
-        chunker = _chunker(subject, games, chunk_steps=rollout.chunk_steps)
-        play = SelfPlay(game, subject.policy, chunker, seed=seed, timer=PhaseTimer())
-        windows = rollout.chunk_steps // rollout.bptt_steps
-        for _ in range(-(-skip_rows // rollout.bptt_steps)):
+        for _ in range(skip):
             play.play_window(subject.version)
-        chunks = [chunk for _ in range(windows) for chunk in play.play_window(subject.version)]
-        # Where skipping fell on the border of a slot's chunk, its first one holds skipped rows: all are whole chunks.
-        return collate((), [chunk for chunk in chunks if chunk.rows == rollout.chunk_steps] or play.finish(), CPU)
+        chunker.forget()
+        for _ in range(windows):
+            play.play_window(subject.version)
+        batch = collate((), play.finish(), CPU)
+        kept = slice(skip * bptt, (skip + windows) * bptt)
+        away = game.out_of_sight()
+        return Record(
+            batch=batch,
+            hidden={name: array[kept] for name, array in game.hidden().items()},
+            out_of_sight=None if away is None else away[kept],
+        )
     finally:
         game.close()
-
-
-def _chunker(subject: Subject, games: int, *, chunk_steps: int) -> Chunker:
-    spec = chunk_spec(
-        subject.spec,
-        lstm_units=subject.config.model.lstm_units,
-        bptt_steps=subject.config.rollout.bptt_steps,
-        chunk_steps=chunk_steps,
-    )
-    return Chunker(spec, run="explain", slots=games)
-
-
-def _joined(parts: Sequence[Batch]) -> Batch:
-    """Batches that follow one another in time as one. The action before a part is the last one of the part before."""
-
-    def rows(name: str) -> dict[str, Tensor]:
-        return {key: torch.cat([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
-
-    def cat(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
-
-    last = parts[-1]
-    return replace(
-        parts[0],
-        observation=rows("observation"),
-        log_prob=rows("log_prob"),
-        action={
-            key: torch.cat([part.action[key][: -1 if part is not last else None] for part in parts])
-            for key in last.action
-        },
-        value=torch.cat([part.value[: -1 if part is not last else None] for part in parts]),
-        auxiliary=last.auxiliary,
-        version=np.ones((1, last.version.shape[1]), np.int64) * last.version[0, 0],
-        windows=np.ones(last.version.shape[1], np.int64),
-        first=cat("first"),
-        reward=cat("reward"),
-        terminated=cat("terminated"),
-        truncated=cat("truncated"),
-        acting=cat("acting"),
-        valid=cat("valid"),
-    )
 
 
 def part_of(batch: Batch, rows: slice, columns: Sequence[int] | Tensor, state: Tensor) -> Batch:
     """Some rows and teams of a record as one window that begins with `state` [B, A, 2, H]."""
     begin, end, _ = rows.indices(len(batch.first))
-    one_more = slice(begin, end + 1)
     picked = torch.as_tensor(columns)
 
-    def cut(tensors: dict[str, Tensor], where: slice = rows) -> dict[str, Tensor]:
-        return {name: tensor[where][:, picked] for name, tensor in tensors.items()}
+    def cut(found: Tensor | dict[str, Tensor], after: int = 0) -> Any:
+        if isinstance(found, dict):
+            return {name: cut(tensor, after) for name, tensor in found.items()}
+        return found[begin : end + after, picked]
 
+    per_row = ("observation", "log_prob", "first", "reward", "terminated", "truncated", "acting", "valid")
     return replace(
         batch,
-        observation=cut(batch.observation),
-        log_prob=cut(batch.log_prob),
-        action=cut(batch.action, one_more),
-        value=batch.value[one_more][:, picked],
+        **{name: cut(getattr(batch, name)) for name in per_row},
+        action=cut(batch.action, after=1),
+        value=cut(batch.value, after=1),
         auxiliary={name: tensor[picked] for name, tensor in batch.auxiliary.items()},
         lstm_state=state[picked].unsqueeze(0),
-        version=batch.version[:, picked.numpy()],
-        windows=batch.windows[picked.numpy()],
+        version=batch.version[:1, picked.numpy()],
+        windows=np.ones(len(picked), np.int64),
         incarnation=batch.incarnation[picked.numpy()],
-        first=batch.first[rows][:, picked],
-        reward=batch.reward[rows][:, picked],
-        terminated=batch.terminated[rows][:, picked],
-        truncated=batch.truncated[rows][:, picked],
-        acting=batch.acting[rows][:, picked],
-        valid=batch.valid[rows][:, picked],
     )

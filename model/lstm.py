@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,17 +40,6 @@ def fused_run() -> FusedRun | None:
         logging.getLogger(__name__).warning("the LSTM runs without its compiled kernels and is slower: %s", error)
         return None
     return run
-
-
-class Trace(NamedTuple):
-    """What went on inside an LSTM in T rows, each [T, B, units] f32."""
-
-    input: Tensor  # gates, 0 to 1
-    forget: Tensor
-    output: Tensor
-    candidate: Tensor  # what the input gate lets in, -1 to 1
-    cell: Tensor  # after the row
-    hidden: Tensor  # after the row
 
 
 class LSTM(nn.Module):
@@ -104,15 +93,6 @@ class LSTM(nn.Module):
         dtype = self.gates.compute_dtype
         weight, weight_hidden = torch.split(self.gates.weight.to(dtype), [self.inputs, self.units], dim=1)
         return nn.functional.linear(x.to(dtype), weight, self.gates.bias.to(dtype)), weight_hidden
-
-    @torch.no_grad()
-    def trace(self, x: Tensor, first: Tensor, state: Tensor) -> Trace:
-        """Run T rows as `forward` does and keep everything, for people to look at."""
-        keep = torch.logical_not(first).unsqueeze(-1).to(torch.float32)
-        gates, weight = self.gates_of_inputs(x)
-        hidden, _, (activated, _, cell_before, _) = _run(gates, weight, state[:, 0], state[:, 1], keep, save=True)
-        i, f, o, g = torch.split(activated, self.units, dim=-1)
-        return Trace(i, f, o, g, f * cell_before + i * g, hidden)
 
 
 def _run(

@@ -10,10 +10,20 @@ import pytest
 import torch
 
 from quintet.control.config import parse_config
-from quintet.explain.gradients import PlainRnn, SteppedLstm, explain_gradients, last_rows, norms_back, with_core
+from quintet.explain.gradients import PlainRnn, explain_gradients, last_rows, norms_back, with_core
 from quintet.explain.labels import agents_row
 from quintet.explain.loss import explain_loss
-from quintet.explain.lstm import AFTER, BEFORE, departures, explain_lstm, half_lives, look_inside, read_out, ridge
+from quintet.explain.lstm import (
+    AFTER,
+    BEFORE,
+    SteppedLstm,
+    departures,
+    explain_lstm,
+    half_lives,
+    look_inside,
+    read_out,
+    ridge,
+)
 from quintet.explain.observation import explain_observation, pooled_sets
 from quintet.explain.subject import Record, Subject, fresh_subject, part_of, play_record
 from quintet.explain.topics import TOPICS, explain
@@ -101,11 +111,11 @@ def test_the_trace_is_what_the_policys_own_lstm_does(precision: Precision) -> No
     previous = {name: action[:-1] for name, action in batch.action.items()}
     with torch.no_grad():
         unrolled = who.policy.unroll(batch.observation, batch.first, previous, batch.lstm_state[0].float())
-    assert torch.allclose(trace.hidden, unrolled.hidden[:, :, 0], atol=1e-6)
-    assert torch.allclose(trace.output * trace.cell.tanh(), trace.hidden, atol=1e-6)
+    assert torch.allclose(trace["hidden"], unrolled.hidden[:, :, 0], atol=1e-6)
+    assert torch.allclose(trace["output"] * trace["cell"].tanh(), trace["hidden"], atol=1e-6)
     keep = torch.logical_not(batch.first[1:]).float().unsqueeze(-1)
-    by_hand = trace.forget[1:] * trace.cell[:-1] * keep + trace.input[1:] * trace.candidate[1:]
-    assert torch.allclose(by_hand, trace.cell[1:], atol=1e-5)
+    by_hand = trace["forget"][1:] * trace["cell"][:-1] * keep + trace["input"][1:] * trace["candidate"][1:]
+    assert torch.allclose(by_hand, trace["cell"][1:], atol=1e-5)
 
 
 def test_a_constant_forget_gate_has_the_half_life_of_the_formula() -> None:
