@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from quintet.explain.plots.network import Arrow, Box, Drawing, Kind, draw
+from quintet.explain.plots.network import Arrow, Box, Drawing, Kind
 from quintet.games.api import GameSpec, Target
 from quintet.model.config import PolicyConfig
 from quintet.model.encoders import Encoder
@@ -22,15 +22,10 @@ from quintet.model.entity_sets import EntitySetEncoder
 from quintet.model.policy import Policy
 
 
-def explain(spec: GameSpec, config: PolicyConfig) -> Drawing:
+def network_drawing(spec: GameSpec, config: PolicyConfig) -> Drawing:
     """The drawing of a policy that nobody has to wait for: its weights are never made."""
     with torch.device("meta"):
         return policy_drawing(Policy(spec, config))
-
-
-def policy_svg(spec: GameSpec, config: PolicyConfig) -> str:
-    """The policy of a game as SVG text."""
-    return draw(explain(spec, config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +43,29 @@ def rows(drawing: Drawing) -> list[Piece]:
     boxes = [(lane[0].title, box) for lane in drawing.lanes for box in lane[1:]]
     boxes += [(box.title, box) for stack in drawing.stacks for box in stack]
     return [Piece(name, "; ".join(box.lines), box.count, box.share) for name, box in boxes if box.count]
+
+
+def network_words(drawing: Drawing, units: int) -> tuple[str, str]:
+    """What the network's drawing shows."""
+    (memory,) = (box for box in drawing.boxes if box.key == "lstm")
+    sets = sum(box.title.startswith("one network") for box in drawing.boxes)
+    repeated = (
+        f"{sets} entries are sets: a box drawn as a stack of cards is one small network, the same weights for "
+        "every slot, and the maximum over the slots goes on. "
+        if sets
+        else ""
+    )
+    first = (
+        f"{drawing.title}. What is seen enters on the left, entry by entry. {repeated}Everything is put side by side, "
+        "goes through one layer and into the LSTM; all heads read the LSTM's output."
+    )
+    second = (
+        f"The LSTM has {units:,} units: {units:,} cells and {units:,} outputs for every agent, the same number at "
+        f"every step, however long the game is. It holds {memory.count:,} of the parameters ({memory.share:.0%}), "
+        f"because each of its four gates is a matrix from the {units:,} outputs of the step before and from what is "
+        "seen now. Arrows that are dotted in green carry no gradient back, or a small share of it."
+    )
+    return first, second
 
 
 def policy_drawing(policy: Policy) -> Drawing:

@@ -131,8 +131,9 @@ def _answered(question: dict[str, str], complaints: IO[str]) -> Answer:
 def answer(question: dict[str, str]) -> Answer:
     """What the child says; what cannot be explained is an answer too: its reason, in one line."""
     from quintet.control.config import ConfigError, parse_config
+    from quintet.explain.plots.figure import svg
     from quintet.explain.subject import fresh_subject
-    from quintet.explain.topics import explain
+    from quintet.explain.topics import explanation
     from quintet.games.api import GameError
     from quintet.optimizer.checkpoint import CheckpointError
     from quintet.wire.errors import DecodeError
@@ -142,10 +143,10 @@ def answer(question: dict[str, str]) -> Answer:
             subject = _newest_subject(Path(question["checkpoint"]))
         else:
             subject = fresh_subject(parse_config(question["config"]))
-        found = explain(question["topic"], subject, quick=True)
+        found = explanation(question["topic"], subject, quick=True)
     except (CheckpointError, ConfigError, DecodeError, GameError, ValueError) as error:
         return {"error": str(error)}
-    return {"svg": found.svg, "paragraphs": list(found.paragraphs), "subject": found.subject}
+    return {"svg": svg(found.figure), "paragraphs": list(found.paragraphs), "subject": found.subject}
 
 
 def _newest_subject(path: Path) -> Subject:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from quintet.cluster.cli.run import Overrides
 from quintet.control.errors import DONE
+from quintet.explain.request import ExplainRequest
 
 
 def evaluate(
@@ -57,47 +57,14 @@ def evaluate(
     return DONE
 
 
-def explain(
-    topic: Positional[Literal["model", "lstm", "gradients", "loss", "observation", "all"]],
-    checkpoint: Positional[Path | None] = None,
-    game: str | None = None,
-    config: Path | None = None,
-    overrides: Overrides = (),
-    out: Path | None = None,
-    memory: Path | None = None,
-    page: Path | None = None,
-) -> int:
-    """Explain a network and what goes on in it while it plays: a picture (SVG and PNG) and two paragraphs.
-
-    Args:
-        topic: The network; its LSTM over a game; how far gradients reach back; a chunk from reward to loss; one
-            observation; or all of them.
-        checkpoint: A checkpoint folder, a run folder or a run's name; without one, --game or --config says what.
-        game: gymnasium:CartPole-v1, skirmish-5v5, my_module:make ...
-        config: A TOML file, or the name of one that ships with Quintet.
-        overrides: Any key of the configuration, for example --set model.lstm_units=1024. May be repeated.
-        out: The SVG to write, with a PNG beside it; of all topics, the folder.
-        memory: With all topics: a second run, whose LSTM is explained too.
-        page: With all topics: the Markdown page that tells them together.
-    """
+def explain(request: Annotated[ExplainRequest, arg(name="")]) -> int:
+    """Explain a network and what goes on in it while it plays: a picture (SVG and PNG) and two paragraphs."""
     from quintet.cluster.processes.optimizer import PASSIVE_WAIT
 
     os.environ.update(PASSIVE_WAIT)  # before torch is loaded
-    from quintet.explain.command import ExplainRequest
-    from quintet.explain.command import explain as carry_out
+    from quintet.explain.command import carry_out
 
-    carry_out(
-        ExplainRequest(
-            topic=topic,
-            checkpoint=checkpoint,
-            game=game,
-            config=config,
-            overrides=overrides,
-            out=out,
-            memory=memory,
-            page=page,
-        )
-    )
+    carry_out(request)
     return DONE
 
 

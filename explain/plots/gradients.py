@@ -3,80 +3,73 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from quintet.explain.gradients import Curve, GradientReport
-from quintet.explain.plots.axes import Axes, tick_text
-from quintet.explain.plots.picture import BLUE, GRAY, GREEN, INK, ORANGE, PINK, RED, SHADE, SKY, Picture
+from quintet.explain.plots.figure import BLUE, GRAY, GREEN, ORANGE, PINK, RED, SHADE, SKY, caption, new_figure, styled
 
 LOOKS = {  # curve -> colour and dashes
-    "LSTM, its cells": (BLUE, ""),
-    "LSTM, its output": (SKY, "5 3"),
-    "LSTM before training, its cells": (GREEN, "5 3"),
-    "plain RNN that learned to do what the LSTM does": (RED, ""),
-    "plain RNN before training": (ORANGE, "5 3"),
-    "plain RNN, small random weights": (PINK, "2 3"),
+    "LSTM, its cells": (BLUE, "-"),
+    "LSTM, its output": (SKY, "--"),
+    "LSTM before training, its cells": (GREEN, "--"),
+    "plain RNN that learned to do what the LSTM does": (RED, "-"),
+    "plain RNN before training": (ORANGE, "--"),
+    "plain RNN, small random weights": (PINK, ":"),
 }
 FLOOR = 1e-9
 
 
-def draw_gradients(report: GradientReport) -> str:
+@styled
+def draw_gradients(report: GradientReport) -> Figure:
     """Norms over the window that training uses, and over a longer one."""
-    picture = Picture(1080, 500)
-    picture.words(20, 28, f"How far the gradient reaches back: {report.subject.name}", 17, bold=True)
-    said = (
+    figure = new_figure(
+        530,
+        f"How far the gradient reaches back: {report.subject.name}",
         "Norm of the gradient of one step's PPO loss by the memory of earlier steps, relative to its own step; "
-        f"mean over {report.columns} agents' games."
+        f"mean over {report.columns} agents' games.",
     )
-    picture.words(20, 47, said, 12, GRAY)
-    window = min(report.bptt_steps, len(report.curves[0].norms))
-    _panel(picture, report, (62, 104), (400, 270), window, f"Through the window of {window} steps", linear=True)
     longest = len(report.curves[0].norms)
-    _panel(
-        picture, report, (545, 104), (510, 270), longest, f"The same over {longest} steps, logarithmic", linear=False
-    )
-    _legend(picture, report)
-    return picture.svg()
+    window = min(report.bptt_steps, longest)
+    left, right = figure.subplots(1, 2, width_ratios=(4, 5))
+    _curves(left, report, window)
+    caption(left, f"Through the window of {window} steps")
+    highest = max(float(curve.norms.max()) for curve in report.curves)
+    left.set_ylim(0, max(1.0, highest) * 1.02)
+    _curves(right, report, longest)
+    caption(right, f"The same over {longest} steps, logarithmic")
+    least = min(float(curve.norms.min()) for curve in report.curves)
+    right.set_yscale("log")
+    right.set_ylim(10 ** np.floor(np.log10(max(least, FLOOR))), left.get_ylim()[1])
+    right.yaxis.set_major_formatter(lambda number, _: short(number))
+    right.axvspan(0, max(1, window - 1), color=SHADE, zorder=0)
+    right.annotate(f"the {report.bptt_steps} steps of training", (0, 0), (5, 6), xycoords="axes fraction",
+                   textcoords="offset points", color=GRAY)  # fmt: skip
+    _legend(figure, report)
+    return figure
 
 
-def _panel(
-    picture: Picture,
-    report: GradientReport,
-    at: tuple[float, float],
-    size: tuple[float, float],
-    rows: int,
-    title: str,
-    *,
-    linear: bool,
-) -> None:
-    least = min(float(curve.norms[:rows].min()) for curve in report.curves)
-    low = 0.0 if linear else max(FLOOR, 10 ** np.floor(np.log10(max(least, FLOOR))))
-    highest = max(float(curve.norms[:rows].max()) for curve in report.curves)
-    axes = Axes(
-        picture, at, size, x_range=(0, max(1, rows - 1)), y_range=(low, max(1.0, highest)), log_y=not linear
-    )  # fmt: skip
-    if not linear:
-        axes.band(0, min(rows - 1, report.bptt_steps - 1), SHADE)
-        picture.words(axes.x(0) + 5, axes.bottom - 8, f"the {report.bptt_steps} steps of training", 10, GRAY)
-    axes.frame(title=title, x_label="steps back from the loss", y_label="gradient norm")
+def _curves(axes: Axes, report: GradientReport, rows: int) -> None:
     for curve in report.curves:
         color, dashes = LOOKS[curve.name]
-        norms = np.where(curve.norms[:rows] >= low, curve.norms[:rows], np.nan)
-        axes.plot(np.arange(rows), norms, color, dashes=dashes, width=2)
+        axes.plot(curve.norms[:rows], dashes, color=color, linewidth=2)
+    axes.set(xlabel="steps back from the loss", ylabel="gradient norm", xlim=(0, max(1, rows - 1)))
 
 
-def _legend(picture: Picture, report: GradientReport) -> None:
-    """Every curve with what is left at the far end of the window and of the longer stretch."""
-    last, far = min(report.bptt_steps, len(report.curves[0].norms)) - 1, len(report.curves[0].norms) - 1
-    picture.words(720, 428, f"left after {last} steps", 10.5, INK, anchor="end", bold=True)
-    picture.words(860, 428, f"after {far} steps", 10.5, INK, anchor="end", bold=True)
-    for k, curve in enumerate(report.curves):
-        y = 442 + k * 13
-        color, dashes = LOOKS[curve.name]
-        picture.line([(240, y - 3.5), (268, y - 3.5)], color, 2, dashes=dashes)
-        picture.words(276, y, curve.name, 10.5)
-        picture.words(720, y, share(curve, last), 10.5, anchor="end")
-        picture.words(860, y, share(curve, far), 10.5, anchor="end")
-    picture.height = 442 + 13 * len(report.curves) + 8
+def _legend(figure: Figure, report: GradientReport) -> None:
+    """Every curve with what is left at the far end of the window and of the longer stretch, in three columns."""
+    far = len(report.curves[0].norms) - 1
+    last = min(report.bptt_steps - 1, far)
+    nothing = Line2D([], [], linestyle="none")
+    lines = [nothing, *figure.axes[0].get_lines()]
+    labels = ["", *(curve.name for curve in report.curves)]
+    for head, row in ((f"left after {last} steps", last), (f"after {far} steps", far)):
+        lines += [nothing] * (len(report.curves) + 1)
+        labels += [head, *(share(curve, row) for curve in report.curves)]
+    legend = figure.legend(lines, labels, loc="outside lower center", ncols=3, handlelength=3)
+    for text in legend.get_texts()[len(report.curves) + 1 :: len(report.curves) + 1]:
+        text.set_fontweight("bold")
 
 
 def share(curve: Curve, row: int) -> str:
@@ -84,7 +77,12 @@ def share(curve: Curve, row: int) -> str:
     left = float(curve.norms[row])
     if left < 1e-30:
         return "< 1e-30"
-    return f"{left:.1%}" if left >= 0.001 else tick_text(float(f"{left:.1e}"))
+    return f"{left:.1%}" if left >= 0.001 else short(left)
+
+
+def short(number: float) -> str:
+    """A positive number in a few letters: 0.5, 5e-4."""
+    return f"{number:g}" if number >= 1e-3 else f"{number:.0e}".replace("e-0", "e-")
 
 
 def gradient_words(report: GradientReport) -> tuple[str, str]:

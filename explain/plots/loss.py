@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from quintet.explain.loss import LossReport, LossRow
-from quintet.explain.plots.axes import Axes
-from quintet.explain.plots.picture import BLUE, GRAY, GREEN, INK, ORANGE, PALE, RED, SHADE, Picture
+from quintet.explain.plots.figure import BLUE, GRAY, GREEN, INK, ORANGE, RED, SHADE, caption, new_figure, styled
 
 MOST_TABLE_ROWS = 16
 COLUMNS: tuple[tuple[str, str, Callable[[LossRow], str]], ...] = (
@@ -27,137 +28,92 @@ COLUMNS: tuple[tuple[str, str, Callable[[LossRow], str]], ...] = (
 )
 
 
-def draw_loss(report: LossReport) -> str:
+@styled
+def draw_loss(report: LossReport) -> Figure:
     """Reward, return, advantage, ratio and loss above one another over the chunk's rows; the numbers below."""
     rows = report.rows
     shown = rows[-MOST_TABLE_ROWS:]
-    picture = Picture(1080, 560 + 15 * len(shown) + 60)
-    picture.words(20, 28, f"From reward to loss, one chunk: {report.subject.name}", 17, bold=True)
-    said = (
+    charts, numbers = 500, 15 * len(shown) + 90
+    figure = new_figure(
+        charts + numbers,
+        f"From reward to loss, one chunk: {report.subject.name}",
         f'{len(rows)} steps of one agent, played by it; "now" is after the optimizer\'s {report.gradient_steps} '
-        f"gradient steps on a batch of {report.batch_steps:,} steps that holds them."
+        f"gradient steps on a batch of {report.batch_steps:,} steps that holds them.",
     )
-    picture.words(20, 47, said, 12, GRAY)
-    size = (455, 92)
-    _bars(picture, (62, 104), size, [row.reward for row in rows], BLUE, "1. Reward", "what the game gave for the step")
-    axes = _returns(picture, report, (62, 258), size)
-    axes.legend([("value: what was expected", GRAY, ""), ("return: what came, as estimated", GREEN, "")], (330, 232))
-    _bars(
-        picture, (62, 412), size, [row.advantage for row in rows], ORANGE, "3. Advantage",
-        f"better than expected: sums of surprises δ, each step back weighs {report.discount * report.gae_lambda:.3f}",
-    )  # fmt: skip
-    _ratios(picture, report, (600, 104), size)
-    gains = [row.gain if row.counts else 0.0 for row in rows]
-    _bars(
-        picture,
-        (600, 258),
-        size,
-        gains,
-        GREEN,
-        "5. Gain",
-        "min(ratio × scaled advantage, the same with the ratio clipped)",
-    )
-    _bars(picture, (600, 412), size, [row.loss for row in rows], RED, "6. Loss", _loss_note(report))
-    _table(picture, report, shown, 560)
-    return picture.svg()
-
-
-def _loss_note(report: LossReport) -> str:
-    return (
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(charts, numbers))[:, 0]
+    (reward, ratio), (value, gain), (advantage, loss) = upper.subplots(3, 2)
+    _bars(reward, [row.reward for row in rows], BLUE)
+    caption(reward, "1. Reward", "what the game gave for the step")
+    _returns(value, report)
+    _bars(advantage, [row.advantage for row in rows], ORANGE)
+    weight = report.discount * report.gae_lambda
+    caption(advantage, "3. Advantage", f"better than expected: sums of surprises δ, each step back weighs {weight:.3f}")
+    _ratios(ratio, report)
+    _bars(gain, [row.gain if row.counts else 0.0 for row in rows], GREEN)
+    caption(gain, "5. Gain", "min(ratio × scaled advantage, the same with the ratio clipped)")
+    _bars(loss, [row.loss for row in rows], RED)
+    caption(
+        loss,
+        "6. Loss",
         f"(−gain + {report.value_coefficient:g} × value error − {report.entropy_coefficient:.3g} × entropy) / rows;"
-        f" sum {report.summed:+.4f}"
+        f" sum {report.summed:+.4f}",
     )
+    for axes in upper.axes:
+        axes.set(xlim=(-0.5, len(rows) - 0.5), xticks=range(0, len(rows), max(1, len(rows) // 16)))
+        axes.tick_params(bottom=False)
+    _table(lower.add_axes((0.012, 0, 0.976, 1)), report, shown)
+    return figure
 
 
-def _bars(
-    picture: Picture,
-    at: tuple[float, float],
-    size: tuple[float, float],
-    values: Sequence[float],
-    color: str,
-    title: str,
-    note: str,
-) -> None:
-    low, high = min(0.0, *values), max(0.0, *values)
-    room = 0.08 * (high - low)
-    axes = Axes(picture, at, size, x_range=(0, len(values)), y_range=(low - room, high + room))
-    axes.frame(title=title, note=note, x_ticks=False)
-    zero = axes.y(0)
-    for t, value in enumerate(values):
-        top, bottom = sorted((axes.y(value), zero))
-        picture.box(axes.x(t + 0.12), top, axes.x(t + 0.88) - axes.x(t + 0.12), bottom - top, color)
-    picture.line([(axes.left, zero), (axes.right, zero)], GRAY, 0.8)
-    _steps(picture, axes, len(values))
+def _bars(axes: Axes, values: Sequence[float], color: str) -> None:
+    axes.bar(range(len(values)), values, 0.76, color=color)
+    axes.axhline(0, color=GRAY, linewidth=0.8)
 
 
-def _steps(picture: Picture, axes: Axes, rows: int) -> None:
-    """The numbers of the steps below a chart whose steps are one unit wide."""
-    every = max(1, rows // 16)
-    for t in range(0, rows, every):
-        picture.words(axes.x(t + 0.5), axes.bottom + 13, str(t), 9, GRAY, anchor="middle")
-
-
-def _returns(picture: Picture, report: LossReport, at: tuple[float, float], size: tuple[float, float]) -> Axes:
+def _returns(axes: Axes, report: LossReport) -> None:
     values = [row.value for row in report.rows] + [report.bootstrap]
-    targets = [row.target for row in report.rows]
-    every = values + targets
-    room = 0.08 * (max(every) - min(every)) + 1e-9
-    axes = Axes(picture, at, size, x_range=(0, len(targets)), y_range=(min(every) - room, max(every) + room))
-    axes.frame(title="2. Value and return", note="in reward units", x_ticks=False)
-    xs = np.append(np.arange(len(targets)) + 0.5, len(targets))
-    axes.plot(xs, values, GRAY, width=1.8)
-    axes.plot(xs[:-1], targets, GREEN, width=1.8)
-    _steps(picture, axes, len(targets))
-    return axes
+    xs = [*range(len(report.rows)), len(report.rows) - 0.5]
+    axes.plot(xs, values, color=GRAY, linewidth=1.8, label="value: what was expected")
+    axes.plot([row.target for row in report.rows], color=GREEN, linewidth=1.8, label="return: what came, as estimated")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+    caption(axes, "2. Value and return", "in reward units")
 
 
-def _ratios(picture: Picture, report: LossReport, at: tuple[float, float], size: tuple[float, float]) -> None:
-    ratios = [row.ratio if row.counts else float("nan") for row in report.rows]
+def _ratios(axes: Axes, report: LossReport) -> None:
     clip = report.clip
-    low, high = min(1 - 1.3 * clip, float(np.nanmin(ratios))), max(1 + 1.3 * clip, float(np.nanmax(ratios)))
-    axes = Axes(picture, at, size, x_range=(0, len(ratios)), y_range=(low, high))
-    top, bottom = axes.y(1 + clip), axes.y(1 - clip)
-    picture.box(axes.left, top, axes.width, bottom - top, SHADE)
-    axes.frame(
-        title="4. Ratio",
-        note=f"probability now / then; beyond the shade (1 ± {clip:g}) it earns nothing",
-        x_ticks=False,
-    )
-    picture.line([(axes.left, axes.y(1)), (axes.right, axes.y(1))], PALE, 1)
-    for t, ratio in enumerate(ratios):
-        if np.isfinite(ratio):
-            picture.dot(axes.x(t + 0.5), axes.y(ratio), 3.2, INK)
-    _steps(picture, axes, len(ratios))
+    acted = [(t, row.ratio) for t, row in enumerate(report.rows) if row.counts]
+    axes.axhspan(1 - clip, 1 + clip, color=SHADE, zorder=0)
+    axes.plot([t for t, _ in acted], [ratio for _, ratio in acted], "o", color=INK, markersize=6.4)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 1 - 1.3 * clip), max(high, 1 + 1.3 * clip))
+    caption(axes, "4. Ratio", f"probability now / then; beyond the shade (1 ± {clip:g}) it earns nothing")
 
 
-def _table(picture: Picture, report: LossReport, shown: Sequence[LossRow], top: float) -> None:
+def _table(axes: Axes, report: LossReport, shown: Sequence[LossRow]) -> None:
     """The numbers themselves."""
-    start = len(report.rows) - len(shown)
-    left, width = 250.0, 68.5
-    picture.words(30, top, "step", 10, GRAY)
-    picture.words(62, top, "what it did", 10, GRAY)
-    for k, (name, formula, _) in enumerate(COLUMNS):
-        x = left + (k + 1) * width - 4
-        picture.words(x, top - 13, name, 10, INK, anchor="end", bold=True)
-        picture.words(x, top, formula, 9.5, GRAY, anchor="end")
+    start, rights = len(report.rows) - len(shown), np.linspace(0.19, 1, len(COLUMNS) + 1)[1:]
+    axes.set(xlim=(0, 1.005), ylim=(len(shown) + 1.6, -2.5))
+    axes.axis("off")
+    axes.text(0.025, -1, "step", ha="right", color=GRAY)
+    axes.text(0.035, -1, "what it did", color=GRAY)
+    for x, (name, formula, _) in zip(rights, COLUMNS, strict=True):
+        axes.text(x, -1.9, name, ha="right", weight="bold", size=9)
+        axes.text(x, -1, formula, ha="right", color=GRAY, size=8.5)
     for k, row in enumerate(shown):
-        y = top + 16 + 15 * k
         if k % 2 == 0:
-            picture.box(24, y - 11, 1040, 15, SHADE)
-        picture.words(48, y, str(start + k), 10, GRAY, anchor="end")
-        action = row.action if len(row.action) < 36 else row.action[:34] + "…"
-        picture.words(62, y, action, 10)
-        for column, (_, _, text) in enumerate(COLUMNS):
-            picture.words(left + (column + 1) * width - 4, y, text(row).replace("-", "−"), 10, anchor="end")
-    y = top + 16 + 15 * len(shown) + 6
+            axes.axhspan(k - 0.7, k + 0.3, color=SHADE)
+        axes.text(0.025, k, str(start + k), ha="right", color=GRAY)
+        axes.text(0.035, k, row.action if len(row.action) < 32 else row.action[:30] + "…")
+        for x, (_, _, text) in zip(rights, COLUMNS, strict=True):
+            axes.text(x, k, text(row).replace("-", "−"), ha="right")
     constants = (
         f"γ = {report.discount:.4f}, λ = {report.gae_lambda:g}; scaled A = (A − {report.advantage_mean:.4f}) / "
         f"{report.advantage_std:.4f} over the batch; values are learned as (return − {report.return_mean:.4f}) / "
         f"{report.return_scale:.4f}"
     ).replace("− -", "+ ")
-    picture.words(62, y, constants, 10.5, GRAY)
+    axes.text(0.035, len(shown) + 0.4, constants, color=GRAY)
     total = f"all {len(report.rows)} rows: {report.summed:+.6f}; the optimizer's own loss of them: {report.total:+.6f}"
-    picture.words(1064, y + 18, total.replace("-", "−"), 11, INK, anchor="end", bold=True)
+    axes.text(1, len(shown) + 1.4, total.replace("-", "−"), ha="right", weight="bold", size=11)
 
 
 def loss_words(report: LossReport) -> tuple[str, str]:

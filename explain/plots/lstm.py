@@ -3,193 +3,161 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure, SubFigure
 
-from quintet.explain.lstm import BEFORE, LstmReport, ReadOut
-from quintet.explain.plots.axes import Axes, bars
-from quintet.explain.plots.picture import (
+from quintet.explain.lstm import BEFORE, Departures, LstmReport, ReadOut
+from quintet.explain.plots.figure import (
     BLUE,
     GRAY,
     GREEN,
     INK,
     ORANGE,
-    PALE,
+    PINK,
     RED,
     SERIES,
     SHADE,
-    Array,
-    Picture,
-    diverging,
+    bars,
+    caption,
+    new_figure,
+    styled,
 )
+from quintet.games.api import Array
 
-SHOWN_ROWS = 240
-WIDTH = 1080
-LEFT = 62
+SHOWN_ROWS, GATE_ROWS, READ_OUT_ROWS = 240, 120, 160  # the last ones of the game shown
+BLUE_WHITE_RED = LinearSegmentedColormap.from_list("units", ["#005caa", "white", "#c83c0a"], N=65)
 
 
-def draw_lstm(report: LstmReport) -> str:
+@styled
+def draw_lstm(report: LstmReport) -> Figure:
     """The units over a game, their half-lives, the gates of three of them, and what the memory knows."""
-    has_last_row = report.departures is not None or report.read_outs
-    picture = Picture(WIDTH, 820 if has_last_row else 590)
-    picture.words(20, 28, f"Inside the LSTM: {report.subject.name}", 17, bold=True)
     units = report.hidden.shape[1]
-    picture.words(
-        20, 47, f"{units:,} units: {units:,} numbers that every agent carries from step to step, not {units:,} steps.",
-        12, GRAY,
-    )  # fmt: skip
-    _units(picture, report)
-    _half_lives(picture, report)
-    _gates(picture, report)
-    if report.departures is not None:
-        _departures(picture, report)
-    if report.read_outs:
-        _read_outs(picture, report)
-    return picture.svg()
+    knows = report.departures is not None or report.read_outs
+    heights = [270, 270, 230] if knows else [270, 270]
+    figure = new_figure(
+        sum(heights) + 70,
+        f"Inside the LSTM: {report.subject.name}",
+        f"{units:,} units: {units:,} numbers that every agent carries from step to step, not {units:,} steps.",
+    )
+    top, middle, *bottom = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    left, right = top.subfigures(1, 2, squeeze=False, width_ratios=(2, 1))[0]
+    _units(left, report)
+    _half_lives(right.subplots(), report)
+    _gates(middle, report)
+    if knows:
+        _knowledge(bottom[0], report)
+    return figure
 
 
-def _shown(report: LstmReport) -> slice:
-    """The rows drawn: the end of the game shown."""
-    return slice(max(0, len(report.first) - SHOWN_ROWS), None)
+def _units(figure: SubFigure, report: LstmReport) -> None:
+    """Every unit's output over the rows, those with the longest memory at the bottom; below them what is in sight."""
+    hidden, sight = report.hidden[-SHOWN_ROWS:, report.order], report.out_of_sight
+    parts = figure.subplots(1 if sight is None else 2, 1, sharex=True, squeeze=False,
+                            height_ratios=[1] if sight is None else [24, 1])[:, 0]  # fmt: skip
+    caption(parts[0], "Output of every unit, step by step, of one agent in one game")
+    _grid(parts[0], hidden.T, BLUE_WHITE_RED, -1)
+    parts[0].set_yticks([hidden.shape[1] * 0.06, hidden.shape[1] * 0.94], ["short\nmemory", "long\nmemory"])
+    if sight is not None:
+        _grid(parts[1], sight[None, -SHOWN_ROWS:], ListedColormap([GREEN, SHADE]), 0)
+        parts[1].set_yticks([])
+        parts[1].annotate("green: the enemy hero is in sight", (0, 0), (0, -28), xycoords="axes fraction",
+                          textcoords="offset points", color=GREEN)  # fmt: skip
+    for t in np.flatnonzero(report.first[-SHOWN_ROWS:]):
+        for part in parts:
+            part.axvline(t, color=INK, linewidth=1.2)
+    parts[-1].set_xlabel("step; blue −1, white 0, red +1", loc="right")
 
 
-def _units(picture: Picture, report: LstmReport) -> None:
-    """Every unit's output over the rows, those with the longest memory at the bottom."""
-    rows = _shown(report)
-    hidden = report.hidden[rows][:, report.order]
-    axes = Axes(picture, (LEFT, 92), (640, 190), x_range=(0, len(hidden)), y_range=(0, hidden.shape[1]))
-    picture.words(LEFT, 78, "Output of every unit, step by step, of one agent in one game", 12.5, bold=True)
-    picture.pixels(axes.left, axes.top, axes.width, axes.height, diverging(hidden.T, 1.0))
-    picture.words(LEFT - 8, 98, "short", 10, GRAY, anchor="end")
-    picture.words(LEFT - 8, 109, "memory", 10, GRAY, anchor="end")
-    picture.words(LEFT - 8, 271, "long", 10, GRAY, anchor="end")
-    picture.words(LEFT - 8, 282, "memory", 10, GRAY, anchor="end")
-    for number in axes.x.ticks(8):
-        picture.words(axes.x(number), axes.bottom + 28, f"{number:g}", 10, GRAY, anchor="middle")
-    picture.words(axes.right, axes.bottom + 42, "step; blue −1, white 0, red +1", 10.5, GRAY, anchor="end")
-    _strip(picture, report, axes)
+def _grid(axes: Axes, values: Array, colors: Colormap, lowest: float) -> None:
+    """Numbers from `lowest` to 1 as colours, a column a step, the first line at the top."""
+    lines, steps = values.shape
+    axes.imshow(values, colors, aspect="auto", interpolation="none", vmin=lowest, vmax=1, extent=(0, steps, lines, 0))
+    axes.grid(visible=False)
+    axes.spines.bottom.set_visible(False)
+    axes.tick_params(bottom=False)
 
 
-def _strip(picture: Picture, report: LstmReport, axes: Axes) -> None:
-    """Under the units: when the enemy was in sight (where that is known), and where games begin."""
-    rows = _shown(report)
-    top = axes.bottom + 4
-    if report.out_of_sight is not None:
-        seen = ~report.out_of_sight[rows]
-        picture.box(axes.left, top, axes.width, 8, SHADE)
-        for begin, end in runs(seen):
-            picture.box(axes.x(begin), top, axes.x(end) - axes.x(begin), 8, GREEN)
-        picture.words(axes.left, axes.bottom + 42, "green: the enemy hero is in sight", 10.5, GREEN)
-    for t in np.flatnonzero(report.first[rows]):
-        picture.line([(axes.x(float(t)), axes.top), (axes.x(float(t)), top + 8)], INK, 1.2)
-
-
-def runs(flags: Array) -> list[tuple[int, int]]:
-    """[T] bool -> (first, one past the last) of every stretch that is true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _half_lives(picture: Picture, report: LstmReport) -> None:
+def _half_lives(axes: Axes, report: LstmReport) -> None:
     """How many units remember how long."""
     lives = report.half_life_steps
     edges = 2.0 ** np.arange(-2, 11)
     counts, _ = np.histogram(np.clip(lives, edges[0], edges[-1] * 0.999), edges)
-    axes = Axes(picture, (775, 106), (285, 176), x_range=(0, len(counts)), y_range=(0, float(counts.max()) * 1.1))
-    axes.frame(
-        title="How long units remember", x_ticks=False, y_label="units", note="steps until half of a cell is forgotten",
-        x_label="",
-    )  # fmt: skip
-    for k, count in enumerate(counts):
-        left, right, top = axes.x(k + 0.08), axes.x(k + 0.92), axes.y(float(count))
-        if count:
-            picture.box(left, top, right - left, axes.bottom - top, BLUE)
-    for k in range(0, len(edges), 2):
-        picture.words(axes.x(k), axes.bottom + 14, f"{edges[k]:g}", 10, GRAY, anchor="middle")
-    step_s = report.subject.spec.step_s
+    axes.bar(np.arange(len(counts)) + 0.5, counts, 0.84, color=BLUE)
+    axes.set_xticks(range(0, len(edges), 2), [f"{edge:g}" for edge in edges[::2]])
     said = f"median {np.median(lives):.1f} steps, longest {lives.max():.0f}"
+    step_s = report.subject.spec.step_s
     if step_s != 1.0:
         said += f" ({lives.max() * step_s:.0f} s of the game)"
-    picture.words(axes.right, axes.bottom + 30, said, 10.5, GRAY, anchor="end")
+    axes.set(xlim=(0, len(counts)), ylabel="units")
+    axes.set_xlabel(said, loc="right")
+    caption(axes, "How long units remember", "steps until half of a cell is forgotten")
 
 
-def _gates(picture: Picture, report: LstmReport) -> None:
+def _gates(figure: SubFigure, report: LstmReport) -> None:
     """Gates and cell of three units over the last rows."""
-    rows = slice(max(0, len(report.first) - 120), None)
-    words = ("a unit of short memory", "a unit of longer memory", "the unit of the longest memory")
-    for k, unit in enumerate(report.shown_units):
-        left = LEFT + k * 345
-        life = report.half_life_steps[unit]
+    rows = slice(-GATE_ROWS, None)
+    words = ("A unit of short memory", "A unit of longer memory", "The unit of the longest memory")
+    upper, lower = figure.subplots(2, 3, sharex=True, height_ratios=(4, 3))
+    for title, unit, above, below in zip(words, report.shown_units, upper, lower, strict=True):
         cell = report.gates["cell"][rows, unit]
-        xs = np.arange(len(cell))
-        axes = Axes(picture, (left, 372), (285, 80), x_range=(0, len(cell)), y_range=(0, 1))
-        note = f"unit {unit}: half-life {life:.1f} steps"
-        axes.frame(
-            title=words[k][0].upper() + words[k][1:], x_ticks=False, y_label="gates" if k == 0 else "", note=note
-        )
+        caption(above, title, f"unit {unit}: half-life {report.half_life_steps[unit]:.1f} steps")
         for name, color in (("input", ORANGE), ("forget", BLUE), ("output", GREEN)):
-            axes.plot(xs, report.gates[name][rows, unit], color, width=1.2)
-        low, high = float(cell.min()), float(cell.max())
-        below = Axes(picture, (left, 464), (285, 58), x_range=(0, len(cell)), y_range=(min(0.0, low), max(0.0, high)))
-        below.frame(y_label="cell" if k == 0 else "", x_label="last steps of the game above")
-        below.plot(xs, cell, INK, width=1.4)
-    for k, (name, color) in enumerate((("input gate", ORANGE), ("forget gate", BLUE), ("output gate", GREEN))):
-        axes.legend([(name, color, "")], (LEFT + 110 * k, 574))
+            above.plot(report.gates[name][rows, unit], color=color, linewidth=1.2, label=f"{name} gate")
+        above.set(ylim=(0, 1.02), yticks=(0, 0.5, 1))
+        above.tick_params(bottom=False)
+        below.plot(cell, color=INK, linewidth=1.4)
+        below.axhline(0, color=GRAY, linewidth=0.8)
+        below.set(xlabel="last steps of the game above", xlim=(0, max(1, len(cell) - 1)))
+    upper[0].set_ylabel("gates")
+    lower[0].set_ylabel("cell")
+    figure.legend(*upper[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
 
 
-def _departures(picture: Picture, report: LstmReport) -> None:
+def _knowledge(figure: SubFigure, report: LstmReport) -> None:
+    """Cells around the moment when the enemy leaves sight, or a read-out step by step; and what can be read out."""
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    if report.departures is not None:
+        _departures(left, report.departures)
+    else:
+        _read_out(left, max(report.read_outs, key=lambda found: found.from_memory))
+    figure.legend(loc="outside lower left", ncols=3)
+    if not report.read_outs:
+        right.remove()
+        return
+    caption(right, "What of it can be read out, linearly", "share of variance, in games not fitted on")
+    shares = [
+        (f"{one.name}: {words}", max(0.0, share), f"{max(0.0, share):.0%}", color)
+        for one in report.read_outs
+        for words, share, color in (("memory", one.from_memory, RED), ("step alone", one.from_row, PINK))
+    ]
+    bars(right, shares, full=1.15, room=7)
+
+
+def _departures(axes: Axes, found: Departures) -> None:
     """Cells around the moment when the enemy leaves sight."""
-    found = report.departures
-    assert found is not None
     xs = np.arange(-BEFORE, len(found.mean) - BEFORE)
     scale = np.abs(found.mean).max(axis=0) + 1e-6
     ys, errors = found.mean / scale, found.error / scale
-    low, high = float((ys - errors).min()), float((ys + errors).max())
-    axes = Axes(picture, (LEFT, 636), (400, 130), x_range=(float(xs[0]), float(xs[-1])), y_range=(low, high))
-    axes.band(float(xs[0]), 0, "#e3f4ec")
-    axes.frame(
-        title="When the enemy hero leaves sight", x_label="steps since it left sight (green: in sight)",
-        y_label="cell, share of peak", note=f"mean of {found.count} times, the three cells that move most",
-    )  # fmt: skip
-    for k in range(len(found.units)):
-        edge = [(axes.x(float(x)), axes.y(float(y))) for x, y in zip(xs, ys[:, k] + errors[:, k], strict=True)]
-        edge += [(axes.x(float(x)), axes.y(float(y))) for x, y in zip(xs, ys[:, k] - errors[:, k], strict=True)][::-1]
-        picture.area(edge, {BLUE: "#cfe3f0", RED: "#f5dccb", GREEN: "#cbeadf"}[SERIES[k]])
+    axes.axvspan(-BEFORE, 0, color="#e3f4ec", zorder=0)
     for k, unit in enumerate(found.units):
-        axes.plot(xs, ys[:, k], SERIES[k], width=1.8)
-        picture.words(axes.right + 6, axes.y(float(ys[-1, k])) + 4, f"unit {unit}", 10.5, SERIES[k])
+        color, y, error = SERIES[k], ys[:, k], errors[:, k]
+        axes.fill_between(xs, y - error, y + error, color=color, alpha=0.2, linewidth=0)
+        axes.plot(xs, y, color=color, linewidth=1.8, label=f"unit {unit}")
+    axes.set(xlabel="steps since it left sight (green: in sight)", ylabel="cell, share of peak", xlim=(xs[0], xs[-1]))
+    caption(axes, "When the enemy hero leaves sight", f"mean of {found.count} times, the three cells that move most")
 
 
-def _read_outs(picture: Picture, report: LstmReport) -> None:
+def _read_out(axes: Axes, found: ReadOut) -> None:
     """What a linear read-out of the memory says of what was hidden, in a game that it was not fitted on."""
-    beside = report.departures is not None
-    left = 560 if beside else LEFT
-    best = max(report.read_outs, key=lambda found: found.from_memory)
-    if not beside:
-        rows = slice(-160, None)
-        ys = [best.truth[rows], best.memory_says[rows], best.row_says[rows]]
-        finite = best.truth[rows][np.isfinite(best.truth[rows])]
-        span = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        axes = Axes(picture, (LEFT, 636), (560, 130), x_range=(0, len(ys[0])), y_range=(span[0] * 1.1, span[1] * 1.1))
-        axes.frame(title=f"Read out of the memory: {best.name}", x_label="last steps of the game above",
-                   note="a game that the read-out was not fitted on")  # fmt: skip
-        for values, color, width in zip(
-            ys, (PALE.replace("d9dce1", "9aa1ab"), RED, SERIES[4]), (4, 1.6, 1), strict=True
-        ):
-            axes.plot(np.arange(len(values)), values, color, width=width)
-        axes.legend(
-            [("truth", "#9aa1ab", ""), ("memory says", RED, ""), ("the step alone says", SERIES[4], "")], (690, 630)
-        )
-        left = 690
-    _read_out_bars(picture, report.read_outs, left, 720 if not beside else 636)
-
-
-def _read_out_bars(picture: Picture, found: tuple[ReadOut, ...], left: float, top: float) -> None:
-    picture.words(left, top - 23, "What of it can be read out, linearly", 12.5, bold=True)
-    picture.words(left, top - 9, "share of variance, in games not fitted on", 10.5, GRAY)
-    rows = []
-    for one in found:
-        for words, share, color in (("memory", one.from_memory, RED), ("step alone", one.from_row, SERIES[4])):
-            rows.append((f"{one.name}: {words}", max(0.0, share), f"{max(0.0, share):.0%}", color))
-    bars(picture, (left, top), 130, rows, label_width=210, full=1.0)
+    for name, values, color, width in (
+        ("truth", found.truth, "#9aa1ab", 4.0),
+        ("memory says", found.memory_says, RED, 1.6),
+        ("the step alone says", found.row_says, PINK, 1.0),
+    ):
+        axes.plot(values[-READ_OUT_ROWS:], color=color, linewidth=width, label=name)
+    axes.set_xlabel("last steps of the game above")
+    caption(axes, f"Read out of the memory: {found.name}", "a game that the read-out was not fitted on")
 
 
 def lstm_words(report: LstmReport) -> tuple[str, str]:

@@ -1,11 +1,19 @@
-"""Boxes and arrows as an SVG, laid out in columns from left to right; knows nothing of networks."""
+"""Boxes and arrows in columns from left to right, as a picture; knows nothing of networks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-from xml.sax.saxutils import escape
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.textpath import text_to_path
+
+from quintet.explain.plots.figure import styled
 
 Kind = Literal["input", "encoder", "pool", "layer", "memory", "head", "value", "auxiliary", "critic"]
 Style = Literal["data", "keys", "choice", "stopped"]
@@ -21,11 +29,11 @@ FILLS: dict[Kind, tuple[str, str]] = {  # fill, edge
     "auxiliary": ("#eef3dc", "#8a9a3c"),
     "critic": ("#f0e6dd", "#9a7350"),
 }
-LINES: dict[Style, tuple[str, str]] = {  # colour, dashes
-    "data": ("#555555", ""),
-    "keys": ("#3f7fc8", "7 4"),
-    "choice": ("#8663bf", "2 3"),
-    "stopped": ("#8a9a3c", "1 4"),
+LINES: dict[Style, tuple[str, tuple[int, ...]]] = {  # colour, dashes
+    "data": ("#555555", ()),
+    "keys": ("#3f7fc8", (5, 3)),
+    "choice": ("#8663bf", (2, 2)),
+    "stopped": ("#8a9a3c", (1, 3)),
 }
 MEANINGS: dict[Style, str] = {
     "data": "numbers",
@@ -33,9 +41,7 @@ MEANINGS: dict[Style, str] = {
     "choice": "the chosen primary action",
     "stopped": "behind a stop-gradient",
 }
-FONT = "font-family='Helvetica, Arial, sans-serif'"
-TITLE, TEXT, LINE, PAD, GAP, COLUMN_GAP, BAR = 13, 11, 15, 9, 12, 46, 34
-LETTER = 0.59  # of the size, about, is how wide a letter of the font is
+TITLE, TEXT, LINE, PAD, GAP, COLUMN_GAP, BAR = 12, 10, 15, 9, 12, 46, 34  # points
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +60,8 @@ class Box:
     @property
     def width(self) -> float:
         """As wide as its longest line."""
-        texts = [*((line, TEXT) for line in self.lines), (self.note, TEXT * 1.1), (self.title, TITLE * 1.1)]
-        return max(LETTER * size * len(text) for text, size in texts) + 2 * PAD
+        widths = [text_width(self.title, TITLE, "bold"), text_width(self.note, TEXT, "bold")]
+        return max(widths + [text_width(line, TEXT) for line in self.lines]) + 2 * PAD
 
     @property
     def height(self) -> float:
@@ -88,6 +94,11 @@ class Drawing:
     stacks: Sequence[Sequence[Box]]
     arrows: Sequence[Arrow]
 
+    @property
+    def boxes(self) -> list[Box]:
+        """All of them but the bar."""
+        return [box for row in (*self.lanes, *self.stacks) for box in row]
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -102,28 +113,34 @@ class _Place:
         return self.y + self.height / 2
 
 
-def draw(drawing: Drawing) -> str:
-    """The whole picture as SVG text."""
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """How wide a line of text is, in points."""
+    face = FontProperties(size=size, weight=weight)
+    return text_to_path.get_text_width_height_descent(text, face, ismath=False)[0] if text else 0.0
+
+
+@styled
+def draw(drawing: Drawing) -> Figure:
+    """The whole picture; a unit of its axes is a point, counted from the top left."""
     places, width, height = _lay_out(drawing)
-    boxes = {box.key: box for box in [*(b for lane in drawing.lanes for b in lane), drawing.bar]}
-    boxes |= {box.key: box for stack in drawing.stacks for box in stack}
-    starts = _column_starts(places)
-    parts = [_text(20, 30, drawing.title, 18, weight="bold"), _text(20, 50, drawing.subtitle, 12, "#555555")]
-    parts += [_arrow(places, starts, arrow) for arrow in drawing.arrows]
-    parts += [_bar(places[key]) if key == drawing.bar.key else "" for key in boxes]
-    parts += [_bar_text(places[drawing.bar.key], drawing.bar)]
-    parts += [_box(places[key], box) for key, box in boxes.items() if key != drawing.bar.key]
-    parts += _legend(height - 16, {arrow.style for arrow in drawing.arrows})
-    size = f"width='{width:.0f}' height='{height:.0f}' viewBox='0 0 {width:.0f} {height:.0f}'"
-    return "\n".join(
-        [
-            f"<svg xmlns='http://www.w3.org/2000/svg' {size} {FONT}>",
-            _MARKERS,
-            "<rect width='100%' height='100%' fill='white'/>",
-        ]
-        + [part for part in parts if part]
-        + ["</svg>\n"]
-    )
+    figure = Figure(figsize=(width / 72, height / 72))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    axes.text(20, 30, drawing.title, size=17, weight="bold")
+    axes.text(20, 50, drawing.subtitle, size=12, color="#555555")
+    starts = {place.column: place.x for place in places.values()}
+    for arrow in drawing.arrows:
+        _line(axes, _way(places, starts, arrow), arrow.style)
+    _bar(axes, places[drawing.bar.key], drawing.bar)
+    for box in drawing.boxes:
+        _box(axes, places[box.key], box)
+    x = 20.0
+    for style, meaning in MEANINGS.items():
+        if any(arrow.style == style for arrow in drawing.arrows):
+            _line(axes, [(x, height - 20), (x + 34, height - 20)], style)
+            axes.text(x + 42, height - 16, meaning, color="#555555")
+            x += 70 + text_width(meaning, TEXT)
+    return figure
 
 
 def _lay_out(drawing: Drawing) -> tuple[dict[str, _Place], float, float]:
@@ -156,108 +173,58 @@ def _lay_out(drawing: Drawing) -> tuple[dict[str, _Place], float, float]:
     return places, starts[-1] - COLUMN_GAP + 60, top + content + 50
 
 
-def _column_starts(places: dict[str, _Place]) -> dict[int, float]:
-    return {place.column: place.x for place in places.values()}
-
-
-def _arrow(places: dict[str, _Place], starts: dict[int, float], arrow: Arrow) -> str:
+def _way(places: dict[str, _Place], starts: dict[int, float], arrow: Arrow) -> list[tuple[float, float]]:
     """Level, then upright in the gap before the target's column, then level again; a choice goes round the outside."""
     source, target = places[arrow.source], places[arrow.target]
     x1, y1 = source.x + source.width, source.middle
-    if arrow.style == "keys":
-        return _keys_path(places, source, target)
+    if arrow.style == "keys":  # above everything, since what it passes has nothing to do with it
+        top = min(place.y for place in places.values()) - 14
+        out, into, y2 = x1 + 18, target.x - 10, target.middle + 7
+        return [(x1, y1 - 7), (out, y1 - 7), (out, top), (into, top), (into, y2), (target.x - 2, y2)]
     if arrow.style == "choice":
         right = x1 + 14
-        return _path(
-            [(x1, y1), (right, y1), (right, target.middle), (target.x + target.width + 2, target.middle)], "choice"
-        )
+        return [(x1, y1), (right, y1), (right, target.middle), (target.x + target.width + 2, target.middle)]
     if source.column == target.column:
         x, down = source.x + source.width / 2, target.y > source.y
         start, end = (source.y + source.height, target.y - 2) if down else (source.y, target.y + target.height + 2)
-        return _path([(x, start), (x, end)], arrow.style)
+        return [(x, start), (x, end)]
     gap = starts[target.column] - COLUMN_GAP * (0.35 if arrow.style == "stopped" else 0.5)
     y2 = min(max(y1, target.y + 8), target.y + target.height - 8)  # straight, if the target is that tall
-    return _path([(x1, y1), (gap, y1), (gap, y2), (target.x - 2, y2)], arrow.style)
+    return [(x1, y1), (gap, y1), (gap, y2), (target.x - 2, y2)]
 
 
-def _keys_path(places: dict[str, _Place], source: _Place, target: _Place) -> str:
-    """Above everything, since what it passes has nothing to do with it."""
-    top = min(place.y for place in places.values()) - 14
-    x1, out, into = source.x + source.width, source.x + source.width + 18, target.x - 10
-    y1, y2 = source.middle - 7, target.middle + 7
-    return _path([(x1, y1), (out, y1), (out, top), (into, top), (into, y2), (target.x - 2, y2)], "keys")
-
-
-def _path(points: Sequence[tuple[float, float]], style: Style) -> str:
+def _line(axes: Axes, points: Sequence[tuple[float, float]], style: Style) -> None:
     color, dashes = LINES[style]
-    steps = " ".join(f"{'M' if k == 0 else 'L'}{x:.1f},{y:.1f}" for k, (x, y) in enumerate(points))
-    dashed = f" stroke-dasharray='{dashes}'" if dashes else ""
-    return (
-        f"<path d='{steps}' fill='none' stroke='{color}' stroke-width='1.4' stroke-linejoin='round'{dashed} "
-        f"marker-end='url(#{style})'/>"
-    )
+    path, look = Path(points), (0, dashes)
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=9, color=color, lw=1.2, ls=look))
 
 
-def _box(place: _Place, box: Box) -> str:
-    fill, edge = FILLS[box.kind]
-    cards = [
-        f"<rect x='{place.x + d:.1f}' y='{place.y - d:.1f}' width='{place.width:.1f}' height='{place.height:.1f}' "
-        f"rx='6' fill='{fill}' stroke='{edge}' stroke-width='1.2'/>"
-        for d in ((8, 4, 0) if box.copies > 1 else (0,))
-    ]
-    x, y = place.x + PAD, place.y + PAD + TITLE - 2
-    texts = [_text(x, y, box.title, TITLE, weight="bold")]
+def _card(axes: Axes, place: _Place, kind: Kind, shift: float = 0) -> None:
+    fill, edge = FILLS[kind]
+    corner = (place.x + shift, place.y - shift)
+    look = "round,pad=0,rounding_size=6"
+    axes.add_patch(FancyBboxPatch(corner, place.width, place.height, look, fc=fill, ec=edge, linewidth=1.2))
+
+
+def _box(axes: Axes, place: _Place, box: Box) -> None:
+    for shift in (8, 4, 0) if box.copies > 1 else (0,):
+        _card(axes, place, box.kind, shift)
+    x, y, edge = place.x + PAD, place.y + PAD + TITLE - 2, FILLS[box.kind][1]
+    axes.text(x, y, box.title, size=TITLE, weight="bold")
     for line in box.lines:
         y += LINE
-        texts.append(_text(x, y, line, TEXT, "#333333"))
+        axes.text(x, y, line, color="#333333")
     if box.note:
-        texts.append(_text(x, y + LINE, box.note, TEXT, edge, weight="bold"))
-        full = place.width - 2 * PAD
-        bottom = place.y + place.height - 8
-        texts.append(f"<rect x='{x:.1f}' y='{bottom:.1f}' width='{full:.1f}' height='3' fill='white' rx='1'/>")
-        share = full * min(1.0, box.share)
-        texts.append(f"<rect x='{x:.1f}' y='{bottom:.1f}' width='{share:.1f}' height='3' fill='{edge}' rx='1'/>")
-    return "\n".join([*cards, *texts])
+        axes.text(x, y + LINE, box.note, color=edge, weight="bold")
+        full, bottom = place.width - 2 * PAD, place.y + place.height - 8
+        axes.add_patch(Rectangle((x, bottom), full, 3, color="white", linewidth=0))
+        axes.add_patch(Rectangle((x, bottom), full * min(1.0, box.share), 3, color=edge, linewidth=0))
 
 
-def _bar(place: _Place) -> str:
-    fill, edge = FILLS["pool"]
-    size = f"x='{place.x:.1f}' y='{place.y:.1f}' width='{place.width:.1f}' height='{place.height:.1f}'"
-    return f"<rect {size} rx='6' fill='{fill}' stroke='{edge}' stroke-width='1.2'/>"
-
-
-def _bar_text(place: _Place, box: Box) -> str:
+def _bar(axes: Axes, place: _Place, box: Box) -> None:
     """Title and lines, written upwards; the title alone where there is no room for more."""
-    x, y = place.x + place.width / 2 + 4, place.middle
+    _card(axes, place, box.kind)
     words = ", ".join([box.title, *box.lines])
-    if LETTER * TEXT * len(words) > place.height - 2 * PAD:
+    if text_width(words, TEXT) > place.height - 2 * PAD:
         words = box.title
-    return (
-        f"<text transform='translate({x:.1f},{y:.1f}) rotate(-90)' text-anchor='middle' font-size='{TEXT}' "
-        f"fill='#333333'>{escape(words)}</text>"
-    )
-
-
-def _text(x: float, y: float, text: str, size: float, color: str = "#111111", weight: str = "normal") -> str:
-    return (
-        f"<text x='{x:.1f}' y='{y:.1f}' font-size='{size}' font-weight='{weight}' fill='{color}'>{escape(text)}</text>"
-    )
-
-
-def _legend(y: float, styles: Iterable[Style]) -> list[str]:
-    parts, x = [], 20.0
-    shown = set(styles)
-    for style, meaning in MEANINGS.items():
-        if style in shown:
-            parts += [_path([(x, y - 4), (x + 34, y - 4)], style), _text(x + 42, y, meaning, TEXT, "#555555")]
-            x += 70 + LETTER * TEXT * len(meaning)
-    return parts
-
-
-_MARKERS = "<defs>{}</defs>".format(
-    "".join(
-        f"<marker id='{style}' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='7' markerHeight='7' orient='auto'>"
-        f"<path d='M0,0 L8,4 L0,8 z' fill='{color}'/></marker>"
-        for style, (color, _) in LINES.items()
-    )
-)
+    axes.text(place.x + place.width / 2, place.middle, words, color="#333333", rotation=90, ha="center", va="center")

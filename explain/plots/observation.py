@@ -2,121 +2,142 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
 from quintet.explain.observation import Choices, ObservationReport, PooledSet
-from quintet.explain.plots.axes import Axes, bars
-from quintet.explain.plots.picture import BLUE, GRAY, GREEN, INK, ORANGE, PALE, RED, SHADE, Picture
+from quintet.explain.plots.figure import (
+    BLUE,
+    GRAY,
+    GREEN,
+    HEAD,
+    INK,
+    ORANGE,
+    PALE,
+    RED,
+    SHADE,
+    bars,
+    caption,
+    new_figure,
+    styled,
+)
 
 MOST_WINNERS = 12
+SHOWN_NUMBERS = 8
+MAP_ROWS = 20
+ROW, CAPTION = 15, 54  # points: a bar, and what stands above each chart and between charts
 SIDE_COLORS = {1: BLUE, -1: RED, 0: GRAY}
+Chart = tuple[int, Callable[[Axes], None]]  # how many rows high, and what draws it
 
 
-def draw_observation(report: ObservationReport) -> str:
+@styled
+def draw_observation(report: ObservationReport) -> Figure:
     """The map where there is one, the winners of every set, what the heads make of it, the plain numbers."""
-    picture = Picture(1080, 100)
-    picture.words(20, 28, f"One observation: {report.subject.name}", 17, bold=True)
-    said = f"Step {report.row} of a game, {report.total_numbers:,} numbers for one agent; value {report.value:+.2f}."
-    picture.words(20, 47, said, 12, GRAY)
-    bottoms = []
-    if report.sets:
-        bottoms.append(_sets(picture, report, 30, 92))
-    left = 560.0 if report.sets else 30.0
-    y = 92.0
+    sets = [_pooled(pooled) for pooled in sorted(report.sets, key=lambda pooled: -_variety(pooled))]
+    rest: list[Chart] = [_choices(choices) for choices in report.choices]
     if any(winner.place for pooled in report.sets for winner in pooled.winners):
-        y = _map(picture, report, left, y)
-    for choices in report.choices:
-        y = _choices(picture, choices, left, y)
-    bottoms += [y, _numbers(picture, report, left, y)]
-    picture.height = max(bottoms) + 16
-    return picture.svg()
-
-
-def _sets(picture: Picture, report: ObservationReport, left: float, top: float) -> float:
-    """Bars: how many pooled features each slot gave."""
-    y = top
-    for pooled in sorted(report.sets, key=lambda pooled: -_variety(pooled)):
-        picture.words(
-            left,
-            y,
-            f"{pooled.name}: one network on {pooled.slots} slot{'s' * (pooled.slots > 1)}, then the maximum",
-            12.5,
-            bold=True,
-        )
-        note = f"{len(pooled.winners)} filled; of {pooled.width} pooled features, which slot each comes from"
-        picture.words(left, y + 14, note, 10.5, GRAY)
-        rows = [
-            (
-                f"{winner.name} (slot {winner.slot})",
-                float(winner.features),
-                str(winner.features),
-                SIDE_COLORS[winner.side],
-            )
-            for winner in pooled.winners[:MOST_WINNERS]
-        ]
-        rest = pooled.winners[MOST_WINNERS:]
-        if rest:
-            more = sum(winner.features for winner in rest)
-            rows.append((f"{len(rest)} more slots", float(more), str(more), GRAY))
-        rows.append(("no slot: the maximum is 0", float(pooled.silent), str(pooled.silent), PALE))
-        y = bars(picture, (left, y + 20), 190, rows, label_width=230, row_height=15, full=float(pooled.width)) + 26
-    return y - 10
-
-
-def _map(picture: Picture, report: ObservationReport, left: float, top: float) -> float:
-    """Units where they stand, larger the more features they gave; lines to what the pointer points at."""
-    size = 300.0
-    picture.words(left, top, "The map as this agent's team sees it", 12.5, bold=True)
-    picture.words(
-        left,
-        top + 14,
-        "blue own, red enemy; the larger, the more features it gave; ring: what it points at",
-        10.5,
-        GRAY,
+        rest.insert(0, (MAP_ROWS, partial(_map, report=report)))
+    if report.numbers:
+        rest.append((min(SHOWN_NUMBERS, len(report.numbers)), partial(_numbers, report=report)))
+    columns = [column for column in (sets, rest) if column]
+    height = max(sum(ROW * rows + CAPTION for rows, _ in column) for column in columns)
+    figure = new_figure(
+        HEAD + height,
+        f"One observation: {report.subject.name}",
+        f"Step {report.row} of a game, {report.total_numbers:,} numbers for one agent; value {report.value:+.2f}.",
     )
-    axes = Axes(picture, (left, top + 22), (size, size), x_range=(-1.05, 1.05), y_range=(-1.05, 1.05))
-    picture.box(axes.left, axes.top, size, size, SHADE, line=PALE)
+    for part, column in zip(figure.subfigures(1, 2, squeeze=False)[0], columns, strict=False):
+        _stack(part, column, height)
+    return figure
+
+
+def _stack(figure: SubFigure, charts: Sequence[Chart], height: float) -> None:
+    """Charts below one another, their rows of the same height; what is left of `height` stays empty below them."""
+    empty = height / ROW - sum(rows + CAPTION / ROW for rows, _ in charts)
+    *parts, below = figure.subplots(len(charts) + 1, 1, height_ratios=[*(rows for rows, _ in charts), max(0.1, empty)])
+    below.axis("off")
+    for axes, (_, draw) in zip(parts, charts, strict=True):
+        draw(axes)
+
+
+def _pooled(pooled: PooledSet) -> Chart:
+    """Bars: how many pooled features each slot gave."""
+    rows = [
+        (f"{winner.name} (slot {winner.slot})", float(winner.features), str(winner.features), SIDE_COLORS[winner.side])
+        for winner in pooled.winners[:MOST_WINNERS]
+    ]
+    rest = pooled.winners[MOST_WINNERS:]
+    if rest:
+        more = sum(winner.features for winner in rest)
+        rows.append((f"{len(rest)} more slots", float(more), str(more), GRAY))
+    rows.append(("no slot: the maximum is 0", float(pooled.silent), str(pooled.silent), PALE))
+    title = f"{pooled.name}: one network on {pooled.slots} slot{'s' * (pooled.slots > 1)}, then the maximum"
+    note = f"{len(pooled.winners)} filled; of {pooled.width} pooled features, which slot each comes from"
+
+    def draw(axes: Axes) -> None:
+        bars(axes, rows, full=1.15 * pooled.width)
+        caption(axes, title, note)
+
+    return len(rows), draw
+
+
+def _map(axes: Axes, report: ObservationReport) -> None:
+    """Units where they stand, larger the more features they gave; rings around what the pointer points at."""
+    axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xticks=(), yticks=(), facecolor=SHADE, anchor="W")
+    axes.set_box_aspect(1)
+    axes.spines.bottom.set_visible(False)
     pointed = {k: p for choices in report.choices if choices.given for _, p, k in choices.options}
     for pooled in report.sets:
         for winner in reversed(pooled.winners):
             if winner.place is None:
                 continue
-            x, y = axes.x(winner.place[0]), axes.y(winner.place[1])
-            picture.dot(x, y, 3 + 1.3 * winner.features**0.75, SIDE_COLORS[winner.side], line="white")
+            size = 2 * (3 + 1.3 * winner.features**0.75)
+            axes.plot(*winner.place, "o", color=SIDE_COLORS[winner.side], markersize=size, markeredgecolor="white")
             if pointed.get(winner.slot, 0.0) >= 0.05:
-                picture.dot(x, y, 9 + 8 * pointed[winner.slot], "none", line=ORANGE)
-    own = [w for pooled in report.sets for w in pooled.winners if w.place and w.slot == 0 and pooled.name == "units"]
-    for winner in own:
-        assert winner.place is not None
-        picture.words(axes.x(winner.place[0]) - 12, axes.y(winner.place[1]) + 4, "this agent", 10.5, INK, anchor="end")
-    return top + size + 50
+                ring = 2 * (9 + 8 * pointed[winner.slot])
+                axes.plot(*winner.place, "o", color="none", markersize=ring, markeredgecolor=ORANGE)
+            if winner.slot == 0 and pooled.name == "units":
+                axes.annotate("this agent", winner.place, (-12, -4), textcoords="offset points", ha="right", color=INK)
+    caption(
+        axes,
+        "The map as this agent's team sees it",
+        "blue own, red enemy; the larger, the more features it gave;\nring: what it points at",
+    )
 
 
-def _choices(picture: Picture, choices: Choices, left: float, top: float) -> float:
+def _choices(choices: Choices) -> Chart:
     title = f"What the {choices.head} head makes of it"
     if choices.given:
         title = f"What the {choices.head} head points at, if the action is “{choices.given}”"
-    picture.words(left, top, title, 12.5, bold=True)
-    rows = [(words, p, f"{p:.1%}", ORANGE) for words, p, _ in choices.options]
-    return bars(picture, (left, top + 6), 250, rows, label_width=150, row_height=15, full=1.0) + 26
+
+    def draw(axes: Axes) -> None:
+        bars(axes, [(words, p, f"{p:.1%}", ORANGE) for words, p, _ in choices.options], full=1.15)
+        caption(axes, title)
+
+    return len(choices.options), draw
 
 
-def _numbers(picture: Picture, report: ObservationReport, left: float, top: float) -> float:
+def _numbers(axes: Axes, report: ObservationReport) -> None:
     """The plain numbers that stand out, as they come and as the network gets them."""
-    if not report.numbers:
-        return top
-    picture.words(left, top, "Plain numbers, as they come and normalised", 12.5, bold=True)
-    picture.words(left, top + 14, "(number − mean) / deviation, cut to ±5; those that stand out most", 10.5, GRAY)
-    y = top + 32
-    for number in report.numbers[:8]:
-        picture.words(left, y, number.name, 10.5)
+    shown = report.numbers[:SHOWN_NUMBERS]
+    axes.barh(range(len(shown)), [number.normalized for number in shown], 0.6, color=GREEN)
+    axes.axvline(0, color=GRAY, linewidth=0.8)
+    for k, number in enumerate(shown):
         said = f"({number.raw:.3g} − {number.mean:.3g}) / {number.std:.3g}".replace("− -", "+ ").replace("-", "−")
-        picture.words(left + 130, y, said, 10.5, GRAY)
-        middle, scale = left + 390, 14.0
-        x = middle + min(0.0, number.normalized) * scale
-        picture.box(x, y - 9, abs(number.normalized) * scale, 9, GREEN)
-        picture.line([(middle, y - 11), (middle, y + 2)], GRAY, 0.8)
-        picture.words(left + 470, y, f"{number.normalized:+.2f}".replace("-", "−"), 10.5, anchor="end")
-        y += 15
-    return y
+        axes.text(-13, k, said, color=GRAY, va="center")
+        axes.text(8, k, f"{number.normalized:+.2f}".replace("-", "−"), ha="right", va="center")
+    axes.set_yticks(range(len(shown)), [number.name for number in shown], color=INK)
+    axes.set(xlim=(-13, 8), ylim=(len(shown) - 0.5, -0.5), xticks=())
+    axes.spines.bottom.set_visible(False)
+    axes.grid(visible=False)
+    caption(
+        axes,
+        "Plain numbers, as they come and normalised",
+        "(number − mean) / deviation, cut to ±5; those that stand out most",
+    )
 
 
 def observation_words(report: ObservationReport) -> tuple[str, str]:

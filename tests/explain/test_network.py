@@ -6,15 +6,18 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
-from quintet.explain.network import explain, layers, parameters, policy_drawing, policy_svg, rows
+from quintet.explain.network import layers, network_drawing, parameters, policy_drawing, rows
+from quintet.explain.plots.figure import svg
 from quintet.explain.plots.network import Box, Drawing, draw
 from quintet.games.api import GameSpec
 from quintet.games.registry import make_game
 from quintet.model.config import PolicyConfig
 from quintet.model.policy import Policy
 from tests.envs.full_spec_game import outpost_spec
+from tests.support.figure_words import words_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -31,7 +34,7 @@ GAMES = ("outpost", "counting", "gymnasium:CartPole-v1", "gymnasium:Pendulum-v1"
 
 
 def boxes(drawing: Drawing) -> list[Box]:
-    return [*(box for row in (*drawing.lanes, *drawing.stacks) for box in row), drawing.bar]
+    return [*drawing.boxes, drawing.bar]
 
 
 @pytest.mark.parametrize("units", [16, 1024])
@@ -49,17 +52,17 @@ def test_the_boxes_parameters_add_up_to_the_policys(name: str, units: int) -> No
 
 def test_a_drawing_of_real_weights_is_the_same_as_one_whose_weights_were_never_made() -> None:
     config = PolicyConfig(lstm_units=16)
-    assert draw(policy_drawing(Policy(outpost_spec(), config))) == policy_svg(outpost_spec(), config)
+    assert policy_drawing(Policy(outpost_spec(), config)) == network_drawing(outpost_spec(), config)
 
 
 def test_a_network_that_no_machine_would_hold_is_drawn_all_the_same() -> None:
-    drawing = explain(outpost_spec(), PolicyConfig(lstm_units=2**17))
+    drawing = network_drawing(outpost_spec(), PolicyConfig(lstm_units=2**17))
     assert sum(box.count for box in boxes(drawing)) > 10**11
 
 
 def test_every_entry_head_and_prediction_of_a_game_is_in_its_drawing() -> None:
     spec = outpost_spec()
-    drawing = explain(spec, PolicyConfig(lstm_units=16))
+    drawing = network_drawing(spec, PolicyConfig(lstm_units=16))
     titles = [box.title for box in boxes(drawing)]
     for name in ("self", "heard", "units", "plan", "previous action", "LSTM", "layer", "value", "critic's layer"):
         assert titles.count(name) == 1, name
@@ -71,7 +74,7 @@ def test_every_entry_head_and_prediction_of_a_game_is_in_its_drawing() -> None:
 
 
 def test_what_a_set_is_to_the_team_and_to_its_agents_is_told() -> None:
-    drawing = explain(outpost_spec(), PolicyConfig(lstm_units=16))
+    drawing = network_drawing(outpost_spec(), PolicyConfig(lstm_units=16))
     entry, network, pool = next(lane for lane in drawing.lanes if lane[0].title == "units")
     assert entry.lines == ("4 × 4", "once for the team")
     assert (network.title, network.copies) == ("one network × 4 slots", 4)
@@ -83,7 +86,7 @@ def test_what_a_set_is_to_the_team_and_to_its_agents_is_told() -> None:
 
 
 def test_arrows_say_what_passes_and_what_does_not() -> None:
-    drawing = explain(outpost_spec(), PolicyConfig(lstm_units=16))
+    drawing = network_drawing(outpost_spec(), PolicyConfig(lstm_units=16))
     arrows = {(arrow.source, arrow.target): arrow.style for arrow in drawing.arrows}
     assert arrows["encoder/units", "head/target"] == "keys"
     assert arrows["head/act", "head/dx"] == arrows["head/act", "head/target"] == "choice"
@@ -95,7 +98,7 @@ def test_arrows_say_what_passes_and_what_does_not() -> None:
 
 
 def test_a_game_without_choices_to_make_first_has_no_such_arrows() -> None:
-    drawing = explain(spec_of("gymnasium:CartPole-v1"), PolicyConfig(lstm_units=128))
+    drawing = network_drawing(spec_of("gymnasium:CartPole-v1"), PolicyConfig(lstm_units=128))
     assert {arrow.style for arrow in drawing.arrows} == {"data"}
     assert "team" not in {box.key for box in boxes(drawing)}, "one agent has nobody to pool with"
 
@@ -117,12 +120,12 @@ def test_a_module_that_the_drawing_does_not_know_gets_a_box() -> None:
 @pytest.mark.parametrize("units", [16, 4096])
 @pytest.mark.parametrize("name", GAMES)
 def test_no_box_lies_on_another_or_leaves_the_picture(name: str, units: int) -> None:
-    root = ElementTree.fromstring(policy_svg(spec_of(name), PolicyConfig(lstm_units=units)))
-    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    figure = draw(network_drawing(spec_of(name), PolicyConfig(lstm_units=units)))
+    width, height = figure.get_size_inches() * 72
     rectangles = [
-        tuple(float(rect.attrib[key]) for key in ("x", "y", "width", "height"))
-        for rect in root.iter(f"{SVG}rect")
-        if rect.get("rx") == "6"
+        (patch.get_x(), patch.get_y(), patch.get_width(), patch.get_height())
+        for patch in figure.axes[0].patches
+        if isinstance(patch, FancyBboxPatch)
     ]
     cards = {
         r for r in rectangles if any(_shifted(r, other) for other in rectangles)
@@ -141,11 +144,29 @@ def _shifted(card: tuple[float, ...], front: tuple[float, ...]) -> bool:
     return any(abs(card[0] - front[0] - d) + abs(card[1] - front[1] + d) < 0.3 for d in (4, 8))
 
 
+@pytest.mark.parametrize("name", GAMES)
+def test_the_words_of_a_box_stand_in_it(name: str) -> None:
+    figure = draw(network_drawing(spec_of(name), PolicyConfig(lstm_units=4096)))
+    boxes = [
+        patch.get_window_extent() for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)
+    ]  # fmt: skip
+    inside = 0
+    for words, extent in words_of(figure):
+        box = next((box for box in boxes if box.contains(extent.x0, (extent.y0 + extent.y1) / 2)), None)
+        if box is not None:
+            assert extent.x1 <= box.x1, words
+            assert box.y0 <= extent.y0 <= extent.y1 <= box.y1, words
+            inside += 1
+    assert inside > 20
+
+
 def test_words_are_escaped() -> None:
     box = Box(key="a", title="<&>", kind="layer")
     bar = Box(key="bar", title='"&"', kind="pool")
     other = Box(key="b", title="'", kind="head")
-    text = draw(Drawing(title="a < b", subtitle="&", lanes=[[box]], joined=1, bar=bar, stacks=[[other]], arrows=[]))
+    text = svg(
+        draw(Drawing(title="a < b", subtitle="&", lanes=[[box]], joined=1, bar=bar, stacks=[[other]], arrows=[]))
+    )
     words = [node.text for node in ElementTree.fromstring(text).iter(f"{SVG}text")]
     assert {"a < b", "&", "<&>", '"&"', "'"} <= set(words)
 

@@ -25,14 +25,16 @@ from quintet.explain.lstm import (
     ridge,
 )
 from quintet.explain.observation import explain_observation, pooled_sets
+from quintet.explain.plots.figure import svg
 from quintet.explain.subject import Record, Subject, fresh_subject, part_of, play_record
-from quintet.explain.topics import TOPICS, explain
+from quintet.explain.topics import TOPICS, explanation
 from quintet.model.entity_sets import EntitySetEncoder
 from quintet.optimizer.learner import Learner
 from quintet.rollout_workers.self_play import SelfPlay
 from quintet.wire.chunk import TrajectoryChunk
 from quintet.wire.link import Precision
 from tests.conftest import PRECISIONS
+from tests.support.figure_words import overlaps, words_of
 
 CARTPOLE = """
 game = "gymnasium:CartPole-v1"
@@ -378,11 +380,17 @@ def test_every_topic_has_a_picture_and_two_paragraphs_for_every_kind_of_game(
         (observation, "explain_observation", {"games": 2, "rows": 8}),
     ):
         monkeypatch.setattr(getattr(module, function), "__kwdefaults__", {"seed": 7, **small})
-    found = explain(topic, subject(config, precision))
-    assert found.svg.startswith("<svg")
+    found = explanation(topic, subject(config, precision))
+    assert svg(found.figure).startswith("<svg")
     assert len(found.paragraphs) == 2
     assert all(len(paragraph) > 60 for paragraph in found.paragraphs)
     assert "nan" not in " ".join(found.paragraphs)
+    words = words_of(found.figure)
+    assert len(words) > 10
+    assert overlaps(words) == []
+    for text, place in words:
+        assert 0 <= place.x0 <= place.x1 <= found.figure.bbox.x1, text
+        assert 0 <= place.y0 <= place.y1 <= found.figure.bbox.y1, text
 
 
 def test_the_lstm_report_shows_a_game_on_which_no_read_out_was_fitted(precision: Precision) -> None:
