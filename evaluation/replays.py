@@ -9,7 +9,7 @@ from pathlib import Path
 from quintet.control.errors import UsageError
 from quintet.games.api import Actions, Observation, Transition, VectorGame
 from quintet.games.skirmish.game import SkirmishGame
-from quintet.games.skirmish.replay.file import Recorder, Replay
+from quintet.games.skirmish.replay.file import GameRecorder, Replay
 from quintet.games.skirmish.state import LAST_SEEN
 
 Keep = Callable[[int, Replay], None]
@@ -28,7 +28,7 @@ class ReplayRecorder:
         self.spec, self.n_games = game.spec, game.n_games
         self.bots: Mapping[str, str] = game.bots
         self._nth = [0] * game.n_games
-        self._recorders: list[Recorder | None] = [None] * game.n_games
+        self._recorders: list[GameRecorder | None] = [None] * game.n_games
 
     def reset(self, seed: int) -> Observation:
         """Start anew, and write the first games down."""
@@ -64,14 +64,14 @@ class ReplayRecorder:
         """Of the game that is played in a slot, from 0."""
         return self._nth[slot] * self.n_games + slot
 
-    def _recorder(self, slot: int) -> Recorder | None:
+    def _recorder(self, slot: int) -> GameRecorder | None:
         """For the game that begins in a slot, if it is to be kept."""
         if self._number(slot) >= self.wanted:
             return None
         game, (player, rival) = self.game, self.players
         names = (player, rival) if slot % 2 == 0 else (rival, player)  # seats take turns, see `match.own_streams`
         start, seed = game.starts[slot], int(game.seeds[slot])
-        return Recorder(game.preset.name, seed, start, game.state, slot, names)
+        return GameRecorder(game.preset.name, seed, start, game.state, slot, names)
 
 
 def replay_folder(checkpoint: Path | None) -> Path:
@@ -99,7 +99,7 @@ class RecordedGame:
         self.game, self.players, self.slot, self.on_step = game, players, slot, on_step
         self.spec, self.n_games = game.spec, game.n_games
         self.bots: Mapping[str, str] = game.bots
-        self._recorder: Recorder | None = None
+        self._recorder: GameRecorder | None = None
         self._finished: Replay | None = None
 
     @property
@@ -114,7 +114,7 @@ class RecordedGame:
         observation = self.game.reset(seed)
         game, slot = self.game, self.slot
         start, first = game.starts[slot], int(game.seeds[slot])
-        self._recorder = Recorder(game.preset.name, first, start, game.state, slot, self.players)
+        self._recorder = GameRecorder(game.preset.name, first, start, game.state, slot, self.players)
         self._finished = None
         return observation
 

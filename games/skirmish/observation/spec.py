@@ -177,7 +177,7 @@ HIDDEN = _columns(
 # fmt: on
 
 
-class View(NamedTuple):
+class ObservationArrays(NamedTuple):
     """One observation of G games: records of the columns above, each array beginning with [G, 2] or [G, 2, A]."""
 
     units: Array  # UNIT [G, 2, N]
@@ -236,7 +236,7 @@ def set_slots(preset: Preset) -> dict[str, int]:
 
 
 class Page:
-    """A `View` in one piece of memory, and the same memory as the observation that the game returns."""
+    """A `ObservationArrays` in one piece of memory, and the same memory as the observation that the game returns."""
 
     def __init__(self, preset: Preset, n_games: int, *, full_state: bool) -> None:
         shapes = _shapes(preset, n_games)
@@ -246,7 +246,7 @@ class Page:
         for name, (shape, dtype) in shapes.items():
             arrays[name] = self._memory[start : start + sizes[name]].view(dtype).reshape(shape)
             start += -(-sizes[name] // 64) * 64
-        self.view = View(**arrays)
+        self.view = ObservationArrays(**arrays)
         hidden = {"slots"} if full_state else {"slots", "hidden"}
         hidden |= {"label_worth"} if preset.heroes == 1 else set()
         self.observation: Observation = {
@@ -261,7 +261,7 @@ class Page:
 
 
 def _shapes(preset: Preset, n_games: int) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Shape and dtype of every array of a `View`."""
+    """Shape and dtype of every array of a `ObservationArrays`."""
     team, agent, n_units = (n_games, 2), (n_games, 2, preset.heroes), preset.slots
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         "hero": (agent, SELF),

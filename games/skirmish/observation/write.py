@@ -1,4 +1,4 @@
-"""Fills a `View` from the state: both teams of every game, each as if it were team 0."""
+"""Fills a `ObservationArrays` from the state: both teams of every game, each as if it were team 0."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from quintet.games.skirmish import rules
 from quintet.games.skirmish.engine.compile import kernel
 from quintet.games.skirmish.engine.orders import may_act
+from quintet.games.skirmish.observation.action_masks import spread_attack, write_attack, write_masks
 from quintet.games.skirmish.observation.heroes import (
     root,
     write_abilities,
@@ -17,8 +18,7 @@ from quintet.games.skirmish.observation.heroes import (
     write_modifiers,
     write_terrain,
 )
-from quintet.games.skirmish.observation.masks import spread_attack, write_attack, write_masks
-from quintet.games.skirmish.observation.spec import View
+from quintet.games.skirmish.observation.spec import ObservationArrays
 from quintet.games.skirmish.observation.units import nearness, readiness, write_units
 from quintet.games.skirmish.rules import ABILITY_SLOTS, ATTACK
 from quintet.games.skirmish.state import NOBODY, PICKUPS, RUNNING, Array, State
@@ -34,7 +34,7 @@ UNKNOWN, EVEN = np.float32(-1), np.float32(0.5)
 
 
 @kernel
-def observe_games(state: State, tables: Tables, view: View, stood: Array) -> None:
+def observe_games(state: State, tables: Tables, view: ObservationArrays, stood: Array) -> None:
     """Write what both teams of every game observe into `view`, which is zero.
 
     `stood` i8 [G, 2, towers + 1] says which buildings of each team stood when they were last observed; it is kept here.

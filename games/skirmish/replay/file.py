@@ -67,7 +67,7 @@ def rules_hash() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-class Recorder:
+class GameRecorder:
     """Writes down one game while it is played; `replay` is what has been played so far."""
 
     def __init__(self, preset: str, seed: int, start: Array, state: State, game: int, players: tuple[str, str]) -> None:

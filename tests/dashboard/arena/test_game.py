@@ -15,7 +15,7 @@ from quintet.dashboard.arena.game import Game
 from quintet.dashboard.arena.replay import Recording
 from quintet.dashboard.arena.request import ArenaError, StreamRequest
 from quintet.games.api import GameWithPictures
-from quintet.games.skirmish.replay.file import Recorder, write_replay
+from quintet.games.skirmish.replay.file import GameRecorder, write_replay
 from quintet.games.skirmish.rules import PRESETS, REWARD_NAMES
 from quintet.optimizer.checkpoint import CheckpointError
 from tests.support.arena_run import OUTPOST, SKIRMISH, arena_run
@@ -119,7 +119,7 @@ def recorded(folder: Path, steps: int) -> tuple[list[dict[str, Any]], str]:
     game = Game(StreamRequest(folder=str(folder), greedy=True))
     assert game.skirmish is not None
     sim = game.skirmish
-    recorder = Recorder("skirmish-1v1", int(sim.seeds[0]), sim.starts[0], sim.state, 0, ("version 4", "version 4"))
+    recorder = GameRecorder("skirmish-1v1", int(sim.seeds[0]), sim.starts[0], sim.state, 0, ("version 4", "version 4"))
     seen = [game.next()]
     for _ in range(steps):
         seen.append(game.next())
