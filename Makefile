@@ -1,10 +1,11 @@
 # Every target sets up what it needs: a virtual environment in .venv, then the pinned dependencies, once.
 #
-#   make train    train a recurrent policy; ARGS are handed on, e.g. make train ARGS="--seed 2 --minutes 5"
-#   make test     the tests
-#   make check    what a change must pass: format, lint, types, layers, tests
-#   make docs     the documentation as a site, in site/
-#   make format   rewrite the code in the one format
+#   make train      train a recurrent policy; ARGS are handed on, e.g. make train ARGS="--seed 2 --minutes 5"
+#   make test       the tests, on all cores
+#   make test-fast  those that need no second and start no training, for while one works
+#   make check      what a change must pass: format, lint, types, layers, tests
+#   make docs       the documentation as a site, in site/
+#   make format     rewrite the code in the one format
 
 PYTHON ?= python3
 VENV   := .venv
@@ -14,17 +15,25 @@ EXTRAS := dev,docs,openspiel,pettingzoo,popgym
 CONFIG ?= configs/laptop.toml
 ARGS   ?=
 
-.PHONY: train test check format lint docs setup clean
+# A file's tests stay together, for they share what is costly to set up; the order is tests/conftest.py's.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# pytest keeps what it makes of a test file beside it, or every process makes it anew, some 5 s.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: train test test-fast check format lint docs setup clean
 
 train: $(STAMP)
 	@echo "quintet: training $(CONFIG); press Ctrl-C to stop (it saves a checkpoint, --resume goes on from it)"
 	@$(BIN)/quintet train --config $(CONFIG) $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-fast: $(STAMP)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 check: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell without job control starts what it puts in the background with Ctrl-C ignored, and children inherit that, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MAX_PROCESSES = 8  # of `pytest -n auto`: each has all libraries loaded, some 0.8 GB, and trainings of its own
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 """A test that takes `precision` runs in both; QUINTET_AUTO_PRECISION says what `auto` is in all others."""
@@ -45,6 +48,20 @@ def delete_run(url: str, run: str) -> None:
         if not int(cursor):
             break
     server.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: real trainings mostly wait, for processes that start and for one another."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + 1, MAX_PROCESSES)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the tests out, files with many slow ones come first, or all wait for one at the end."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

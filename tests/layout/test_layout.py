@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,13 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -46,7 +52,7 @@ def lines_of_code(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def imports(path: Path) -> Iterator[str]:
     """The top-level packages that a file imports anywhere."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -91,9 +97,9 @@ def test_no_function_is_longer_than_a_screen() -> None:
 
 def test_an_init_file_holds_one_docstring_and_nothing_else() -> None:
     for path in [path for path in FILES if path.name == "__init__.py" and path.parent != ROOT / "quintet"]:
-        body = ast.parse(path.read_text()).body
+        body = parsed(path).body
         assert len(body) == 1, name(path)
-        assert ast.get_docstring(ast.parse(path.read_text())), name(path)
+        assert ast.get_docstring(parsed(path)), name(path)
 
 
 def test_every_package_is_listed_for_installation() -> None:

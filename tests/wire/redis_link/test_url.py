@@ -72,7 +72,7 @@ def test_a_server_in_cluster_or_sentinel_mode_is_refused_at_once_and_named(
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         with pytest.raises(LinkSetupError, match=rf"127.0.0.1:{port} runs in {mode} mode; a run needs one ordinary"):
-            connect(f"redis://127.0.0.1:{port}", run_name, wait_s=10.0)
+            connect(f"redis://127.0.0.1:{port}", run_name, wait_s=60.0)
         with pytest.raises(LinkError, match=f"{mode} mode"):
             check_maxmemory(f"redis://127.0.0.1:{port}", 1)
     finally:
