@@ -39,7 +39,7 @@ class Tree:
         for path in sorted(self.files):
             top = path.partition("/")[0]
             if path.endswith(".py") and not path.startswith("tests/docs/"):
-                self._read(path, ours=top in {*OURS, "quintet", "examples"})
+                (self._read if top in {*OURS, "quintet", "examples"} else self._skim)(path)
             elif top not in ("tests", "docs") and Path(path).suffix in (".toml", ".yml", ".lua", ".acl", ".conf", ""):
                 text = (ROOT / path).read_text(encoding="utf-8", errors="replace")
                 self.texts.add(text)
@@ -47,10 +47,18 @@ class Tree:
         for name in list(self.classes):
             self.classes[name] = self._with_inherited(name, set())
 
-    def _read(self, path: str, ours: bool) -> None:
-        module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    def _skim(self, path: str) -> None:
+        """The names that a test or a benchmark defines, which pages may name, but whose words prove nothing."""
+        found = re.findall(
+            r"^(class|def|async def) (\w+)", (ROOT / path).read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+        self.modules[_module(path)] = {name for _, name in found}
+        self.functions |= {name for kind, name in found if kind != "class"}
+        self.classes |= {name: self.classes[name] for kind, name in found if kind == "class"}
+
+    def _read(self, path: str) -> None:
         code = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        self.modules[module] = set(_bound(code.body))
+        self.modules[_module(path)] = set(_bound(code.body))
         docstrings: set[int] = set()
         for node in ast.walk(code):
             if isinstance(node, ast.Expr):
@@ -60,8 +68,7 @@ class Tree:
                 self._bases[node.name] |= {ast.unparse(base).rpartition(".")[2] for base in node.bases}
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 self.functions.add(node.name)
-            if ours:
-                self._words(node, docstrings)
+            self._words(node, docstrings)
 
     def _words(self, node: ast.AST, docstrings: set[int]) -> None:
         for field in ("id", "attr", "arg", "name"):
@@ -122,6 +129,10 @@ def is_metric(name: str) -> bool:
         return any(known.startswith(name.rstrip("*.")) for known in (*HELP, *(form for form, _ in FAMILIES)))
     plain = re.sub(r"<\w+>|NAME", "x", name)
     return any(re.fullmatch(form, plain) for form, _ in FAMILIES if not form.endswith(".+"))
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def _files() -> Iterator[str]:
