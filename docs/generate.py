@@ -116,7 +116,7 @@ def _words(action: argparse.Action) -> str:
     kind = re.sub(r"\{None\}\||None,", "", str(action.metavar or ""))
     if action.option_strings:
         return " ".join([action.option_strings[0], *([kind] if action.nargs != 0 else [])])
-    word = kind if action.choices else action.dest.upper().replace("-", "_")
+    word = kind if action.choices else action.dest.rpartition(".")[2].upper().replace("-", "_")
     repeated = " ..." if action.nargs == "*" else ""
     return word if action.required else f"[{word}{repeated}]"
 

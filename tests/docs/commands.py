@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache, wraps
 from itertools import takewhile
 from typing import Any
@@ -162,7 +163,7 @@ def _parse(words: list[str]) -> tuple[Mapping[str, Any] | None, str]:
     def noted(command: Callable[..., Any]) -> Callable[..., int]:
         @wraps(command)
         def note(**given: Any) -> int:
-            calls.append(given)
+            calls.append(dict(_parameters(given)))
             return 0
 
         return note
@@ -174,6 +175,14 @@ def _parse(words: list[str]) -> tuple[Mapping[str, Any] | None, str]:
     ):  # fmt: skip
         run(words)
     return (calls[0], "") if calls else (None, " ".join(re.sub(r"[─│╭╮╰╯]+", " ", said.getvalue()).split()))
+
+
+def _parameters(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Parameters by name, also of commands that take them together as a dataclass."""
+    for name, value in given.items():
+        if is_dataclass(value):
+            yield from ((entry.name, getattr(value, entry.name)) for entry in fields(value))
+        yield name, value
 
 
 def _bare(word: str) -> str:

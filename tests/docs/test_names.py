@@ -31,6 +31,7 @@ def test_whatever_a_page_names_exists(page: Path) -> None:
         ("`quintet train --until charts/episodic_retun=3`", "charts/episodic_return"),
         ("`quintet set model.lstm_units=64`", "fixed when a run is made"),
         ("`quintet explain memory runs/A`", "memory"),
+        ("`quintet explain model --set model.lstm_unit=64`", "did you mean model.lstm_units?"),
         ("`--gready`", "no command has an option --gready"),
         ("`--games 10 --seed`", "--seed"),
         ("`--set model.zero_stat=true`", "did you mean model.zero_state?"),
