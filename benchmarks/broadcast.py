@@ -44,9 +44,9 @@ from quintet.games.registry import make_game
 from quintet.model.policy import Policy
 from quintet.model.weights import encode_weights
 from quintet.wire.errors import LinkError
-from quintet.wire.link import Settlement
+from quintet.wire.link import Ack
 from quintet.wire.redis_link.link import RedisLink, connect
-from quintet.wire.redis_link.node_cache import clear_node_cache
+from quintet.wire.redis_link.weights_cache import clear_weights_cache
 
 UNIT = "p95 from published to acted with by every worker, per (one window of play + 0.5 s)"
 SLACK_S = 0.5
@@ -182,7 +182,7 @@ def take_chunks(url: str, ending: threading.Event) -> None:
             try:
                 taken = link.pop(4096, 0.2)
                 if taken:
-                    link.settle([Settlement(id=message.id, trained=message.steps) for message in taken])
+                    link.ack([Ack(id=message.id, trained=message.steps) for message in taken])
             except LinkError as error:
                 console.log(f"[red]{error}")
                 return
@@ -194,7 +194,7 @@ def measure(args: Args, n: int) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quintet-benchmark-")))
         redis = stack.enter_context(EmbeddedRedis.start(folder / "redis", maxmemory_bytes=4 * 2**30))
-        stack.callback(clear_node_cache, RUN)
+        stack.callback(clear_weights_cache, RUN)
         link = stack.enter_context(RedisLink(redis.url, RUN))
         game = make_game(config.game, 1, config.seed, config.game_options)
         stack.callback(game.close)

@@ -4,7 +4,7 @@
 
     codec   encode_chunk + decode_chunk        limit: a copy of the same bytes at each end, nothing else
                                                bare:  msgpack of the same arrays without a check or a layout
-    link    push + pop + settle of a group     limit: XADD + XREADGROUP + XACK + XDEL of the same bytes and group,
+    link    push + pop + acknowledge of a group     limit: XADD + XREADGROUP + XACK + XDEL of the same bytes and group,
             of chunks, counted exactly once           pipelined, without our scripts, on the same embedded Redis
 
 The repetitions take turns and the medians count. Both ends of the link are this process, one after the other.
@@ -33,7 +33,7 @@ from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.games.api import GameSpec
 from quintet.wire.chunk import Array, ArraySpec, ChunkSpec, TrajectoryChunk, chunk_spec
 from quintet.wire.codec import decode_chunk, encode_chunk
-from quintet.wire.link import PendingChunk, Settlement
+from quintet.wire.link import Ack, PendingChunk
 from quintet.wire.redis_link.link import RedisLink, connect
 
 RUN = "benchmark"
@@ -180,7 +180,7 @@ class LinkCourier:
         self.sequence = 0
 
     def carry(self) -> None:
-        """Push, pop and settle one group."""
+        """Push, pop and acknowledge one group."""
         chunks = []
         for _ in range(self.group):
             self.sequence += 1
@@ -198,7 +198,7 @@ class LinkCourier:
         messages = self.link.pop(self.group * self.steps, 1.0)
         if pushed != self.group or len(messages) != self.group:
             raise RuntimeError(f"pushed {pushed} and popped {len(messages)} of {self.group} chunks")
-        self.link.settle([Settlement(id=message.id, trained=message.steps) for message in messages])
+        self.link.ack([Ack(id=message.id, trained=message.steps) for message in messages])
 
 
 class PlainCourier:

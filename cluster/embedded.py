@@ -37,7 +37,7 @@ from quintet.control.summary import Summary
 from quintet.games.api import GameSpec, VectorGame
 from quintet.wire.redis_link.client import check_maxmemory, needed_memory_bytes
 from quintet.wire.redis_link.link import connect
-from quintet.wire.redis_link.node_cache import clear_node_cache
+from quintet.wire.redis_link.weights_cache import clear_weights_cache
 
 LINK_WAIT_S = 5.0
 GRACE_S = 10.0  # of the optimizer once the run has failed: enough for a checkpoint of a middling network
@@ -167,7 +167,7 @@ def _start(
     board.say("starting Redis, the optimizer and Ray")
     url, redis = _redis(config, folder, resources, stack)
     folder.write_redis_url(url)
-    stack.callback(clear_node_cache, folder.run)
+    stack.callback(clear_weights_cache, folder.run)
     optimizer = OptimizerProcess(folder, _url_of("optimizer", url, redis), start_from, workers_here=resources.private)
     optimizer.start(hold=True)
     stack.callback(optimizer.stop, GRACE_S)

@@ -179,7 +179,7 @@ class Filler:
 
 def first_wish(link: RedisLink, workers: int) -> int:
     """How many workers to want at the start: as many as a controller that was killed wanted, where there was one."""
-    directive = link.directive()
+    directive = link.control_message()
     predecessor_fell = bool(link.run_config()) and not directive.stopping
     return directive.wanted_workers if predecessor_fell and directive.wanted_workers else workers
 

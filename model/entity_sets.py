@@ -68,14 +68,14 @@ class EntitySetEncoder(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, agent_position: Tensor | None = None) -> EncodedSet:
         """[R, 1 or A, N, F], [R, 1 or A, N], and the raw columns of the agents' own positions [R, A, d]."""
         there = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device) if mask is None else mask.to(torch.bool)
-        standing = None
+        relative = None
         if self.relation is not None and self.related is not None and agent_position is not None:
             position, agent = x[..., self.position_columns].to(torch.float32), agent_position.to(torch.float32)
             weight = self.related.weight.to(self.related.compute_dtype)
-            standing = RelativePosition(position, agent, weight, self.relation.scale)
-        dimensions = 0 if standing is None else standing.position.shape[-1]
+            relative = RelativePosition(position, agent, weight, self.relation.scale)
+        dimensions = 0 if relative is None else relative.position.shape[-1]
         fast = compilable(x, self.first.weight, self.first.compute_dtype, dimensions)
-        return EncodedSet(*(embed_slots_compiled if fast else embed_slots)(self._slots, x, there, standing, self.own))
+        return EncodedSet(*(embed_slots_compiled if fast else embed_slots)(self._slots, x, there, relative, self.own))
 
     def _slots(self, x: Tensor) -> Tensor:
         """[..., N, F] -> [..., N, S], what a slot is to everybody."""

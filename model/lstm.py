@@ -30,7 +30,7 @@ FusedRun = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tens
 
 @functools.cache
 def fused_run() -> FusedRun | None:
-    """`lstm_fused.run`, or None where numba does not load: then every LSTM runs by torch's operators.
+    """`lstm_window.run`, or None where numba does not load: then every LSTM runs by torch's operators.
 
     Imported at the first window and not before, since numba takes a third of a second to load.
     """

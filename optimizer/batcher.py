@@ -15,19 +15,19 @@ from quintet.optimizer.rejections import Rejections
 from quintet.wire.chunk import ChunkSpec, TrajectoryChunk
 from quintet.wire.codec import decode_chunk
 from quintet.wire.errors import DecodeError, LinkDownError
-from quintet.wire.link import ChunkSource, Message, Settlement
+from quintet.wire.link import Ack, ChunkSource, Message
 from quintet.wire.reports import PhaseTimer
 
 POP_S = 0.2  # how long one pop waits, so that a thread that should end notices
 RETRY_S = 0.2
-REMEMBERED = 65_536  # settled ids kept: many times what Redis can lose and deliver again
+REMEMBERED = 65_536  # acknowledged ids kept: many times what Redis can lose and deliver again
 
 
 class Batcher:
     """Collects messages until they make a batch of `batch_steps`.
 
     A message that comes again (Redis restarted and lost its last second) is dropped while it is in this process's
-    hands, and settled again as it was, not trained again, if it was settled already.
+    hands, and acknowledged again as it was, not trained again, if it was acknowledged already.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Batcher:
         self.held: list[tuple[Message, TrajectoryChunk]] = []
         self.held_steps = 0
         self.open_ids: set[str] = set()
-        self.settled: OrderedDict[str, Settlement] = OrderedDict()
+        self.acked: OrderedDict[str, Ack] = OrderedDict()
         self.reclaimed = False
         self.era = 0
 
-    def begin_era(self, version: int) -> list[Settlement]:
+    def begin_era(self, version: int) -> list[Ack]:
         """From now on, chunks with a window that an older version played are stale.
 
-        Returns how those at hand are to be settled.
+        Returns how those at hand are to be acknowledged.
         """
         self.era = version
         late = [self._stale(message) for message, chunk in self.held if self._is_late(chunk)]
@@ -68,10 +68,10 @@ class Batcher:
         return int(chunk.version.min()) < self.era
 
     @staticmethod
-    def _stale(message: Message) -> Settlement:
-        return Settlement(id=message.id, stale=message.steps)
+    def _stale(message: Message) -> Ack:
+        return Ack(id=message.id, stale=message.steps)
 
-    def gather(self, timeout_s: float) -> Batch | None:
+    def batch(self, timeout_s: float) -> Batch | None:
         """A batch, or None if it is not full within `timeout_s`; what came so far is kept for the next call."""
         if not self.reclaimed:
             self.undecoded.extend(self.source.reclaim())
@@ -107,38 +107,38 @@ class Batcher:
     def _take_in(self, message: Message) -> None:
         if message.id in self.open_ids:
             return
-        if (known := self.settled.get(message.id)) is not None:
-            self.source.settle([known])
+        if (known := self.acked.get(message.id)) is not None:
+            self.source.ack([known])
             return
         try:
             chunk = decode_chunk(message.payload, self.spec, run=self.run)
             check_sender(chunk, message)
         except DecodeError as error:
             self.source.reject(message, str(error))
-            self.remember([Settlement(id=message.id, rejected=message.steps)])
+            self.remember([Ack(id=message.id, rejected=message.steps)])
             if self.rejections is not None:
                 self.rejections.rejected(message, str(error))
             return
         if self.rejections is not None:
             self.rejections.took()
         if self._is_late(chunk):
-            self.source.settle([self._stale(message)])
+            self.source.ack([self._stale(message)])
             self.remember([self._stale(message)])
             return
         self.open_ids.add(message.id)
         self.held.append((message, chunk))
         self.held_steps += chunk.steps
 
-    def remember(self, settlements: Sequence[Settlement]) -> None:
-        """These messages are settled.
+    def remember(self, acks: Sequence[Ack]) -> None:
+        """These messages are acknowledged.
 
-        An id is settled before it is no longer open: a thread that takes it in between finds it in one of the two.
+        An id is acknowledged before it is no longer open: a thread that takes it in between finds it in one of the two.
         """
-        for settlement in settlements:
-            self.settled[settlement.id] = settlement
-            self.open_ids.discard(settlement.id)
-        while len(self.settled) > REMEMBERED:
-            self.settled.popitem(last=False)
+        for ack in acks:
+            self.acked[ack.id] = ack
+            self.open_ids.discard(ack.id)
+        while len(self.acked) > REMEMBERED:
+            self.acked.popitem(last=False)
 
 
 def check_sender(chunk: TrajectoryChunk, message: Message) -> None:
@@ -161,8 +161,8 @@ class Prefetcher:
     unblocked by: workers' pushes; `take`. produces: batches.
     """
 
-    def __init__(self, gatherer: Batcher) -> None:
-        self.gatherer = gatherer
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
         self.ready: queue.Queue[Batch] = queue.Queue(maxsize=1)
         self.ending = threading.Event()
         self.failure: BaseException | None = None
@@ -179,7 +179,7 @@ class Prefetcher:
             return None
 
     def close(self) -> None:
-        """End the thread; chunks in its hands stay unsettled and are delivered again to the next optimizer."""
+        """End the thread; chunks in its hands stay unacknowledged and are delivered again to the next optimizer."""
         self.ending.set()
         self.thread.join(timeout=5.0)
 
@@ -187,7 +187,7 @@ class Prefetcher:
         try:
             while not self.ending.is_set():
                 try:
-                    batch = self.gatherer.gather(POP_S)
+                    batch = self.batcher.batch(POP_S)
                 except LinkDownError:
                     self.ending.wait(RETRY_S)
                     continue

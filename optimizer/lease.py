@@ -20,7 +20,7 @@ class Lease:
     """Taken when it is made; `keep` renews it from then on, however long an update takes.
 
     A thread's renewals stop with the process, and a process that is paused loses the lease to the next one. The link
-    refuses then whatever it still wants to publish or settle; what it finds out here it need not find out there.
+    refuses then whatever it still wants to publish or acknowledge; what it finds out here it need not find out there.
     """
 
     def __init__(self, link: OptimizerLease, *, ttl_s: float = TTL_S, patience_s: float = PATIENCE_S) -> None:

@@ -1,4 +1,4 @@
-"""The optimizer's loop: pop, learn, settle, publish, checkpoint, report."""
+"""The optimizer's loop: pop, learn, acknowledge, publish, checkpoint, report."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from quintet.optimizer.determinism import DeterminismEpoch, EpochBrokenError, ra
 from quintet.optimizer.learner import Learner, NonFiniteUpdateError, Update, pick_device
 from quintet.optimizer.lease import Lease
 from quintet.optimizer.live_settings import SettingsInForce, SettingsReader
-from quintet.optimizer.recurrence_check import ReplayCheck
+from quintet.optimizer.recurrence_check import RecurrenceCheck
 from quintet.optimizer.rejections import Rejections
 from quintet.wire.chunk import chunk_spec
 from quintet.wire.errors import LeaseLostError, LinkDownError
-from quintet.wire.link import Counters, OptimizerLink, Settlement
+from quintet.wire.link import Ack, Counters, OptimizerLink
 from quintet.wire.reports import PhaseTimer
 from quintet.wire.settings import BEFORE_ALL, Setting
 
@@ -91,7 +91,7 @@ class Optimizer:
         self.learner = Learner(
             self.policy, spec=game_spec, ppo=ppo_config, config=optimizer_config, bptt_steps=bptt_steps, seed=seed
         )
-        self.replay = ReplayCheck(game_spec, policy_config, self.device, bptt_steps)
+        self.replay = RecurrenceCheck(game_spec, policy_config, self.device, bptt_steps)
         self.version = self.agent_steps = self.gradient_steps = self.trained_net = self.passed_net = 0
         self.batches = self.bad_batches = 0
         self.warmup_left = optimizer_config.normalizer_warmup_steps
@@ -105,10 +105,10 @@ class Optimizer:
         self._take_settings()
         batch_steps, timer = optimizer_config.batch_steps, self.prefetch_timer
         heard = Rejections(link, PROCESS, batch_steps=batch_steps, has_learned=self.counters.trained > 0)
-        self.gatherer = Batcher(
+        self.batcher = Batcher(
             link, self.spec, run=run, batch_steps=batch_steps, device=self.device, timer=timer, rejections=heard
         )
-        self.prefetcher = Prefetcher(self.gatherer) if prefetch and not deterministic else None
+        self.prefetcher = Prefetcher(self.batcher) if prefetch and not deterministic else None
         self.beaten_s = self.checkpointed_s = time.monotonic()
         self.checkpointed_version = self.version
         if self.era is not None:
@@ -152,7 +152,7 @@ class Optimizer:
     def step(self, timeout_s: float) -> bool:
         """Train on one batch if one is ready within `timeout_s`; True if it did."""
         with self.timer.phase("wait"):
-            batch = self.prefetcher.take(timeout_s) if self.prefetcher else self.gatherer.gather(timeout_s)
+            batch = self.prefetcher.take(timeout_s) if self.prefetcher else self.batcher.batch(timeout_s)
         if batch is None:
             if self.version and self._ask(self.link.needs_republish, default=False):
                 self._publish(again=True)
@@ -166,18 +166,18 @@ class Optimizer:
         replayed = self._replay_error(batch, update.freshness) if update and update.gradient_steps else {}
         due = self._checkpoint_due()
         late = self._begin_era(self.era) if due and self.era is not None else []
-        # Publish first: settling makes room, and whoever waited for room should go on with the new version.
+        # Publish first: acknowledging makes room, and whoever waited for room should go on with the new version.
         self._publish()
-        self._settle(batch, update, late)
+        self._ack(batch, update, late)
         if due:
             self.checkpoint(era_begins=self.era is not None)
         self._report(batch, update, replayed)
         return True
 
-    def _begin_era(self, era: DeterminismEpoch) -> Sequence[Settlement]:
-        """Have games begin anew with the version about to be published; returns how what is older is to be settled."""
+    def _begin_era(self, era: DeterminismEpoch) -> Sequence[Ack]:
+        """Begin games anew with the version about to be published; returns the acknowledgements of what is older."""
         era.begin(first_version=self.version + 1, seed=self.batches)
-        return self.gatherer.begin_era(era.first_version)
+        return self.batcher.begin_era(era.first_version)
 
     def _take_settings(self) -> None:
         """Put into force what was asked for since the last look: it holds from this update on."""
@@ -213,31 +213,31 @@ class Optimizer:
         path = keep_bad_batch(self.folder, self.version, batch)
         self.link.report(PROCESS, "event", {"event": "bad_batch", "message": f"{error}; kept as {path}"})
         if self.bad_batches >= MAX_BAD_BATCHES:
-            self._settle(batch, None)
+            self._ack(batch, None)
             raise TrainingDivergedError(f"{self.bad_batches} batches in a row were not finite: {error}; see {path}")
 
-    def _settle(self, batch: Batch, update: Update | None, late: Sequence[Settlement] = ()) -> None:
+    def _ack(self, batch: Batch, update: Update | None, late: Sequence[Ack] = ()) -> None:
         """Acknowledge the batch, and `late` with it.
 
         Steps of the warm-up count as stale, of a batch that was not finite as rejected.
         """
         window_steps = self.spec.bptt_steps * self.spec.agents
-        settlements = list(late)
+        acks = list(late)
         for k, message in enumerate(batch.messages):
             if update is not None:
                 trained = int(update.freshness.trained_windows[k]) * window_steps
                 stale = int(update.freshness.stale_windows[k]) * window_steps
-                settlements.append(Settlement(id=message.id, trained=trained, stale=stale))
+                acks.append(Ack(id=message.id, trained=trained, stale=stale))
             elif self.bad_batches:
-                settlements.append(Settlement(id=message.id, rejected=message.steps))
+                acks.append(Ack(id=message.id, rejected=message.steps))
             else:
-                settlements.append(Settlement(id=message.id, stale=message.steps))
-        trained = sum(s.trained for s in settlements)
+                acks.append(Ack(id=message.id, stale=message.steps))
+        trained = sum(s.trained for s in acks)
         self.trained_net += trained
         self.passed_net += trained * (update.epochs if update else 0)
-        self.gatherer.remember(settlements)
+        self.batcher.remember(acks)
         with self.timer.phase("settle"):
-            self.counters = self._until_up(lambda: self.link.settle(settlements))
+            self.counters = self._until_up(lambda: self.link.ack(acks))
 
     def _publish(self, *, again: bool = False) -> None:
         """Publish the next version (or, after a restart of Redis, the same one again)."""

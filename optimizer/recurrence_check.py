@@ -62,7 +62,7 @@ KEPT_VERSIONS = 4
 REPLAYED_WINDOWS = 64
 
 
-class ReplayCheck:
+class RecurrenceCheck:
     """Keeps the last published weights and replays windows that they played."""
 
     def __init__(self, spec: GameSpec, config: PolicyConfig, device: torch.device, bptt_steps: int) -> None:

@@ -92,7 +92,7 @@ class Worker:
         chunk_steps = config.chunk_steps * game.spec.agents_per_team
         bound = wire.max_queued_steps(batch_steps=lockstep_batch_steps, chunk_steps=chunk_steps)
         self.turn_steps = bound - lockstep_batch_steps + 1 if lockstep_batch_steps else 0
-        self.directive = NOT_STARTED
+        self.message = NOT_STARTED
         self.lease_missed_s: float | None = None  # since when nobody holds the controller's lease
         self.leave_requested = False  # set by a signal: the machine is about to go
         self.fetching: Future[EncodedWeights | None] | None = None
@@ -115,7 +115,7 @@ class Worker:
 
         consumes: weights, the directive.
         waits for: the first version; room in the stream.
-        unblocked by: the optimizer's first publish; its settling of a batch.
+        unblocked by: the optimizer's first publish; its acknowledgement of a batch.
         produces: chunks, episode reports, heartbeats, and at the end a deregistration.
         """
         with pulsing(self._is_late, self._say_alive):
@@ -155,15 +155,15 @@ class Worker:
     def _is_my_turn(self) -> bool:
         """In lockstep: whether the optimizer has used up what it can; then its newest weights are here.
 
-        It publishes before it settles. So once less than a batch is in flight it has nothing to do, and what it has
-        announced is what it made of all that was pushed.
+        It publishes before it acknowledges. So once less than a batch is in flight it has nothing to do, and what it
+        has announced is what it made of all that was pushed.
         """
         if not self.link.has_room(self.turn_steps, 0):
             return False
-        self.directive = self.link.directive()
-        if self.directive.version != self.version:
+        self.message = self.link.control_message()
+        if self.message.version != self.version:
             self._load(self._latest())
-        return 0 < self.version == self.directive.version
+        return 0 < self.version == self.message.version
 
     def play_window(self) -> None:
         """One window with the newest weights at hand; its chunks wait in `pending` until they are pushed."""
@@ -216,16 +216,16 @@ class Worker:
             return
         self.polled_s = now
         try:
-            self.directive = self.link.directive()
+            self.message = self.link.control_message()
         except LinkDownError:  # play on with what is known; a lost controller shows in its lease
             self.polled_s += RETRY_S
             self.lease_missed_s = None  # it may have ended while it could not be renewed
             return
-        if self.directive.controller_alive:
+        if self.message.controller_alive:
             self.lease_missed_s = None
         elif self.lease_missed_s is None:
             self.lease_missed_s = time.monotonic()
-        if self.directive.version != self.version and self.fetching is None and not self.turn_steps:
+        if self.message.version != self.version and self.fetching is None and not self.turn_steps:
             self.fetching = self.fetcher.submit(self._latest)
             self.fetch_patience_s = max(FETCH_PATIENCE_S, self.window_s)
 
@@ -326,9 +326,9 @@ class Worker:
         return self._reason_to_leave() is not None
 
     def _reason_to_leave(self) -> Reason | None:
-        if self.directive.stopping:
+        if self.message.stopping:
             return "stopping"
-        if self.registration.worker >= self.directive.wanted_workers:
+        if self.registration.worker >= self.message.wanted_workers:
             return "scaled_down"
         if self.leave_requested:
             return "node_leaves"
@@ -341,7 +341,7 @@ class Worker:
             self.version and not self.turn_steps
         ):  # a run that can be repeated has no chunks cut short by a deregistration
             self._encode(self.play.finish())
-        patience_s = LAST_PUSH_WHEN_STOPPING_S if self.directive.stopping else LAST_PUSH_S
+        patience_s = LAST_PUSH_WHEN_STOPPING_S if self.message.stopping else LAST_PUSH_S
         self._send(until_s=time.monotonic() + patience_s)
         self.beaten_s = float("-inf")
         self._beat()

@@ -17,7 +17,7 @@ from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import RunKeys
 from quintet.wire.redis_link.link import RedisLink
-from quintet.wire.redis_link.node_cache import clear_node_cache
+from quintet.wire.redis_link.weights_cache import clear_weights_cache
 
 # Two threads that wait for one another on a busy machine take five times as long as one; children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -84,7 +84,7 @@ def run_name() -> Iterator[str]:
     """A run that nobody else has."""
     run = f"test-{secrets.token_hex(6)}"
     yield run
-    clear_node_cache(run)
+    clear_weights_cache(run)
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])

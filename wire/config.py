@@ -24,7 +24,7 @@ class WireConfig:
     def max_queued_steps(self, *, batch_steps: int, chunk_steps: int) -> int:
         """The stream's bound in steps (rows x agents), for `open_run`.
 
-        Chunks stay in the stream until their batch is settled, so the batch being trained on counts too; one chunk more
-        keeps a batch that is no multiple of the chunk from waiting for ever.
+        Chunks stay in the stream until their batch is acknowledged, so the batch being trained on counts too; one chunk
+        more keeps a batch that is no multiple of the chunk from waiting for ever.
         """
         return math.ceil(self.max_queued_batches * batch_steps) + batch_steps + chunk_steps

@@ -8,7 +8,7 @@ WireError
 │   ├── LinkAuthError   wrong or missing password, or a user without this right: not worth trying again
 │   ├── LinkSetupError  a URL that is none, or a server that cannot hold a run as it is set up
 │   ├── LeaseHeldError  another optimizer holds the run's lease and renewed it lately
-│   └── LeaseLostError  another optimizer took over: this one must neither publish nor settle any more
+│   └── LeaseLostError  another optimizer took over: this one must neither publish nor acknowledge any more
 └── SpecMismatchError   another game, network size or wire format than this run was started with
 """
 

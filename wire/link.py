@@ -32,7 +32,7 @@ class PendingChunk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """One chunk as the optimizer receives it. Delivered again to the next optimizer until settled."""
+    """One chunk as the optimizer receives it. Delivered again to the next optimizer until acknowledged."""
 
     id: str  # the link's own id of this entry
     steps: int  # what `push` counted as produced; 0 for an entry that nobody counted (garbage)
@@ -42,7 +42,7 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settlement:
+class Ack:
     """How the steps of one message ended; the three add up to the message's steps."""
 
     id: str
@@ -60,7 +60,7 @@ class Counters:
     stale: int = 0
     rejected: int = 0
     lost: int = 0
-    in_flight: int = 0  # measured: steps in the stream, delivered or not, that nobody settled
+    in_flight: int = 0  # measured: steps in the stream, delivered or not, that nobody acknowledged
     undone: int = 0  # trained, but thrown away by a resume; they stay in `trained`
     queued_chunks: int = 0
     queued_bytes: int = 0
@@ -127,7 +127,7 @@ class ChunkSource(Protocol):
     """The optimizer's end of the chunk stream."""
 
     def reclaim(self) -> list[Message]:
-        """What was delivered to an earlier optimizer and never settled, oldest first. Call once, before `pop`."""
+        """What was delivered to an earlier optimizer and never acknowledged, oldest first. Call once, before `pop`."""
         ...
 
     def pop(self, max_steps: int, timeout_s: float) -> list[Message]:
@@ -137,7 +137,7 @@ class ChunkSource(Protocol):
         """
         ...
 
-    def settle(self, settlements: Sequence[Settlement]) -> Counters:
+    def ack(self, acks: Sequence[Ack]) -> Counters:
         """In one atomic act: acknowledge and delete these messages and count their steps.
 
         Each is counted only if it was still open, so a call repeated after a lost answer changes nothing.
@@ -196,7 +196,7 @@ class WorkerRegistry(Protocol):
         """
         ...
 
-    def directive(self) -> ControlMessage:
+    def control_message(self) -> ControlMessage:
         """What this run wants of its workers now: one small call."""
         ...
 
@@ -239,7 +239,7 @@ class ProcessRegistry(Protocol):
 class OptimizerLease(Protocol):
     """One optimizer at a time: a lease with a fencing token, so that one that was paused cannot go on when it wakes up.
 
-    Once a lease was taken in a run, `publish`, `settle`, `reject` and `mark_undone` work only for the link that took
+    Once a lease was taken in a run, `publish`, `ack`, `reject` and `mark_undone` work only for the link that took
     the newest one, and raise LeaseLostError for every other. In a run where nobody ever took one they are not fenced.
     A holder that lets its time pass without renewing keeps its rights until somebody else takes the lease.
     """

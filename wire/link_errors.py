@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from quintet.wire.codec import MAX_CHUNK_BYTES
 from quintet.wire.errors import LeaseHeldError, LeaseLostError, LinkError, SpecMismatchError
-from quintet.wire.link import PendingChunk, Settlement
+from quintet.wire.link import Ack, PendingChunk
 
 
 def check_pending(chunks: Sequence[PendingChunk]) -> None:
@@ -41,10 +41,10 @@ def closed_incarnation(chunk: PendingChunk) -> LinkError:
     )
 
 
-def unbalanced_settlement(settlement: Settlement, steps: int) -> ValueError:
-    """A settlement that would break the conservation law."""
-    found = settlement.trained + settlement.stale + settlement.rejected
-    return ValueError(f"settlement of {settlement.id}: trained + stale + rejected is {found}, the message has {steps}")
+def unbalanced_ack(ack: Ack, steps: int) -> ValueError:
+    """A ack that would break the conservation law."""
+    found = ack.trained + ack.stale + ack.rejected
+    return ValueError(f"settlement of {ack.id}: trained + stale + rejected is {found}, the message has {steps}")
 
 
 def used_version(version: int, announced: int) -> LinkError:

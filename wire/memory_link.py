@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from quintet.wire.link import (
+    Ack,
     ChunkSink,
     ChunkSource,
     ControlChannel,
@@ -29,7 +30,6 @@ from quintet.wire.link import (
     Registration,
     Report,
     ReportSink,
-    Settlement,
     WeightSink,
     WeightSource,
     WorkerRegistry,
@@ -41,7 +41,7 @@ from quintet.wire.link_errors import (
     lease_lost,
     other_spec,
     run_not_open,
-    unbalanced_settlement,
+    unbalanced_ack,
     used_version,
 )
 from quintet.wire.redis_link.keys import REJECTS_KEPT, REPORTS_KEPT, check_run_name
@@ -228,7 +228,7 @@ class MemoryLink(
         self._config_text = ""
         self._max_queued_steps = 0
         self._max_queue_bytes = 0
-        self._stream: dict[str, Message] = {}  # in order of arrival, until settled
+        self._stream: dict[str, Message] = {}  # in order of arrival, until acknowledged
         self._delivered: set[str] = set()
         self._next_entry = 1
         self._counters = Counters()
@@ -318,28 +318,28 @@ class MemoryLink(
             self._delivered.update(message.id for message in taken)
             return taken
 
-    def settle(self, settlements: Sequence[Settlement]) -> Counters:
+    def ack(self, acks: Sequence[Ack]) -> Counters:
         with self._changed:
             self._check_fence()
-            for settlement in settlements:
-                message = self._stream.get(settlement.id)
-                found = settlement.trained + settlement.stale + settlement.rejected
+            for ack in acks:
+                message = self._stream.get(ack.id)
+                found = ack.trained + ack.stale + ack.rejected
                 if message is not None and found != message.steps:
-                    raise unbalanced_settlement(settlement, message.steps)
-            for settlement in settlements:
-                self._settle_one(settlement)
+                    raise unbalanced_ack(ack, message.steps)
+            for ack in acks:
+                self._ack_one(ack)
             return self.counters()
 
-    def _settle_one(self, settlement: Settlement) -> bool:
-        message = self._stream.pop(settlement.id, None)
+    def _ack_one(self, ack: Ack) -> bool:
+        message = self._stream.pop(ack.id, None)
         if message is None:
             return False
-        self._delivered.discard(settlement.id)
+        self._delivered.discard(ack.id)
         counted = message.steps > 0
         self._count(
-            trained=settlement.trained,
-            stale=settlement.stale,
-            rejected=settlement.rejected,
+            trained=ack.trained,
+            stale=ack.stale,
+            rejected=ack.rejected,
             in_flight=-message.steps,
             queued_bytes=-len(message.payload) if counted else 0,
         )
@@ -350,7 +350,7 @@ class MemoryLink(
             self._check_fence()
             open_delivery = self._stream.get(message.id)
             if open_delivery is not None:
-                self._settle_one(Settlement(id=message.id, rejected=open_delivery.steps))
+                self._ack_one(Ack(id=message.id, rejected=open_delivery.steps))
                 self.rejects.append((reason, message.payload))
             return self.counters()
 
@@ -409,7 +409,7 @@ class MemoryLink(
             self._beats[f"worker/{worker}"] = _Beat(incarnation, time.monotonic(), 0)
             return Registration(worker=worker, incarnation=incarnation)
 
-    def directive(self) -> ControlMessage:
+    def control_message(self) -> ControlMessage:
         with self._changed:
             return ControlMessage(
                 version=self.announced_version(),

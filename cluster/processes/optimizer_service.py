@@ -125,7 +125,7 @@ class OptimizerService:
 
 def _is_open(link: RedisLink) -> bool:
     """Whether a controller drives the run now."""
-    directive = link.directive()
+    directive = link.control_message()
     return directive.controller_alive and not directive.stopping and bool(link.run_config())
 
 

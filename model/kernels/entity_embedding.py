@@ -20,13 +20,13 @@ MOST_DIMENSIONS = 3  # of a position, for the compiled kernels
 
 @functools.cache
 def kernels() -> ModuleType | None:
-    """`related_kernels`, or None where numba does not load; imported when first needed, since numba takes a while."""
+    """`entity_rows`, or None where numba does not load; imported when first needed, since numba takes a while."""
     try:
-        from quintet.model.kernels import entity_rows as related_kernels
+        from quintet.model.kernels import entity_rows
     except ImportError as error:
         logging.getLogger(__name__).warning("entity sets run without compiled kernels and are slower: %s", error)
         return None
-    return related_kernels
+    return entity_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class RelativePosition:
 
 
 def embed_slots(
-    network: Callable[[Tensor], Tensor], x: Tensor, there: Tensor, standing: RelativePosition | None, own: Tensor | None
+    network: Callable[[Tensor], Tensor], x: Tensor, there: Tensor, relative: RelativePosition | None, own: Tensor | None
 ) -> tuple[SlotKeys, Tensor, Tensor | None]:
     """relu(network(x) + weight . (offset, distance)) of every slot for each agent, and its maximum over the slots.
 
@@ -62,34 +62,34 @@ def embed_slots(
         network: [..., F] -> [..., S]; what a slot is to everybody.
         x: [R, 1 or A, N, F].
         there: [R, 1 or A, N] bool.
-        standing: None where a slot is the same to every agent.
+        relative: None where a slot is the same to every agent.
         own: [A], the slot that each agent is, or None.
 
     Returns:
         The embeddings, their maximum [R, A or 1, S] (0 where all slots are empty), and those of `own` [R, A, S].
     """
     slot = network(x)
-    if standing is not None:
-        features = relation_features(standing.position, standing.agent, standing.scale).to(standing.weight.dtype)
-        slot = slot + torch.nn.functional.linear(features, standing.weight)
+    if relative is not None:
+        features = relation_features(relative.position, relative.agent, relative.scale).to(relative.weight.dtype)
+        slot = slot + torch.nn.functional.linear(features, relative.weight)
     embedding = torch.where(there.unsqueeze(-1), slot, 0).relu()
     return SlotKeys(embedding), embedding.amax(dim=2), None if own is None else _own(embedding, own)
 
 
 def embed_slots_compiled(
-    network: Callable[[Tensor], Tensor], x: Tensor, there: Tensor, standing: RelativePosition | None, own: Tensor | None
+    network: Callable[[Tensor], Tensor], x: Tensor, there: Tensor, relative: RelativePosition | None, own: Tensor | None
 ) -> tuple[SlotKeys, Tensor, Tensor | None]:
     """`embed_slots` for f32 on a CPU; the network runs over the slots that are there, and no others."""
     flat = there.flatten()
     present = flat.nonzero().squeeze(1)
     number = torch.where(flat, flat.cumsum(0, dtype=torch.int32) - 1, -1).view(there.shape)
     slot = network(x.flatten(0, 2)[present])
-    if standing is None:
+    if relative is None:
         position, agent = x.new_empty(len(present), 0, dtype=torch.float32), torch.empty(*x.shape[:2], 0)
         weight, scale = torch.zeros(slot.shape[1], 1), 1.0
     else:
-        position, agent = standing.position.flatten(0, 2)[present], standing.agent
-        weight, scale = standing.weight, standing.scale
+        position, agent = relative.position.flatten(0, 2)[present], relative.agent
+        weight, scale = relative.weight, relative.scale
     asked: list[tuple[Tensor, Tensor]] = []
     embedding, pooled, own_embedding, token = _Embed.apply(  # type: ignore[no-untyped-call]
         slot, number, position, agent, weight, scale, own, asked

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quintet.model.kernels import lstm_window as lstm_fused
+from quintet.model.kernels import lstm_window
 from quintet.model.kernels.entity_embedding import RelativePosition, embed_slots_compiled, kernels, pointed
 
 
@@ -33,16 +33,16 @@ def _lstm() -> None:
     x, weight, bias, state = (torch.zeros(shape, requires_grad=True) for shape in shapes)
     first = torch.zeros(2, 1, dtype=torch.bool)
     with torch.no_grad():
-        lstm_fused.run(x, weight, bias, state, first)
-    out, _ = lstm_fused.run(x, weight, bias, state, first)
+        lstm_window.run(x, weight, bias, state, first)
+    out, _ = lstm_window.run(x, weight, bias, state, first)
     out.sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _entity_set() -> None:
     weight = torch.zeros(1, 3, requires_grad=True)
-    standing = RelativePosition(position=torch.zeros(1, 1, 1, 2), agent=torch.zeros(1, 1, 2), weight=weight, scale=1.0)
+    relative = RelativePosition(position=torch.zeros(1, 1, 1, 2), agent=torch.zeros(1, 1, 2), weight=weight, scale=1.0)
     x, there = torch.zeros(1, 1, 1, 1, requires_grad=True), torch.ones(1, 1, 1, dtype=torch.bool)
-    keys, pooled, own = embed_slots_compiled(lambda slots: slots, x, there, standing, torch.zeros(1, dtype=torch.long))
+    keys, pooled, own = embed_slots_compiled(lambda slots: slots, x, there, relative, torch.zeros(1, dtype=torch.long))
     assert own is not None
     logits = pointed(keys, torch.zeros(1, 1, 1, requires_grad=True))
     total: Tensor = logits.sum() + pooled.sum() + own.sum()

@@ -59,9 +59,9 @@ def test_as_many_workers_play_as_are_wanted_while_the_wish_changes(scene: Scene)
 
 
 def test_the_lease_is_held_and_the_heartbeat_says_what_the_controller_is(scene: Scene) -> None:
-    assert not scene.link.directive().controller_alive
+    assert not scene.link.control_message().controller_alive
     scene.round()
-    assert scene.link.directive().controller_alive
+    assert scene.link.control_message().controller_alive
     assert {beat.process: beat.data for beat in scene.link.heartbeats()}["controller"]["capacity"] == 2
 
 

@@ -18,7 +18,7 @@ from quintet.control.errors import RunFailedError
 from quintet.control.journal import read_journal
 from quintet.control.run_folder import RunFolder
 from quintet.control.sinks import read_jsonl
-from quintet.wire.link import PendingChunk, Settlement
+from quintet.wire.link import Ack, PendingChunk
 from quintet.wire.memory_link import MemoryLink
 
 SPEC = "0123456789abcdef"
@@ -176,7 +176,7 @@ def test_a_run_that_trained_nothing_is_never_done_and_says_why(
         link.push([PendingChunk(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"")])
     if happened in ("stale", "rejected"):
         (message,) = link.pop(8, 0.0)
-        link.settle([Settlement(id=message.id, **{happened: 8})])
+        link.ack([Ack(id=message.id, **{happened: 8})])
         link.report("optimizer", "event", {"event": "rejected", "message": "chunk reward: found NaN"})
     recorder.tick(wanted=1, live=1)
     with pytest.raises(RunFailedError, match=says):

@@ -12,7 +12,7 @@ from torch import Tensor
 from quintet.games.api import GameSpec
 from quintet.model import entity_sets
 from quintet.model.entity_sets import EncodedSet, EntitySetEncoder
-from quintet.model.kernels import entity_embedding as related
+from quintet.model.kernels import entity_embedding
 from quintet.model.kernels.entity_embedding import SlotKeys, pointed
 from tests.support.policy_factory import Rows, make_policy, random_rows, targeting
 
@@ -228,11 +228,11 @@ def test_without_numba_the_operators_take_over_in_one_line(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "quintet.model.kernels.entity_rows", None)
     monkeypatch.delattr("quintet.model.kernels.entity_rows", raising=False)
-    related.kernels.cache_clear()
+    entity_embedding.kernels.cache_clear()
     try:
         encoder, (x, there, agent) = encoder_of(), units_of()
         assert encoder(x, there, agent).keys.token is None
         assert len(caplog.records) == 1
         assert "without compiled kernels" in caplog.text
     finally:
-        related.kernels.cache_clear()
+        entity_embedding.kernels.cache_clear()

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from quintet.model.kernels import compile as compiled
-from quintet.model.kernels import lstm_rows as lstm_kernels
-from quintet.model.kernels import lstm_window as lstm_fused
+from quintet.model.kernels import lstm_rows, lstm_window
 from quintet.model.layers import set_compute_dtype
 from quintet.model.lstm import LSTM, fused_run
 
@@ -228,9 +227,9 @@ def test_f32_on_a_cpu_runs_fused_and_bfloat16_does_not(monkeypatch: pytest.Monke
 
     def forward_row(t: int, *arrays: Any) -> None:
         calls.append(t)
-        lstm_kernels.forward_row(t, *arrays)
+        lstm_rows.forward_row(t, *arrays)
 
-    monkeypatch.setattr(lstm_fused, "forward_row", forward_row)
+    monkeypatch.setattr(lstm_window, "forward_row", forward_row)
     lstm = make_lstm(3, 4)
     x, state = random_input(3, 2, 3, 4)
     first = torch.zeros(3, 2, dtype=torch.bool)
@@ -324,10 +323,10 @@ def test_huge_pre_activations_saturate_without_overflow() -> None:
 def test_the_compiled_tanh_is_within_three_parts_in_ten_million_and_never_beyond_one() -> None:
     magnitudes = np.concatenate([np.logspace(-30, 1.5, 2000), [7.9, 7.90531, 7.91, 1e30, np.inf]])
     points = np.concatenate([-magnitudes, [0.0], magnitudes]).astype(np.float32)
-    found = np.array([lstm_kernels.tanh(point) for point in points])
+    found = np.array([lstm_rows.tanh(point) for point in points])
     np.testing.assert_allclose(found, np.tanh(points.astype(np.float64)), rtol=3e-7)
     assert np.abs(found).max() <= 1
-    assert math.isnan(lstm_kernels.tanh(np.float32(math.nan)))
+    assert math.isnan(lstm_rows.tanh(np.float32(math.nan)))
 
 
 @pytest.fixture

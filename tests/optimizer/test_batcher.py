@@ -13,7 +13,7 @@ import torch
 
 from quintet.optimizer.batcher import Batcher, Prefetcher
 from quintet.wire.errors import LinkDownError
-from quintet.wire.link import Counters, Message, Settlement
+from quintet.wire.link import Ack, Counters, Message
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.reports import PhaseTimer
 from tests.support.chunk_factory import RUN, make_chunk, make_spec, pending_chunk
@@ -53,45 +53,45 @@ class Stream(MemoryLink):
         return super().reject(message, reason)
 
 
-def gatherer_of(stream: Stream, batch_steps: int = 48) -> Batcher:
+def batcher_of(stream: Stream, batch_steps: int = 48) -> Batcher:
     return Batcher(stream, SPEC, run=RUN, batch_steps=batch_steps, device=torch.device("cpu"), timer=PhaseTimer())
 
 
-def numbers(gatherer: Batcher) -> list[int]:
+def numbers(batcher: Batcher) -> list[int]:
     """The next batch's chunks; a call without time looks once, so it may take some."""
-    batch = next((b for b in (gatherer.gather(0.0) for _ in range(5)) if b is not None), None)
+    batch = next((b for b in (batcher.batch(0.0) for _ in range(5)) if b is not None), None)
     assert batch is not None
     return [int(x) for x in batch.reward[0, :, 0]]
 
 
 def test_a_batch_is_filled_in_the_order_of_arrival_over_as_many_calls_as_it_takes() -> None:
     stream = Stream()
-    gatherer = gatherer_of(stream)
-    assert gatherer.gather(0.0) is None
+    batcher = batcher_of(stream)
+    assert batcher.batch(0.0) is None
     stream.put(n=2)
-    assert gatherer.gather(0.0) is None
+    assert batcher.batch(0.0) is None
     stream.put(n=2)
-    assert numbers(gatherer) == [1, 2, 3]
-    assert gatherer.gather(0.0) is None
+    assert numbers(batcher) == [1, 2, 3]
+    assert batcher.batch(0.0) is None
     stream.put(n=2)
-    assert numbers(gatherer) == [4, 5, 6]
+    assert numbers(batcher) == [4, 5, 6]
 
 
 def test_no_more_is_taken_off_the_stream_than_the_batch_needs() -> None:
     stream = Stream()
     stream.put(n=10)
-    gatherer = gatherer_of(stream)
-    assert numbers(gatherer) == [1, 2, 3]
+    batcher = batcher_of(stream)
+    assert numbers(batcher) == [1, 2, 3]
     assert stream.pops == [48]
-    assert gatherer.held == []
+    assert batcher.held == []
 
 
 def test_chunks_that_do_not_divide_the_batch_make_it_a_little_larger() -> None:
     stream = Stream()
     stream.put(n=10)
-    gatherer = gatherer_of(stream, batch_steps=40)
-    assert numbers(gatherer) == [1, 2, 3]
-    assert numbers(gatherer) == [4, 5, 6]
+    batcher = batcher_of(stream, batch_steps=40)
+    assert numbers(batcher) == [1, 2, 3]
+    assert numbers(batcher) == [4, 5, 6]
 
 
 def other_chunk() -> bytes:
@@ -119,8 +119,8 @@ def test_what_is_no_chunk_of_this_run_is_rejected_with_a_reason_and_the_rest_is_
     stream.put()
     stream.put(payload)
     stream.put(n=2)
-    gatherer = gatherer_of(stream)
-    assert numbers(gatherer) == [1, 3, 4]
+    batcher = batcher_of(stream)
+    assert numbers(batcher) == [1, 3, 4]
     assert len(stream.rejects) == 1
     assert reason in stream.rejects[0][0]
     assert stream.rejects[0][1] == payload
@@ -132,32 +132,32 @@ def test_what_is_no_chunk_of_this_run_is_rejected_with_a_reason_and_the_rest_is_
 def test_chunks_that_an_earlier_optimizer_left_unsettled_come_first() -> None:
     stream = Stream()
     stream.put(n=3)
-    gatherer_of(stream).gather(0.0)
+    batcher_of(stream).batch(0.0)
     stream.put(n=1)
-    successor = gatherer_of(stream, batch_steps=64)
+    successor = batcher_of(stream, batch_steps=64)
     assert numbers(successor) == [1, 2, 3, 4]
 
 
 def test_a_delivery_that_comes_again_while_it_is_held_is_taken_once() -> None:
     stream = Stream()
     stream.put(n=2)
-    gatherer = gatherer_of(stream)
-    assert gatherer.gather(0.0) is None
+    batcher = batcher_of(stream)
+    assert batcher.batch(0.0) is None
     stream._delivered.clear()  # as a Redis that lost its last second would deliver again
     stream.put(n=1)
-    assert numbers(gatherer) == [1, 2, 3]
+    assert numbers(batcher) == [1, 2, 3]
 
 
 def test_a_delivery_that_comes_again_after_it_was_settled_is_settled_as_it_was_and_not_trained_again() -> None:
     stream = Stream()
     stream.put(n=3)
-    gatherer = gatherer_of(stream)
-    batch = gatherer.gather(0.0)
+    batcher = batcher_of(stream)
+    batch = batcher.batch(0.0)
     assert batch is not None
-    gatherer.remember([Settlement(id=d.id, trained=d.steps - 4, stale=4) for d in batch.messages])
-    stream._delivered.clear()  # the settlement itself was lost with Redis's last second
+    batcher.remember([Ack(id=d.id, trained=d.steps - 4, stale=4) for d in batch.messages])
+    stream._delivered.clear()  # the ack itself was lost with Redis's last second
     stream.put(n=3)
-    assert numbers(gatherer) == [4, 5, 6]
+    assert numbers(batcher) == [4, 5, 6]
     counters = stream.counters()
     assert (counters.trained, counters.stale, counters.unaccounted) == (36, 12, 0)
 
@@ -166,13 +166,13 @@ def test_a_delivery_that_comes_again_while_it_is_being_settled_is_not_trained_ag
     """Two threads: one settles, the other is handed the same chunks between any two of its steps."""
     stream = Stream()
     stream.put(n=3)
-    gatherer = gatherer_of(stream)
-    batch = gatherer.gather(0.0)
+    batcher = batcher_of(stream)
+    batch = batcher.batch(0.0)
     assert batch is not None
 
     def take_again() -> None:
-        gatherer.undecoded.extend(batch.messages)
-        prefetch = threading.Thread(target=gatherer._decode)
+        batcher.undecoded.extend(batch.messages)
+        prefetch = threading.Thread(target=batcher._decode)
         prefetch.start()
         prefetch.join()
 
@@ -182,12 +182,12 @@ def test_a_delivery_that_comes_again_while_it_is_being_settled_is_not_trained_ag
             super().discard(element)
             take_again()
 
-    gatherer.open_ids = Open(gatherer.open_ids)
-    gatherer.remember([Settlement(id=d.id, trained=d.steps) for d in batch.messages])
+    batcher.open_ids = Open(batcher.open_ids)
+    batcher.remember([Ack(id=d.id, trained=d.steps) for d in batch.messages])
     take_again()
-    assert gatherer.held == []
+    assert batcher.held == []
     stream.put(n=3)
-    assert numbers(gatherer) == [4, 5, 6]
+    assert numbers(batcher) == [4, 5, 6]
     assert (stream.counters().trained, stream.counters().unaccounted) == (48, 0)
 
 
@@ -197,11 +197,11 @@ def test_a_link_that_fails_while_garbage_is_rejected_costs_nothing_that_came_wit
     stream.put(b"garbage")
     stream.put(n=2)
     stream.failures = 2
-    gatherer = gatherer_of(stream)
+    batcher = batcher_of(stream)
     for _ in range(2):
         with pytest.raises(LinkDownError):
-            gatherer.gather(0.0)
-    assert numbers(gatherer) == [1, 3, 4]
+            batcher.batch(0.0)
+    assert numbers(batcher) == [1, 3, 4]
     assert stream.counters().rejected == 16
     assert stream.counters().unaccounted == 0
 
@@ -209,7 +209,7 @@ def test_a_link_that_fails_while_garbage_is_rejected_costs_nothing_that_came_wit
 def test_the_prefetch_thread_keeps_one_batch_ready_and_no_more() -> None:
     stream = Stream()
     stream.put(n=12)
-    prefetcher = Prefetcher(gatherer_of(stream))
+    prefetcher = Prefetcher(batcher_of(stream))
     try:
         wait_until(prefetcher.ready.full)
         first, second = prefetcher.take(5.0), prefetcher.take(5.0)
@@ -233,7 +233,7 @@ def test_the_prefetch_thread_outlives_a_link_that_is_down_and_hands_over_what_en
         return pop(max_steps, timeout_s)
 
     stream.pop = failing_pop  # type: ignore[method-assign]
-    prefetcher = Prefetcher(gatherer_of(stream))
+    prefetcher = Prefetcher(batcher_of(stream))
     wait_until(lambda: not prefetcher.thread.is_alive())
     assert answers == []
     with pytest.raises(ZeroDivisionError, match="a bug"):
@@ -260,8 +260,8 @@ def test_a_lie_is_rejected_with_its_reason_and_the_law_holds(changes: dict[str, 
     lie = pending_chunk(replace(honest, **changes), SPEC)
     link.push([replace(pending_chunk(honest, SPEC), payload=lie.payload)])
     link.push([pending_chunk(make_chunk(SPEC, sequence=2), SPEC)])
-    gatherer = Batcher(link, SPEC, run=RUN, batch_steps=16, device=torch.device("cpu"), timer=PhaseTimer())
-    batch = gatherer.gather(1.0)
+    batcher = Batcher(link, SPEC, run=RUN, batch_steps=16, device=torch.device("cpu"), timer=PhaseTimer())
+    batch = batcher.batch(1.0)
     assert batch is not None
     assert [message.sender for message in batch.messages] == [(0, 1, 2)]
     found = link.counters()

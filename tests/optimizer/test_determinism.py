@@ -124,7 +124,7 @@ def test_an_optimizer_killed_anywhere_comes_to_the_same_weights_and_losses(
     run.train(optimizer, worker, batches)
     for _ in range(3):  # it died with some of the next batch in its hands
         worker.step_in_process()
-    optimizer.gatherer.gather(0.0)
+    optimizer.batcher.batch(0.0)
     drop(optimizer)
     saved = batches - batches % CHECKPOINT_EVERY
     successor = start(run, resume=saved > 0)

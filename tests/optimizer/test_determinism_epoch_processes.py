@@ -15,7 +15,7 @@ from quintet.games.api import VectorGame
 from quintet.games.registry import make_game
 from quintet.optimizer.checkpoint import CheckpointInfo, find_checkpoint, read_info
 from quintet.wire.redis_link.link import RedisLink
-from quintet.wire.redis_link.node_cache import clear_node_cache
+from quintet.wire.redis_link.weights_cache import clear_weights_cache
 from tests.support.in_process_run import InProcessRun
 
 pytestmark = [
@@ -141,4 +141,4 @@ def test_a_run_killed_in_parts_and_as_a_whole_comes_to_the_bits_of_one_that_neve
     assert disturbed.link.counters().unaccounted == undisturbed.link.counters().unaccounted == 0
     for processes in (undisturbed, disturbed):
         processes.link.close()
-        clear_node_cache(processes.run)
+        clear_weights_cache(processes.run)

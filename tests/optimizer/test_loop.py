@@ -298,19 +298,19 @@ def test_what_a_crashed_optimizer_held_is_trained_by_the_next_one_once(
     if prefetch:
         assert optimizer.prefetcher is not None
         wait_until(optimizer.prefetcher.ready.full)
-    link.die_before_settling = True
+    link.exit_before_ack = True
     with pytest.raises(KeyboardInterrupt):
         optimizer.step(1.0)
     drop(optimizer)
-    link.die_before_settling = False
+    link.exit_before_ack = False
     assert link.counters().trained == 3 * run.batch_steps
     assert link.counters().unaccounted == 0
     held = set(link._delivered)
     assert held
     successor = run.optimizer(resume=True, prefetch=prefetch)
     run.train(successor, worker, 6)
-    assert held <= link.settled.keys()
-    assert all(link.settled[key].trained > 0 for key in held)
+    assert held <= link.acked.keys()
+    assert all(link.acked[key].trained > 0 for key in held)
     assert link.counters().undone == 0
     assert link.counters().unaccounted == 0
     drop(successor)

@@ -14,7 +14,7 @@ from quintet.model.config import PolicyConfig
 from quintet.model.policy import Policy, joint
 from quintet.model.weights import encode_weights, load_weights
 from quintet.optimizer.batch import Batch, Windows, cut_windows, judge_freshness
-from quintet.optimizer.recurrence_check import KEPT_VERSIONS, NAME, ReplayCheck, gradient_norm_by_step
+from quintet.optimizer.recurrence_check import KEPT_VERSIONS, NAME, RecurrenceCheck, gradient_norm_by_step
 from quintet.wire.link import EncodedWeights, Precision
 from tests.support.in_process_run import CPU, batch_of, counting_game, play_chunks
 from tests.support.policy_factory import with_values
@@ -46,7 +46,7 @@ def played(weights: EncodedWeights, precision: Precision = "float32") -> Batch:
 
 def replay(batch: Batch, *kept: EncodedWeights, precision: Precision = "float32") -> dict[str, float]:
     config = PolicyConfig(lstm_units=16, precision=precision)
-    check = ReplayCheck(counting_game(1, **GAME).spec, config, CPU, bptt_steps=4)
+    check = RecurrenceCheck(counting_game(1, **GAME).spec, config, CPU, bptt_steps=4)
     for weights in kept:
         check.keep(weights)
     return check(batch, judge_freshness(batch, 6, 8))

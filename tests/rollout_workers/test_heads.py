@@ -16,7 +16,7 @@ from quintet.model.weights import encode_weights
 from quintet.optimizer.batch import Batch, judge_freshness
 from quintet.optimizer.config import OptimizerConfig, PPOConfig
 from quintet.optimizer.learner import Learner
-from quintet.optimizer.recurrence_check import ReplayCheck
+from quintet.optimizer.recurrence_check import RecurrenceCheck
 from quintet.wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
 from quintet.wire.link import Precision
 from tests.conftest import PRECISIONS
@@ -138,7 +138,7 @@ def make_learner(played: Played, **ppo: Any) -> Learner:
 
 def test_a_replay_of_all_heads_finds_what_was_played(played: Played) -> None:
     weights = encode_weights(played.policy, version=5, agent_steps=0, spec_hash="")
-    check = ReplayCheck(SPEC, played.policy.config, CPU, bptt_steps=4)
+    check = RecurrenceCheck(SPEC, played.policy.config, CPU, bptt_steps=4)
     check.keep(weights)
     errors = check(played.batch, judge_freshness(played.batch, 6, 8))
     assert max(errors["recurrent/replay_error"], errors["recurrent/replay_value_error"]) <= 1e-5

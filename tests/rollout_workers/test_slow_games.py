@@ -12,7 +12,7 @@ from quintet.games.api import Actions, GameSpec, Observation, Transition
 from quintet.rollout_workers import pulse as pulse_module
 from quintet.rollout_workers import worker as worker_module
 from quintet.wire.codec import decode_chunk
-from quintet.wire.link import Settlement
+from quintet.wire.link import Ack
 from tests.support.chunk_factory import RUN
 from tests.support.in_process_run import InProcessRun, batch_of, counting_game, wait_until
 
@@ -64,7 +64,7 @@ def test_a_worker_that_is_to_leave_sends_every_row_that_it_played_of_its_window(
         goes_on = chunk.valid[played - 1] & ~chunk.terminated[played - 1]
         assert (chunk.truncated[played - 1] >= goes_on).all()
         assert not (chunk.first[played] and goes_on.any())  # it holds the true last observation, which bootstraps
-    run.link.settle([Settlement(id=d.id, trained=d.steps) for d in messages])
+    run.link.ack([Ack(id=d.id, trained=d.steps) for d in messages])
     counters = run.link.counters()
     assert (counters.lost, counters.in_flight, counters.unaccounted) == (0, 0, 0)
     said = [str(data.get("message")) for data in run.events("event")]

@@ -23,7 +23,7 @@ from quintet.rollout_workers.worker import Worker
 from quintet.wire.chunk import TrajectoryChunk
 from quintet.wire.codec import decode_chunk
 from quintet.wire.errors import LinkDownError, LinkError, SpecMismatchError
-from quintet.wire.link import EncodedWeights, Message, PendingChunk, Registration, Settlement
+from quintet.wire.link import Ack, EncodedWeights, Message, PendingChunk, Registration
 from quintet.wire.memory_link import MemoryLink
 from tests.support.chunk_factory import RUN
 from tests.support.in_process_run import CPU, InProcessRun, batch_of, counting_game, wait_until
@@ -51,7 +51,7 @@ def settle_everything(run: InProcessRun) -> list[TrajectoryChunk]:
     messages: list[Message] = []
     while popped := run.link.pop(10_000, 0.0):
         messages += popped
-        run.link.settle([Settlement(id=d.id, trained=d.steps) for d in popped])
+        run.link.ack([Ack(id=d.id, trained=d.steps) for d in popped])
     return [decode_chunk(d.payload, run.spec, run=RUN) for d in messages]
 
 
@@ -178,7 +178,7 @@ def test_a_lease_that_ended_while_the_link_was_down_or_for_a_moment_only_makes_n
         patch.setattr(worker_module, "LEASE_GRACE_S", 0.0)
         patch.setattr(worker_module, "RETRY_S", 0.0)
         assert worker._reason_to_leave() == "controller_lost"
-        patch.setattr(run.link, "directive", away)
+        patch.setattr(run.link, "control_message", away)
         worker._poll()
         assert worker._reason_to_leave() is None
 

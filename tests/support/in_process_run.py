@@ -26,7 +26,7 @@ from quintet.wire.chunk import ChunkSpec, TrajectoryChunk, chunk_spec
 from quintet.wire.codec import decode_chunk, encode_chunk
 from quintet.wire.config import WireConfig
 from quintet.wire.errors import LinkDownError
-from quintet.wire.link import Counters, EncodedWeights, Message, Registration, Settlement
+from quintet.wire.link import Ack, Counters, EncodedWeights, Message, Registration
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.link import RedisLink
 from quintet.wire.reports import PhaseTimer
@@ -84,8 +84,8 @@ class WatchedLink(MemoryLink):
     def __init__(self) -> None:
         super().__init__(RUN)
         self.published: list[int] = []
-        self.settled: dict[str, Settlement] = {}
-        self.die_before_settling = False
+        self.acked: dict[str, Ack] = {}
+        self.exit_before_ack = False
         self.failures = 0
 
     def publish(self, weights: EncodedWeights) -> None:
@@ -93,14 +93,14 @@ class WatchedLink(MemoryLink):
         super().publish(weights)
         self.published.append(weights.version)
 
-    def settle(self, settlements: Any) -> Counters:
-        if self.die_before_settling:
+    def ack(self, acks: Any) -> Counters:
+        if self.exit_before_ack:
             raise KeyboardInterrupt
         self._maybe_fail()
-        for settlement in settlements:
-            assert settlement.id not in self.settled, "a chunk was settled twice"
-            self.settled[settlement.id] = settlement
-        return super().settle(settlements)
+        for ack in acks:
+            assert ack.id not in self.acked, "a chunk was settled twice"
+            self.acked[ack.id] = ack
+        return super().ack(acks)
 
     def _maybe_fail(self) -> None:
         if self.failures:

@@ -17,7 +17,7 @@ from quintet.control.config import parse_config
 from quintet.control.errors import DONE
 from quintet.control.journal import read_journal
 from quintet.control.run_folder import RunFolder
-from quintet.wire.link import PendingChunk, Settlement
+from quintet.wire.link import Ack, PendingChunk
 from quintet.wire.memory_link import MemoryLink
 
 SPEC = "0123456789abcdef"
@@ -62,7 +62,7 @@ class ScriptedWorkers:
         self.link.register(worker, SPEC)
 
     def poll(self, worker: int) -> dict[str, str] | None:
-        directive = self.link.directive()
+        directive = self.link.control_message()
         if worker in self.ends:
             self.playing.discard(worker)
             return self.ends.pop(worker)
@@ -145,7 +145,7 @@ class Scene:
         who = {"worker": 0, "incarnation": self.link.register(0, SPEC).incarnation}
         self.link.push([PendingChunk(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"x")])
         (message,) = self.link.pop(8, 0.0)
-        self.link.settle([Settlement(id=message.id, trained=8)])
+        self.link.ack([Ack(id=message.id, trained=8)])
 
     def journal(self, kind: str) -> list[str]:
         return [event.process or event.text for event in read_journal(self.folder.journal) if event.kind == kind]

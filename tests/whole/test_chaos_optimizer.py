@@ -48,8 +48,8 @@ def before_a_publish(optimizer: Optimizer, patch: pytest.MonkeyPatch, stop: Stop
     patch.setattr(optimizer.link, "publish", lambda weights: stop())
 
 
-def between_publish_and_settle(optimizer: Optimizer, patch: pytest.MonkeyPatch, stop: Stop) -> None:
-    patch.setattr(optimizer.link, "settle", lambda settlements: stop())
+def between_publish_and_ack(optimizer: Optimizer, patch: pytest.MonkeyPatch, stop: Stop) -> None:
+    patch.setattr(optimizer.link, "ack", lambda acks: stop())
 
 
 def in_a_checkpoints_file(optimizer: Optimizer, patch: pytest.MonkeyPatch, stop: Stop) -> None:
@@ -76,7 +76,7 @@ def before_latest_points_at_a_checkpoint(optimizer: Optimizer, patch: pytest.Mon
 MOMENTS = (
     in_an_update,
     before_a_publish,
-    between_publish_and_settle,
+    between_publish_and_ack,
     in_a_checkpoints_file,
     before_latest_points_at_a_checkpoint,
 )
@@ -157,7 +157,7 @@ def test_an_optimizer_killed_at_the_worst_moment_is_replaced_and_every_step_is_a
 def test_what_a_killed_optimizer_had_in_its_hands_is_trained_once_by_the_next(
     redis_url: str, link: RedisLink, tmp_path: Path
 ) -> None:
-    kill_at(between_publish_and_settle, redis_url, tmp_path)
+    kill_at(between_publish_and_ack, redis_url, tmp_path)
     link.close_worker(0)
     before = link.counters()
     assert before.in_flight >= 32

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from quintet.wire.errors import LinkError
-from quintet.wire.link import Message, PendingChunk, Registration, Settlement
+from quintet.wire.link import Ack, Message, PendingChunk, Registration
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import RunKeys
@@ -92,7 +92,7 @@ class Conservation(RuleBasedStateMachine):
         self.link = self.links.open()
         self.link.open_run(spec_hash=SPEC_HASH, config_text="", max_queued_steps=60, max_queue_bytes=400)
         self.open: dict[str, Message] = {}  # what the optimizer holds
-        self.settled: dict[str, Settlement] = {}
+        self.acked: dict[str, Ack] = {}
         self.seen_payloads: set[bytes] = set()
         self.lives: list[_Worker] = []
         self.workers: list[_Worker] = []
@@ -181,38 +181,38 @@ class Conservation(RuleBasedStateMachine):
         assert len(popped) <= 1 or sum(message.steps for message in popped) <= max_steps
         for message in popped:
             assert message.id not in self.open
-            assert message.id not in self.settled
+            assert message.id not in self.acked
             assert not message.payload or message.payload not in self.seen_payloads
             self.seen_payloads.add(message.payload)
             self.open[message.id] = message
 
     @precondition(lambda self: self.open)
     @rule(n=st.integers(1, 5), share=st.floats(0, 1), again=st.booleans())
-    def settle(self, n: int, share: float, again: bool) -> None:
-        settlements = []
+    def ack(self, n: int, share: float, again: bool) -> None:
+        acks = []
         for message in list(self.open.values())[:n]:
             n_trained = int(message.steps * share)
-            settlements.append(
-                Settlement(
+            acks.append(
+                Ack(
                     id=message.id,
                     trained=n_trained,
                     stale=(message.steps - n_trained) // 2,
                     rejected=(message.steps - n_trained + 1) // 2,
                 )
             )
-        found = self.link.settle(settlements)
+        found = self.link.ack(acks)
         if again:
-            assert self.link.settle(settlements) == found
-        for settlement in settlements:
-            self.settled[settlement.id] = settlement
-            del self.open[settlement.id]
+            assert self.link.ack(acks) == found
+        for ack in acks:
+            self.acked[ack.id] = ack
+            del self.open[ack.id]
 
     @precondition(lambda self: self.open)
     @rule()
     def reject(self) -> None:
         message = self.open.pop(next(iter(self.open)))
         self.link.reject(message, "undecodable")
-        self.settled[message.id] = Settlement(id=message.id, rejected=message.steps)
+        self.acked[message.id] = Ack(id=message.id, rejected=message.steps)
 
     @rule()
     def kill_the_optimizer(self) -> None:
@@ -220,7 +220,7 @@ class Conservation(RuleBasedStateMachine):
         self.link = self.links.open()
         reclaimed = {message.id: message for message in self.link.reclaim()}
         assert self.open.items() <= reclaimed.items()
-        assert not reclaimed.keys() & self.settled.keys()
+        assert not reclaimed.keys() & self.acked.keys()
         self.open = reclaimed
         self.seen_payloads |= {message.payload for message in reclaimed.values()}
 
@@ -234,11 +234,11 @@ class Conservation(RuleBasedStateMachine):
         assert found.unaccounted == 0
         assert found.in_flight == self.links.steps_in_the_stream()
         assert found.produced == sum(life.accounted for life in self.lives)
-        settled = self.settled.values()
+        settled = self.acked.values()
         assert (found.trained, found.stale, found.rejected) == (
-            sum(settlement.trained for settlement in settled),
-            sum(settlement.stale for settlement in settled),
-            sum(settlement.rejected for settlement in settled),
+            sum(ack.trained for ack in settled),
+            sum(ack.stale for ack in settled),
+            sum(ack.rejected for ack in settled),
         )
 
     def teardown(self) -> None:
@@ -248,7 +248,7 @@ class Conservation(RuleBasedStateMachine):
             self._close(life, life.closed_steps)
         while popped := self.link.pop(1000, 0.0):
             self.open |= {message.id: message for message in popped}
-        found = self.link.settle([Settlement(id=d.id, trained=d.steps) for d in self.open.values()])
+        found = self.link.ack([Ack(id=d.id, trained=d.steps) for d in self.open.values()])
         assert (found.in_flight, found.queued_chunks, found.queued_bytes, found.unaccounted) == (0, 0, 0, 0)
         assert found.produced == sum(life.accounted for life in self.lives)
         self.links.close()

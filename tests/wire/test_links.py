@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from quintet.wire.errors import DecodeError, LinkError, SpecMismatchError
-from quintet.wire.link import Counters, EncodedWeights, Message, Registration, Settlement
+from quintet.wire.link import Ack, Counters, EncodedWeights, Message, Registration
 from quintet.wire.redis_link.keys import REJECTS_KEPT
 from tests.conftest import SPEC_HASH, AnyLink, LinkMaker
 from tests.support.chunk_factory import make_pending_chunk, make_weights
 
 
-def trained(messages: list[Message]) -> list[Settlement]:
-    return [Settlement(id=message.id, trained=message.steps) for message in messages]
+def trained(messages: list[Message]) -> list[Ack]:
+    return [Ack(id=message.id, trained=message.steps) for message in messages]
 
 
 def bound(link: AnyLink, *, steps: int = 10_000, n_bytes: int = 2**20) -> None:
@@ -40,7 +40,7 @@ def test_a_chunk_that_is_pushed_is_popped_with_its_steps_and_bytes(link: AnyLink
     assert [message.payload for message in popped] == [chunk.payload for chunk in chunks]
     assert [message.steps for message in popped] == [16, 16]
     assert link.counters() == found  # delivered is still in flight
-    assert link.settle(trained(popped)) == Counters(produced=32, trained=32)
+    assert link.ack(trained(popped)) == Counters(produced=32, trained=32)
 
 
 def test_a_payload_of_any_bytes_arrives_unchanged(link: AnyLink, worker: Registration) -> None:
@@ -79,7 +79,7 @@ def test_the_stream_is_bounded_in_steps_and_loses_nothing(link: AnyLink, worker:
     assert link.has_room(8, 10)
     popped = link.pop(16, 1.0)
     assert not link.has_room(16, 10)  # delivered, but not settled: still in the stream
-    link.settle(trained(popped))
+    link.ack(trained(popped))
     assert link.has_room(16, 10)
     assert link.push(chunks[2:]) == 1
 
@@ -131,15 +131,15 @@ def test_what_is_popped_in_small_pieces_comes_in_order_and_completely(link: AnyL
 def test_a_settlement_that_is_repeated_counts_once(link: AnyLink, worker: Registration) -> None:
     link.push([make_pending_chunk(worker, 1), make_pending_chunk(worker, 2)])
     first, second = link.pop(1000, 1.0)
-    settlements = [
-        Settlement(id=first.id, trained=10, stale=6),
-        Settlement(id=second.id, stale=1, rejected=15),
+    acks = [
+        Ack(id=first.id, trained=10, stale=6),
+        Ack(id=second.id, stale=1, rejected=15),
     ]
-    found = link.settle(settlements)
+    found = link.ack(acks)
     assert found == Counters(produced=32, trained=10, stale=7, rejected=15)
-    assert link.settle(settlements) == found
-    assert link.settle([settlements[0], settlements[0]]) == found
-    assert link.settle([]) == found
+    assert link.ack(acks) == found
+    assert link.ack([acks[0], acks[0]]) == found
+    assert link.ack([]) == found
 
 
 def test_a_settlement_that_does_not_add_up_is_refused_whole(link: AnyLink, worker: Registration) -> None:
@@ -147,12 +147,12 @@ def test_a_settlement_that_does_not_add_up_is_refused_whole(link: AnyLink, worke
     first, second = link.pop(1000, 1.0)
     before = link.counters()
     with pytest.raises(ValueError, match="is 15, the message has 16"):
-        link.settle([Settlement(id=first.id, trained=16), Settlement(id=second.id, trained=15)])
+        link.ack([Ack(id=first.id, trained=16), Ack(id=second.id, trained=15)])
     assert link.counters() == before
 
 
 def test_an_unknown_id_is_settled_without_a_count(link: AnyLink) -> None:
-    assert link.settle([Settlement(id="123-0", trained=5)]) == Counters()
+    assert link.ack([Ack(id="123-0", trained=5)]) == Counters()
 
 
 def test_the_next_optimizer_reclaims_what_the_last_one_left_open(make_link: LinkMaker) -> None:
@@ -160,13 +160,13 @@ def test_the_next_optimizer_reclaims_what_the_last_one_left_open(make_link: Link
     worker = worker_link.register(0, SPEC_HASH)
     worker_link.push([make_pending_chunk(worker, sequence) for sequence in (1, 2, 3, 4)])
     popped = optimizer.pop(48, 1.0)
-    optimizer.settle(trained(popped[:1]))
+    optimizer.ack(trained(popped[:1]))
     successor = make_link()
     reclaimed = successor.reclaim()
     assert reclaimed[:2] == popped[1:]
     rest = reclaimed[2:] + successor.pop(1000, 0.1)  # Redis may have delivered more than pop returned
     assert [message.payload for message in rest] == [make_pending_chunk(worker, 4).payload]
-    assert successor.settle(trained(popped)).trained == 48
+    assert successor.ack(trained(popped)).trained == 48
     assert make_link().counters().unaccounted == 0
 
 
@@ -176,7 +176,7 @@ def test_a_rejected_chunk_is_counted_once(link: AnyLink, worker: Registration) -
     found = link.reject(message, "not a chunk")
     assert found == Counters(produced=16, rejected=16)
     assert link.reject(message, "not a chunk") == found
-    assert link.settle(trained([message])) == found
+    assert link.ack(trained([message])) == found
 
 
 def test_rejecting_more_than_the_reject_stream_keeps_goes_on(link: AnyLink, worker: Registration) -> None:
@@ -274,13 +274,13 @@ def test_heartbeats_show_who_lives_and_for_how_long_he_was_silent(link: AnyLink,
 
 
 def test_a_directive_says_what_is_wanted(link: AnyLink) -> None:
-    found = link.directive()
+    found = link.control_message()
     assert (found.version, found.wanted_workers, found.stopping, found.controller_alive) == (0, 0, False, False)
     link.set_wanted_workers(3)
     link.set_stopping(True)
     link.hold_lease(60.0)
     link.publish(make_weights(5))
-    found = link.directive()
+    found = link.control_message()
     assert (found.version, found.wanted_workers, found.stopping, found.controller_alive) == (5, 3, True, True)
     assert (link.wanted_workers(), link.stopping()) == (3, True)
 
@@ -288,7 +288,7 @@ def test_a_directive_says_what_is_wanted(link: AnyLink) -> None:
 def test_a_lease_runs_out(link: AnyLink) -> None:
     link.hold_lease(0.01)
     time.sleep(0.1)
-    assert not link.directive().controller_alive
+    assert not link.control_message().controller_alive
 
 
 def test_reopening_a_run_keeps_counters_and_versions_and_clears_stopping(link: AnyLink, worker: Registration) -> None:

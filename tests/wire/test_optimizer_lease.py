@@ -10,7 +10,7 @@ import pytest
 
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.wire.errors import LeaseHeldError, LeaseLostError
-from quintet.wire.link import Counters, Message, Registration, Settlement
+from quintet.wire.link import Ack, Counters, Message, Registration
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import RunKeys
@@ -21,7 +21,7 @@ from tests.support.chunk_factory import make_pending_chunk, make_weights
 Acts = list[Callable[[AnyLink, Message], object]]
 FENCED: Acts = [
     lambda link, _: link.publish(make_weights(9)),
-    lambda link, message: link.settle([Settlement(id=message.id, trained=message.steps)]),
+    lambda link, message: link.ack([Ack(id=message.id, trained=message.steps)]),
     lambda link, message: link.reject(message, "garbage"),
     lambda link, _: link.mark_undone(5),
     lambda link, _: link.keep_optimizer_lease(10.0),
@@ -80,7 +80,7 @@ def test_an_optimizer_that_was_paused_can_do_nothing_when_it_wakes_up(
     assert other.announced_version() == 2
     assert other.reclaim() == [message]
     other.keep_optimizer_lease(60.0)
-    assert other.settle([Settlement(id=message.id, trained=16)]).trained == 16
+    assert other.ack([Ack(id=message.id, trained=16)]).trained == 16
 
 
 def test_an_expired_lease_that_nobody_took_can_still_be_used_and_renewed(link: AnyLink, worker: Registration) -> None:
@@ -123,7 +123,7 @@ def test_a_broken_lease_is_free_at_once_and_its_old_holder_is_fenced_off(link: A
 def test_without_any_lease_nothing_is_fenced(link: AnyLink, worker: Registration) -> None:
     link.publish(make_weights(1))
     link.push([make_pending_chunk(worker, 1)])
-    link.settle([Settlement(id=link.pop(100, 1.0)[0].id, trained=16)])
+    link.ack([Ack(id=link.pop(100, 1.0)[0].id, trained=16)])
     link.mark_undone(0)
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from quintet.wire.chunk import WIRE_VERSION
 from quintet.wire.errors import DecodeError, LinkDownError
 from quintet.wire.link import EncodedWeights
-from quintet.wire.redis_link import node_cache
-from quintet.wire.redis_link.node_cache import NodeCache, clear_node_cache
+from quintet.wire.redis_link import weights_cache
+from quintet.wire.redis_link.weights_cache import WeightsCache, clear_weights_cache
 from quintet.wire.weights import pack_weights, unpack_weights
 from tests.support.chunk_factory import make_weights
 
@@ -89,19 +89,19 @@ def version(number: int) -> EncodedWeights:
     return make_weights(number, b"weights" * number)
 
 
-def get(cache: NodeCache, weights: EncodedWeights, store: Store) -> EncodedWeights | None:
+def get(cache: WeightsCache, weights: EncodedWeights, store: Store) -> EncodedWeights | None:
     return cache.get(weights.version, weights.sha256, store.fetch)
 
 
 def files(run: str) -> list[Path]:
-    return sorted(node_cache._run_folder(run).glob("*.weights"))
+    return sorted(weights_cache._run_folder(run).glob("*.weights"))
 
 
 def test_several_workers_of_a_node_fetch_once(run_name: str) -> None:
     store = Store(version(1))
     found: list[EncodedWeights | None] = []
     workers = [
-        threading.Thread(target=lambda: found.append(get(NodeCache(run_name), version(1), store))) for _ in range(6)
+        threading.Thread(target=lambda: found.append(get(WeightsCache(run_name), version(1), store))) for _ in range(6)
     ]
     for worker in workers:
         worker.start()
@@ -112,25 +112,25 @@ def test_several_workers_of_a_node_fetch_once(run_name: str) -> None:
 
 
 def test_a_new_version_replaces_the_old_file(run_name: str) -> None:
-    cache = NodeCache(run_name)
+    cache = WeightsCache(run_name)
     for number in (1, 2, 3):
         assert get(cache, version(number), Store(version(number))) == version(number)
     assert [path.name.partition("-")[0] for path in files(run_name)] == ["3"]
     assert files(run_name)[0].stat().st_mode & 0o777 == 0o600
-    clear_node_cache(run_name)
-    assert not node_cache._run_folder(run_name).exists()
-    clear_node_cache(run_name)
+    clear_weights_cache(run_name)
+    assert not weights_cache._run_folder(run_name).exists()
+    clear_weights_cache(run_name)
 
 
 def test_a_newer_version_than_was_asked_for_is_kept_under_its_own_name(run_name: str) -> None:
-    cache, store = NodeCache(run_name), Store(version(2))
+    cache, store = WeightsCache(run_name), Store(version(2))
     assert get(cache, version(1), store) == version(2)
     assert get(cache, version(2), store) == version(2)
     assert store.n_fetches == 1
 
 
 def test_a_damaged_file_is_fetched_again(run_name: str) -> None:
-    cache, store = NodeCache(run_name), Store(version(1))
+    cache, store = WeightsCache(run_name), Store(version(1))
     get(cache, version(1), store)
     (path,) = files(run_name)
     for damage in (b"", path.read_bytes()[:-1], path.read_bytes()[:-1] + b"!"):
@@ -141,7 +141,7 @@ def test_a_damaged_file_is_fetched_again(run_name: str) -> None:
 
 
 def test_weights_that_are_gone_are_not_there(run_name: str) -> None:
-    assert get(NodeCache(run_name), version(1), Store(None)) is None
+    assert get(WeightsCache(run_name), version(1), Store(None)) is None
     assert files(run_name) == []
 
 
@@ -149,7 +149,7 @@ def test_an_error_of_the_fetch_reaches_the_caller_and_frees_the_others(run_name:
     def fail() -> EncodedWeights | None:
         raise LinkDownError("gone")
 
-    cache = NodeCache(run_name)
+    cache = WeightsCache(run_name)
     with pytest.raises(LinkDownError):
         cache.get(1, version(1).sha256, fail)
     assert get(cache, version(1), Store(version(1))) == version(1)
@@ -161,11 +161,11 @@ def test_a_folder_that_others_may_write_to_is_not_used(
     shared = tmp_path / "shared"
     folder = shared / run_name
     folder.mkdir(parents=True)
-    monkeypatch.setattr(node_cache, "_run_folder", lambda run: shared / run)
+    monkeypatch.setattr(weights_cache, "_run_folder", lambda run: shared / run)
     planted = make_weights(1, b"planted")
     (folder / f"1-{planted.sha256[:16]}.weights").write_bytes(pack_weights(planted))
     os.chmod(shared, 0o777)
-    cache, store = NodeCache(run_name), Store(version(1))
+    cache, store = WeightsCache(run_name), Store(version(1))
     for _ in range(2):
         assert cache.get(1, planted.sha256, store.fetch) == version(1)
     assert [record.levelname for record in caplog.records] == ["WARNING"]

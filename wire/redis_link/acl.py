@@ -2,8 +2,8 @@
 
 | user       | is                                   | may                                                             |
 | ---------- | ------------------------------------ | --------------------------------------------------------------- |
-| controller | `quintet controller`                 | open runs, want workers, count out the dead; no weights         |
-| optimizer  | `quintet optimizer`                  | settle chunks, publish weights                                  |
+| controller | `quintet controller`                 | open runs, want workers, close incarnations; no weights         |
+| optimizer  | `quintet optimizer`                  | acknowledge chunks, publish weights                             |
 | worker     | rollout workers, evaluator           | push chunks, report; read weights, never write them             |
 | operator   | dashboard, `quintet scale`, `set`    | read; wish for workers, ask for other settings                  |
 | viewer     | exporter                             | read                                                            |

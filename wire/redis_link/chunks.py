@@ -1,4 +1,4 @@
-"""The chunk stream on Redis: the worker's end (push) and the optimizer's end (pop, settle)."""
+"""The chunk stream on Redis: the worker's end (push) and the optimizer's end (pop, acknowledge)."""
 
 # ruff: noqa: D102  (what each method promises is said once, in the protocols of quintet.wire.link)
 
@@ -13,8 +13,8 @@ from dataclasses import fields
 from typing import Any
 
 from quintet.wire.errors import LinkError
-from quintet.wire.link import ChunkSink, ChunkSource, Counters, Message, PendingChunk, Settlement
-from quintet.wire.link_errors import check_pending, closed_incarnation, run_not_open, unbalanced_settlement
+from quintet.wire.link import Ack, ChunkSink, ChunkSource, Counters, Message, PendingChunk
+from quintet.wire.link_errors import check_pending, closed_incarnation, run_not_open, unbalanced_ack
 from quintet.wire.redis_link import scripts
 from quintet.wire.redis_link.client import RedisFullError, RedisServer, pairs
 from quintet.wire.redis_link.keys import CONSUMER, GROUP, REJECT_BYTES_KEPT, REJECTS_KEPT, RunKeys
@@ -28,10 +28,10 @@ _COUNTED = [field.name for field in fields(Counters) if field.name != "queued_ch
 
 
 class RedisChunks(ChunkSink, ChunkSource):
-    """Push from a worker, pop and settle from the optimizer. Threads may share it; `pop` runs one at a time.
+    """Push from a worker, pop and acknowledge from the optimizer. Threads may share it; `pop` runs one at a time.
 
     An id may be popped twice: after a read whose answer was lost, and after Redis was killed and forgot its last
-    second. The optimizer knows the ids that it holds and those that it settled.
+    second. The optimizer knows the ids that it holds and those that it acknowledged.
     """
 
     def __init__(self, server: RedisServer, fence: Fence, run: str) -> None:
@@ -103,17 +103,17 @@ class RedisChunks(ChunkSink, ChunkSource):
                 if not entries and (taken or time.monotonic() >= deadline_s):
                     return taken
 
-    def settle(self, settlements: Sequence[Settlement]) -> Counters:
+    def ack(self, acks: Sequence[Ack]) -> Counters:
         keys = self._keys
         arguments: list[int | str] = [*self._fence.proof(), GROUP]
-        for settlement in settlements:
-            arguments += (settlement.id, settlement.trained, settlement.stale, settlement.rejected)
+        for ack in acks:
+            arguments += (ack.id, ack.trained, ack.stale, ack.rejected)
         lease = keys.optimizer_lease
         answer = self._server.run(scripts.SETTLE, [keys.chunks, keys.sizes, keys.counters, lease], arguments)
         self._fence.check(answer)
         if answer[0] == b"unbalanced":
             entry_id = answer[1].decode()
-            raise unbalanced_settlement(next(s for s in settlements if s.id == entry_id), answer[2])
+            raise unbalanced_ack(next(s for s in acks if s.id == entry_id), answer[2])
         return _counters(answer)
 
     def reject(self, message: Message, reason: str) -> Counters:
@@ -146,7 +146,7 @@ class RedisChunks(ChunkSink, ChunkSource):
         return entries
 
     def _pending(self) -> list[Message]:
-        """All entries that were delivered and not settled, oldest first."""
+        """All entries that were delivered and not acknowledged, oldest first."""
         found: list[Message] = []
         after = "0"
         while entries := self._read(after, _MAX_READ_CHUNKS, 0):

@@ -60,7 +60,7 @@ _FULL = "command not allowed when used memory > 'maxmemory'"
 
 
 class RedisFullError(LinkDownError):
-    """Redis is at its maxmemory and refused a write; the optimizer frees memory with every batch that it settles."""
+    """Redis is at its maxmemory and refused a write; every batch that the optimizer acknowledges frees memory."""
 
 
 class RedisServer:

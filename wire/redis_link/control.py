@@ -56,7 +56,7 @@ class RedisControlChannel(WorkerRegistry, ProcessRegistry, ControlChannel, Repor
             raise other_spec(self._run, found=spec_hash, expected=value.decode())
         return Registration(worker=worker, incarnation=int(value))
 
-    def directive(self) -> ControlMessage:
+    def control_message(self) -> ControlMessage:
         keys = self._keys
         version, wanted, stopping, lease = self._server.run(
             scripts.DIRECTIVE, [], [keys.announced, keys.orders, keys.lease]

@@ -70,7 +70,7 @@ OPTIMIZER_LEASE = RedisKey(
     kind="hash",
     holds="token (the newest fencing token; only grows), holder, owner, renewed_ms, until_ms, by the clock of Redis",
     writer="optimizer (take_optimizer_lease ...), controller (break_optimizer_lease)",
-    reader="publish, settle, reject, mark_undone: each refuses an older token in its own act",
+    reader="publish, ack, reject, mark_undone: each refuses an older token in its own act",
 )
 CHUNKS = RedisKey(
     suffix="chunks",
@@ -78,21 +78,21 @@ CHUNKS = RedisKey(
     holds="chunk (an encoded TrajectoryChunk); consumer group `optimizer`",
     writer="workers (push)",
     reader="optimizer (pop, reclaim)",
-    lifetime="each entry until it is settled, AOF",
+    lifetime="each entry until it is acknowledged, AOF",
 )
 SIZES = RedisKey(
     suffix="sizes",
     kind="hash",
     holds="entry id of `chunks` -> 'steps bytes worker incarnation-key sequence', as push counted and knew them",
     writer="workers (push)",
-    reader="optimizer (settle, reject): an entry that is not here is not open, or was never counted",
-    lifetime="each field until its entry is settled, AOF",
+    reader="optimizer (ack, reject): an entry that is not here is not open, or was never counted",
+    lifetime="each field until its entry is acknowledged, AOF",
 )
 COUNTERS = RedisKey(
     suffix="counters",
     kind="hash",
     holds="produced, trained, stale, rejected, lost, in_flight, undone (steps), queued_bytes",
-    writer="push, settle, reject, farewell, close_worker, register, each in the act that it counts",
+    writer="push, ack, reject, farewell, close_worker, register, each in the act that it counts",
     reader="everybody",
 )
 REJECTS = RedisKey(

@@ -4,7 +4,7 @@ Rules that all of them keep:
 
 * What is counted moves in the script that counts it, so the conservation law holds whatever dies in between.
 * Free before counting. A full Redis refuses a script whose *first* write needs memory, and lets any later one pass.
-  So `push` begins with its XADD and is refused whole, while `settle`, `reject`, `farewell` and the rest begin by
+  So `push` begins with its XADD and is refused whole, while `ack`, `reject`, `farewell` and the rest begin by
   deleting something, and work on a full Redis too.
 * Numbers that were computed are written with `whole`, since Lua would turn 1e15 into text as "1e+15".
 * KEYS are the keys that a script writes; those that it only reads come in ARGV. EVAL demands of its caller the right
@@ -158,7 +158,7 @@ SETTLE = Script(
     + _FREE_AND_COUNT
     + """
 -- KEYS: chunks, sizes, counters, optimizer lease
--- ARGV: token, holder, group, then id, trained, stale and rejected steps of each settlement
+-- ARGV: token, holder, group, then id, trained, stale and rejected steps of each ack
 -- Returns {'ok', counters, entries}; {'unbalanced', id, steps} if one does not add up, or {'fenced', newest, owner}:
 -- then nothing was done.
 local refused = fence(KEYS[4], ARGV[1], ARGV[2])

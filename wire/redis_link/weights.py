@@ -14,7 +14,7 @@ from quintet.wire.redis_link import scripts
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import RunKeys
 from quintet.wire.redis_link.lease import Fence
-from quintet.wire.redis_link.node_cache import NodeCache
+from quintet.wire.redis_link.weights_cache import WeightsCache
 from quintet.wire.weights import pack_weights, unpack_weights
 
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
@@ -29,7 +29,7 @@ class RedisWeights(WeightSink, WeightSource):
         self._fence = fence
         self._bulk = bulk  # the same server with the patience that hundreds of megabytes need
         self._keys = RunKeys(run)
-        self._cache = NodeCache(run)
+        self._cache = WeightsCache(run)
         self._run_id = ""  # Redis's own, as last seen: another one after a restart
         self._run_id_read_s = 0.0
         self._published_run_id: str | None = None

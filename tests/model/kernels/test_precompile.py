@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from quintet.model.kernels import entity_rows as related_kernels
-from quintet.model.kernels import lstm_rows as lstm_kernels
+from quintet.model.kernels import entity_rows, lstm_rows
 from quintet.model.kernels.precompile import compile_kernels
 from tests.support.policy_factory import make_policy, random_actions, random_rows, targeting
 
 
 def compiled_for() -> dict[str, list[Any]]:
     """Every kernel that was compiled or loaded, and the types that it was compiled for."""
-    every = {**vars(lstm_kernels), **vars(related_kernels)}
+    every = {**vars(lstm_rows), **vars(entity_rows)}
     return {name: list(k.signatures) for name, k in every.items() if getattr(k, "signatures", [])}
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.wire.errors import LinkAuthError, LinkDownError, LinkError
-from quintet.wire.link import Counters, Message, Settlement
+from quintet.wire.link import Ack, Counters, Message
 from quintet.wire.redis_link import keys
 from quintet.wire.redis_link.acl import OPERATOR, ROLES, VIEWER, WORKER, user_lines, users_acl
 from quintet.wire.redis_link.client import RedisServer, server_health
 from quintet.wire.redis_link.keys import ALL_KEYS, RunKeys
 from quintet.wire.redis_link.link import RedisLink
-from quintet.wire.redis_link.node_cache import clear_node_cache
+from quintet.wire.redis_link.weights_cache import clear_weights_cache
 from tests.conftest import SPEC_HASH
 from tests.support.chunk_factory import make_pending_chunk, make_weights
 
@@ -52,7 +52,7 @@ def links(server: EmbeddedRedis) -> Iterator[dict[str, RedisLink]]:
     _, found = admin.command("SCAN", 0, "COUNT", 1000)
     admin.command("DEL", *found)
     admin.close()
-    clear_node_cache(RUN)
+    clear_weights_cache(RUN)
 
 
 pytestmark = pytest.mark.redis
@@ -87,7 +87,7 @@ def test_a_worker_and_an_optimizer_train_and_the_controller_and_people_look_on(l
     optimizer.take_optimizer_lease("optimizer", 60.0)
     optimizer.publish(make_weights(1))
     registration = worker.register(0, SPEC_HASH)
-    found = worker.directive()
+    found = worker.control_message()
     assert (found.version, found.wanted_workers, found.controller_alive) == (1, 2, True)
     assert worker.latest(0) == make_weights(1)
     assert worker.has_room(16, 10)
@@ -99,7 +99,7 @@ def test_a_worker_and_an_optimizer_train_and_the_controller_and_people_look_on(l
     assert optimizer.reclaim() == []
     messages = optimizer.pop(1000, 1.0)
     optimizer.reject(messages[0], "garbage")
-    optimizer.settle([Settlement(id=d.id, trained=d.steps) for d in messages[1:]])
+    optimizer.ack([Ack(id=d.id, trained=d.steps) for d in messages[1:]])
     optimizer.mark_undone(1)
     optimizer.keep_optimizer_lease(60.0)
     optimizer.beat("optimizer", {})
@@ -127,7 +127,7 @@ def test_a_worker_and_an_optimizer_train_and_the_controller_and_people_look_on(l
         assert {beat.process for beat in link.heartbeats()} == {"controller", "evaluator", "optimizer"}
         assert link.latest_row() == {"charts/agent_steps": 3.0}
         assert link.latest(0) == make_weights(1)
-        assert link.directive().stopping
+        assert link.control_message().stopping
         assert link.settings("0-0") == []
         assert link.read_reports("0", 0.0)[1]
     assert all(link.reports_dropped == 0 for link in links.values())
@@ -177,7 +177,7 @@ def test_a_worker_can_neither_settle_nor_take_the_optimizers_place(links: dict[s
     message = links["optimizer"].pop(100, 1.0)[0]
     assert isinstance(message, Message)
     for act in (
-        lambda: worker.settle([Settlement(id=message.id, trained=16)]),
+        lambda: worker.ack([Ack(id=message.id, trained=16)]),
         lambda: worker.reject(message, "?"),
         lambda: worker.pop(100, 0.0),
         lambda: worker.take_optimizer_lease("worker", 60.0),

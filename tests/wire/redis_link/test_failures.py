@@ -10,11 +10,11 @@ import pytest
 
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.wire.errors import LinkDownError, LinkError
-from quintet.wire.link import Counters, Message, Settlement
+from quintet.wire.link import Ack, Counters, Message
 from quintet.wire.redis_link.client import RedisServer, check_maxmemory, needed_memory_bytes
 from quintet.wire.redis_link.keys import RunKeys
 from quintet.wire.redis_link.link import RedisLink, connect
-from quintet.wire.redis_link.node_cache import clear_node_cache
+from quintet.wire.redis_link.weights_cache import clear_weights_cache
 from tests.conftest import SPEC_HASH
 from tests.support.chunk_factory import make_pending_chunk, make_weights
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.redis
 MIB = 2**20
 
 
-def trained(messages: list[Message]) -> list[Settlement]:
-    return [Settlement(id=message.id, trained=message.steps) for message in messages]
+def trained(messages: list[Message]) -> list[Ack]:
+    return [Ack(id=message.id, trained=message.steps) for message in messages]
 
 
 def open_run(link: RedisLink, *, max_queue_bytes: int = MIB) -> None:
@@ -73,7 +73,7 @@ def test_a_killed_redis_keeps_the_stream_and_the_counters_but_not_the_weights(
     own.set_wanted_workers(3)
     own.publish(make_weights(7))
     popped = own.pop(16, 1.0)
-    own.settle(trained(popped))
+    own.ack(trained(popped))
     before = own.counters()
     assert not own.needs_republish()
     kill_and_restart(server)
@@ -85,7 +85,7 @@ def test_a_killed_redis_keeps_the_stream_and_the_counters_but_not_the_weights(
         )
         assert later.announced_version() == 7
         assert later.latest(0) is None
-        assert later.directive().wanted_workers == 3
+        assert later.control_message().wanted_workers == 3
         assert len(later.reclaim() + later.pop(1000, 0.1)) == 2
         assert later.push([make_pending_chunk(worker, 4), make_pending_chunk(worker, 5)]) == 2
         assert later.register(1, SPEC_HASH).incarnation == worker.incarnation + 1
@@ -102,7 +102,7 @@ def test_weights_are_published_again_after_a_restart_and_the_version_never_goes_
         own.publish(make_weights(6))
     own.publish(make_weights(7))
     assert not own.needs_republish()
-    clear_node_cache(own.run)
+    clear_weights_cache(own.run)
     assert own.latest(0) == make_weights(7)
 
 
@@ -133,7 +133,7 @@ def test_what_redis_forgot_comes_again_under_the_same_ids_and_counts_once(
     (aof,) = [path for path in (tmp_path / "redis").rglob("*.aof") if b"XADD" in path.read_bytes()]
     size = aof.stat().st_size
     first, *others = own.pop(1000, 1.0)
-    own.settle(trained([first]))
+    own.ack(trained([first]))
 
     def forget() -> None:
         with aof.open("r+b") as file:
@@ -142,8 +142,8 @@ def test_what_redis_forgot_comes_again_under_the_same_ids_and_counts_once(
     kill_and_restart(server, forget)
     assert own.counters() == Counters(produced=48, in_flight=48, queued_chunks=3, queued_bytes=30)
     assert own.pop(1000, 0.1) == [first, *others]
-    assert own.settle(trained([first])).trained == 16
-    assert own.settle(trained([first, *others])) == Counters(produced=48, trained=48)
+    assert own.ack(trained([first])).trained == 16
+    assert own.ack(trained([first, *others])) == Counters(produced=48, trained=48)
 
 
 def test_a_link_says_down_while_redis_is_away_and_works_when_it_is_back(server: EmbeddedRedis, own: RedisLink) -> None:
@@ -154,7 +154,7 @@ def test_a_link_says_down_while_redis_is_away_and_works_when_it_is_back(server: 
         for call in (
             lambda: own.push([make_pending_chunk(worker, 2)]),
             lambda: own.pop(100, 0.0),
-            own.directive,
+            own.control_message,
             lambda: own.heartbeat(worker, 16, {}),
             lambda: own.latest(0),
             own.counters,
@@ -191,14 +191,14 @@ def test_a_full_redis_takes_no_chunk_but_lets_everything_be_settled(server: Embe
     own.set_wanted_workers(2)
     assert own.register(1, SPEC_HASH).worker == 1
     own.publish(make_weights(1))
-    found = own.directive()
+    found = own.control_message()
     assert (found.version, found.wanted_workers, found.stopping, found.controller_alive) == (1, 2, True, True)
     own.deregister(worker, 16 * sequence + 5)
     assert own.counters().lost == 5
 
     first, *others = own.pop(10_000, 1.0)
     own.reject(first, "too much")
-    found_after = own.settle(trained(others))
+    found_after = own.ack(trained(others))
     assert (found_after.trained, found_after.rejected, found_after.in_flight) == (16 * (sequence - 1), 16, 0)
     assert own.has_room(16, 1)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from quintet.wire.errors import LinkAuthError, LinkDownError, LinkError
-from quintet.wire.link import Counters, Message, Settlement
+from quintet.wire.link import Ack, Counters, Message
 from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.keys import REJECT_BYTES_KEPT, REJECTS_KEPT, RunKeys
 from quintet.wire.redis_link.link import RedisLink, connect
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.redis
 MIB = 2**20
 
 
-def trained(messages: list[Message]) -> list[Settlement]:
-    return [Settlement(id=message.id, trained=message.steps) for message in messages]
+def trained(messages: list[Message]) -> list[Ack]:
+    return [Ack(id=message.id, trained=message.steps) for message in messages]
 
 
 def open_run(link: RedisLink, *, max_queue_bytes: int = MIB) -> None:
@@ -95,7 +95,7 @@ def test_garbage_in_the_stream_is_delivered_with_no_steps_and_rejected(link: Red
     assert [(message.steps, message.payload) for message in messages[:2]] == [(0, b""), (0, b"x")]
     link.reject(messages[0], "garbage")
     link.reject(messages[1], "garbage")
-    assert link.settle(trained(messages[2:])) == Counters()
+    assert link.ack(trained(messages[2:])) == Counters()
     (entry, _) = redis.command("XRANGE", RunKeys(link.run).rejects, "-", "+", "COUNT", 10)
     assert entry[1] == {b"reason": b"garbage", b"n_bytes": b"0", b"chunk": b""}
     redis.close()
@@ -112,7 +112,7 @@ def test_a_pending_entry_that_somebody_deleted_is_reclaimed_as_garbage(link: Red
         # In the order of their ids; the deleted one has lost its bytes, but not the count of its steps.
         assert later.reclaim() == [replace(first, payload=b""), second]
         later.reject(replace(first, payload=b""), "deleted")
-        later.settle(trained([second]))
+        later.ack(trained([second]))
         assert later.counters() == Counters(produced=32, trained=16, rejected=16)
 
 
@@ -135,7 +135,7 @@ def test_entries_whose_delivery_was_not_heard_are_not_lost(link: RedisLink, monk
     chunks = [make_pending_chunk(worker, sequence) for sequence in (1, 2, 3, 4, 5)]
     link.push(chunks[:3])
     first = link.pop(16, 1.0)  # and perhaps more is read ahead
-    link.settle(trained(first))
+    link.ack(trained(first))
     second = link.pop(16, 1.0)
     link.push(chunks[3:])
     link.pop(16, 1.0)
@@ -203,7 +203,7 @@ def test_threads_share_a_link(link: RedisLink) -> None:
     n_settled = 0
     while n_settled < 200:
         ready = popped[n_settled:]
-        link.settle(trained(ready))
+        link.ack(trained(ready))
         n_settled += len(ready)
     for thread in threads:
         thread.join()

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _SUFFIX = ".weights"
 
 
-class NodeCache:
+class WeightsCache:
     """The newest weights of one run, once per node."""
 
     def __init__(self, run: str) -> None:
@@ -101,7 +101,7 @@ class NodeCache:
             yield
 
 
-def clear_node_cache(run: str) -> None:
+def clear_weights_cache(run: str) -> None:
     """Delete this node's files of a run; whoever still wants them fetches them again."""
     folder = _run_folder(run)
     if not folder.is_dir():
