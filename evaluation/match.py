@@ -1,4 +1,4 @@
-"""A match: two players over many slots of a game, every slot with its share of the games, seats by turns."""
+"""Players on the seats of a game, row by row; and a match: two of them over many slots, seats by turns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from quintet.evaluation.players import Player, RandomPlayer
-from quintet.games.actions import in_range
-from quintet.games.api import Actions, Array, VectorGame
+from quintet.games.actions import for_game
+from quintet.games.api import Actions, Array, Transition, VectorGame
 from quintet.games.attendance import Attendance
 from quintet.games.episodes import EpisodeBooks
 
@@ -32,21 +32,55 @@ def own_streams(n_games: int, teams: int) -> Array:
     return own.reshape(-1)
 
 
-class Match:
+class SeatedGame:
+    """A game with somebody on every seat, played row by row by the row rules.
+
+    Attributes:
+        sitting: who sits where: players, and the numbers of their streams (slots x teams, team fastest).
+        observation: of the row about to be played, as `attendance` has it.
+    """
+
+    def __init__(self, game: VectorGame, *, seed: int) -> None:
+        self.game = game
+        self.sitting: list[tuple[Player, Array]] = []
+        self.observation = game.reset(seed)
+        self.attendance = Attendance(game.spec, self.observation)
+
+    def choose(self) -> Actions:
+        """All players' choices put together, as the game takes them: per head [n_games, teams, A, ...]."""
+        spec = self.game.spec
+        streams = self.game.n_games * spec.teams
+        rows = {name: array.reshape(streams, *array.shape[2:]) for name, array in self.observation.items()}
+        first, ignored = (np.repeat(x, spec.teams) for x in (self.attendance.first, self.attendance.last))
+        actions: Actions = {}
+        for player, at in self.sitting:
+            if not len(at):
+                continue
+            chosen = player.act({name: array[at] for name, array in rows.items()}, first[at], ignored[at])
+            for name, array in chosen.items():
+                whole = actions.setdefault(name, np.zeros((streams, *array.shape[1:]), array.dtype))
+                whole[at] = array
+        return for_game(actions, spec)
+
+    def go_on(self, transition: Transition) -> None:
+        """Move to the row that the game's step has shown."""
+        self.attendance.advance(transition)
+        self.observation = transition.observation
+
+
+class Match(SeatedGame):
     """One player on one seat of every slot (`own_streams`), the other on all other seats."""
 
     def __init__(self, game: VectorGame, player: Player, opponent: Player | None, *, seed: int) -> None:
-        self.game = game
         n, teams = game.n_games, game.spec.teams
         self.seats = np.arange(n) % teams
+        super().__init__(game, seed=seed)
         own = own_streams(n, teams)
-        self.sitting: list[tuple[Player, Array]] = [(player, np.flatnonzero(own))]
+        self.sitting = [(player, np.flatnonzero(own))]
         if opponent is not None:
             self.sitting.append((opponent, np.flatnonzero(~own)))
         # A slot that has played its share goes on, because games of a batch are stepped together, but costs no thought.
         self.sitting.append((RandomPlayer(game.spec, seed=seed), np.empty(0, np.int64)))
-        self.observation = game.reset(seed)
-        self.attendance = Attendance(game.spec, self.observation)
         self.books = EpisodeBooks(game.spec, n)
 
     def play(self, games: int, progress: Callable[[int], None]) -> list[GameResult]:
@@ -84,11 +118,10 @@ class Match:
 
     def _step(self) -> list[tuple[int, GameResult]]:
         """One row in every slot; the games that ended in it, by slot."""
-        transition = self.game.step(self._actions())
+        transition = self.game.step(self.choose())
         self.books.add(transition, self.attendance, 0)
-        self.attendance.advance(transition)
+        self.go_on(transition)
         ended = np.flatnonzero(self.attendance.last)
-        self.observation = transition.observation
         return [(int(slot), self._result(int(slot), e)) for slot, e in zip(ended, self.books.drain(), strict=True)]
 
     def _result(self, slot: int, episode: Mapping[str, Any]) -> GameResult:
@@ -100,22 +133,3 @@ class Match:
             outcome=episode["outcome"][seat],
             components={name: values[seat] for name, values in episode["components"].items()},
         )
-
-    def _actions(self) -> Actions:
-        """All players' choices put together: per head [n_games, teams, A, ...]."""
-        spec = self.game.spec
-        n, teams, agents = self.game.n_games, spec.teams, spec.agents_per_team
-        rows = {name: array.reshape(n * teams, *array.shape[2:]) for name, array in self.observation.items()}
-        first, ignored = np.repeat(self.attendance.first, teams), np.repeat(self.attendance.last, teams)
-        actions: Actions = {}
-        for player, at in self.sitting:
-            if not len(at):
-                continue
-            chosen = player.act({name: array[at] for name, array in rows.items()}, first[at], ignored[at])
-            for name, array in chosen.items():
-                whole = actions.setdefault(name, np.zeros((n * teams, *array.shape[1:]), array.dtype))
-                whole[at] = array
-        return {
-            name: in_range(array.reshape(n, teams, agents, *array.shape[2:]), spec.action_space[name])
-            for name, array in actions.items()
-        }

@@ -54,6 +54,7 @@ class Acted:
     value: Tensor  # [B, A] f32, in reward units
     state: Tensor  # [B, A, 2, H] f32
     auxiliary: dict[str, Tensor] = field(default_factory=dict)  # name -> probabilities [B, A, k] f32
+    row: Unrolled | None = None  # what all of it was read from, T = 1
 
 
 class Policy(nn.Module):
@@ -162,18 +163,27 @@ class Policy(nn.Module):
         generator: torch.Generator | None = None,
         *,
         greedy: bool = False,
+        taken: TensorDict | None = None,
     ) -> Acted:
-        """One row: shapes as in `unroll` without the time axis. `greedy` takes the likeliest action."""
+        """One row: shapes as in `unroll` without the time axis.
+
+        `greedy` takes the likeliest action. With `taken` nothing is chosen: those are the actions, -1 where not read.
+        """
         seen = {name: x.unsqueeze(0) for name, x in observation.items()}
         previous = {name: x.unsqueeze(0) for name, x in previous_action.items()}
         row = self.unroll(seen, first.unsqueeze(0), previous, state)
-        action, log_prob = self.heads.choose(row.queries, row.keys, seen, generator, greedy=greedy)
+        if taken is None:
+            action, log_prob = self.heads.choose(row.queries, row.keys, seen, generator, greedy=greedy)
+        else:
+            action = {head: x.unsqueeze(0) for head, x in taken.items()}
+            log_prob = self.evaluate(row, seen, action).log_prob
         return Acted(
             action={head: x[0] for head, x in action.items()},
             log_prob={head: x[0] for head, x in log_prob.items()},
             value=self.returns.denormalize(row.value[0]),
             state=row.state,
             auxiliary=self.auxiliary.probabilities({name: x[0] for name, x in row.auxiliary.items()}),
+            row=row,
         )
 
     def encode(

@@ -12,15 +12,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from quintet.games.actions import in_range
+from quintet.games.actions import for_game
 from quintet.games.api import ACTING, Array, Transition, VectorGame
 from quintet.games.attendance import Attendance
 from quintet.games.episodes import EpisodeBooks
+from quintet.model.acting import PolicyActor
 from quintet.model.policy import Acted, Policy
 from quintet.rollout_workers.chunker import Chunker, Row
 from quintet.rollout_workers.guarded_game import guard
 from quintet.rollout_workers.sound_rows import SoundRows
-from quintet.wire.chunk import NO_ACTION, ChunkSpec, TrajectoryChunk
+from quintet.wire.chunk import ChunkSpec, TrajectoryChunk
 from quintet.wire.reports import PhaseTimer
 
 
@@ -28,17 +29,13 @@ class SelfPlay:
     """`game.n_games` slots in one inference batch; B = n_games x teams streams, team fastest."""
 
     def __init__(self, game: VectorGame, policy: Policy, chunker: Chunker, *, seed: int, timer: PhaseTimer) -> None:
-        self.game, self.policy, self.chunker, self.timer = guard(game), policy, chunker, timer
+        self.game, self.chunker, self.timer = guard(game), chunker, timer
         self.spec: ChunkSpec = chunker.spec
         self.sound = SoundRows(self.spec, self.game.code)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.actor = PolicyActor(policy, self.spec, chunker.streams, seed=seed, critic=True)
         self.observation = self.game.reset(seed)
-        n, b, a = game.n_games, chunker.streams, self.spec.agents
-        self.seen = [name for name in self.spec.observation if game.spec.uses.get(name) != "label"]
-        self.state = policy.initial_state(b)
         self.attendance = Attendance(game.spec, self.observation)  # at the row about to be played
-        self.previous = {name: no_action(s.dtype, (b, a, *s.shape)) for name, s in self.spec.heads.items()}
-        self.episodes = EpisodeBooks(game.spec, n)
+        self.episodes = EpisodeBooks(game.spec, game.n_games)
 
     def play_window(self, version: int, between_rows: Callable[[int], bool] = lambda _: False) -> list[TrajectoryChunk]:
         """Play bptt_steps rows with the policy as it is; returns the chunks that closed at the border before them.
@@ -60,15 +57,14 @@ class SelfPlay:
             action = {name: tensor.numpy() for name, tensor in acted.action.items()}
             transition = self._step(action)
             row.valid[...] = valid
-            for name, array in action.items():
-                keep_taken(array, row.acting, out=row.action[name])
-                np.multiply(acted.log_prob[name].numpy(), row.acting, out=row.log_prob[name])
+            self.actor.remember(action, row.acting, out=row.action)
+            for name, log_prob in acted.log_prob.items():
+                np.multiply(log_prob.numpy(), row.acting, out=row.log_prob[name])
             np.multiply(self._streams(transition.reward), valid, out=row.reward)
             self.sound.check_reward(row.reward, self._row_of)
             ends = self.attendance.ends(transition)
             row.terminated[...], row.truncated[...] = map(self._streams, ends)
             self._advance(transition, ends, version)
-            self.previous = row.action
         return chunks
 
     def _cut_off(self, t: int) -> None:
@@ -80,13 +76,10 @@ class SelfPlay:
         last.truncated[...] |= last.valid & ~last.terminated
         for u in range(t, self.spec.bptt_steps):
             row = self.chunker.row(u)
-            self._act(row)
-            for name, array in row.action.items():
-                array[...] = no_action(str(array.dtype), array.shape)
-                row.log_prob[name][...] = 0
-            for array in (row.reward, row.valid, row.acting, row.terminated, row.truncated):
+            acted = self._act(row)
+            for array in (row.reward, row.valid, row.acting, row.terminated, row.truncated, *row.log_prob.values()):
                 array[...] = 0
-            self.previous = row.action
+            self.actor.remember({name: x.numpy() for name, x in acted.action.items()}, row.acting, out=row.action)
             self.attendance.first[...] = True
 
     def finish(self) -> list[TrajectoryChunk]:
@@ -98,15 +91,13 @@ class SelfPlay:
     def begin_anew(self, seed: int) -> SelfPlay:
         """Drop every game and every open chunk, and play others; finished episodes still wait to be reported."""
         self.chunker.forget()
-        successor = SelfPlay(self.game, self.policy, self.chunker, seed=seed, timer=self.timer)
+        successor = SelfPlay(self.game, self.actor.policy, self.chunker, seed=seed, timer=self.timer)
         successor.episodes.finished = self.episodes.drain()
         return successor
 
     def _begin_window(self, version: int) -> None:
         """Round the live state to what the wire carries, and save it."""
-        half = self.state.to(torch.float16)
-        self.state = half.to(torch.float32)
-        self.chunker.begin_window(half.numpy(), version, self.previous)
+        self.chunker.begin_window(self.actor.round_state().numpy(), version, self.actor.previous)
 
     def _close(self, row: Row, acted: Acted, *, everything: bool = False) -> list[TrajectoryChunk]:
         """The chunks that end before this row. A label that the row knows is better than its prediction."""
@@ -124,14 +115,7 @@ class SelfPlay:
                 write_cast(self._streams(self.observation[name]), out=array)
             self.sound.check_observation(row.observation, self._row_of)
             row.first[...] = np.repeat(self.attendance.first, self.spec.teams)
-            acted = self.policy.act(
-                {name: torch.from_numpy(row.observation[name]) for name in self.seen},
-                torch.from_numpy(row.first),
-                {name: torch.from_numpy(array) for name, array in self.previous.items()},
-                self.state,
-                self.generator,
-            )
-            self.state = acted.state
+            acted = self.actor.act(row.observation, row.first)
             row.value[...] = acted.value.numpy()
             return acted
 
@@ -142,13 +126,7 @@ class SelfPlay:
     def _step(self, action: dict[str, Array]) -> Transition:
         """Hand the game what it can take: numbers in the box, and some legal number for heads that were not read."""
         with self.timer.phase("play"):
-            n, teams, a = self.game.n_games, self.spec.teams, self.spec.agents
-            return self.game.step(
-                {
-                    name: in_range(array.reshape(n, teams, a, *array.shape[2:]), self.game.spec.action_space[name])
-                    for name, array in action.items()
-                }
-            )
+            return self.game.step(for_game(action, self.game.spec))
 
     def _advance(self, transition: Transition, ends: tuple[Array, Array], version: int) -> None:
         """Move to the next row: the one after an end holds the last observation, the one after that begins a game."""
@@ -161,21 +139,9 @@ class SelfPlay:
         return array.reshape(self.chunker.streams, *array.shape[2:])
 
 
-def no_action(dtype: str, shape: tuple[int, ...]) -> Array:
-    """The action of nobody: -1 for Discrete heads, 0 for Box heads."""
-    return np.full(shape, 0 if dtype == "float32" else NO_ACTION, dtype)
-
-
 def write_cast(array: Array, *, out: Array) -> None:
     """Write `array` to `out` in the wire's dtype; torch halves floats 20 times as fast as numpy, to the same."""
     if out.dtype == np.float16 and array.flags.writeable:  # torch warns of memory that may not be written
         torch.from_numpy(out).copy_(torch.from_numpy(array))
     else:
         out[...] = array
-
-
-def keep_taken(action: Array, acting: Array, *, out: Array) -> None:
-    """Write `action` [B, A, ...] to `out`, in its wire dtype, where `acting` [B, A], and no action elsewhere."""
-    mask = acting.reshape(*acting.shape, *([1] * (action.ndim - acting.ndim)))
-    out[...] = 0 if out.dtype.kind == "f" else NO_ACTION
-    np.copyto(out, action, where=mask, casting="same_kind")

@@ -22,9 +22,9 @@ from quintet.dashboard.arena.request import (
 from quintet.dashboard.arena.scene import Eyes, choice_labels, choice_names, scene
 from quintet.dashboard.arena.scene import setting as scene_setting
 from quintet.dashboard.arena.weights import Weights, load_checkpoint, new_policy, run_config
-from quintet.games.actions import in_range
-from quintet.games.api import ACTING, Actions, Array, GameError, GameWithBots, GameWithPictures, Observation, VectorGame
-from quintet.games.contract import random_actions
+from quintet.evaluation.match import SeatedGame
+from quintet.evaluation.players import BotPlayer, Player, RandomPlayer
+from quintet.games.api import ACTING, Actions, Array, GameError, GameWithBots, GameWithPictures, VectorGame
 from quintet.games.registry import make_game
 from quintet.games.skirmish.game import SkirmishGame
 from quintet.games.skirmish.replay.draw import snapshot
@@ -51,13 +51,12 @@ class Game:
         self.weights = Weights(policy, show, wire)
         alone = show.opponent == ITSELF
         self.mind = PolicyView(policy, wire, spec.teams if alone else 1, seed=show.seed, greedy=show.greedy)
+        self.rows, self.number, self.step = 0, 0, 0
         self.rival = self._rival(spec.teams - 1)
-        self.random = np.random.default_rng(show.seed)
         self.parts = REWARD_NAMES if self.skirmish else ()
         self.setting = self._setting()
-        self.rows, self.number, self.step = 0, 0, 0
-        self.first, self.last = True, False
-        self.observation = self.game.reset(show.seed)
+        self.table = SeatedGame(self.game, seed=show.seed)
+        self.table.sitting = self._sitting()
         self.before: State | None = None
         self.actions: Actions | None = None
         lead = (spec.teams, spec.agents_per_team)
@@ -71,16 +70,16 @@ class Game:
         if self.rows % self.config.rollout.bptt_steps == 0:
             self.weights.refresh()  # at a window border, as workers do
         self.rows += 1
-        actions, thoughts = self._choose()
+        actions = self.table.choose()
         frame = {
             "game": self.number,
             "step": self.step,
-            "first": self.first,
-            "last": self.last,
+            "first": self._begins,
+            "last": self._is_over,
             "version": self.weights.version,
             "origin": self.weights.origin,
             "players": self._players(),
-            "agents": self._agents(actions, thoughts),
+            "agents": self._agents(actions, self._thoughts()),
             **self._look(),
         }
         self.actions = actions
@@ -111,20 +110,23 @@ class Game:
             "replays": list_replays(self.show.path),
         }
 
-    def _rival(self, streams: int) -> PolicyView | None:
-        """The mind of an older checkpoint, if that is the opponent.
+    def _rival(self, streams: int) -> Player | None:
+        """The opponent, if it is not the policy itself.
 
         Raises:
             ArenaError, CheckpointError: there is no such bot or checkpoint.
         """
         opponent, spec = self.show.opponent, self.game.spec
-        if opponent in (ITSELF, RANDOM):
+        if opponent == ITSELF:
             return None
+        if opponent == RANDOM:
+            return RandomPlayer(spec, seed=self.show.seed)
         if opponent.startswith(BOT):
             bots: Mapping[str, str] = self.game.bots if isinstance(self.game, GameWithBots) else {}
             if opponent.removeprefix(BOT) not in bots:
                 raise ArenaError(f"{spec.name} has no {opponent}; its bots: {', '.join(bots) or 'none'}")
-            return None
+            assert isinstance(self.game, GameWithBots)
+            return BotPlayer(self.game, opponent.removeprefix(BOT), ~self._seats)
         policy = new_policy(spec, self.config)
         wire = self.config.chunk_spec(spec)
         load_checkpoint(policy, wire, self.show.path, opponent)
@@ -137,56 +139,54 @@ class Game:
         return np.ones(len(teams), np.bool_) if self.show.opponent == ITSELF else teams == self.number % len(teams)
 
     def _players(self) -> list[str]:
-        other = self.show.opponent if self.rival is None else f"version {int(self.show.opponent)}"
+        other = f"version {int(self.show.opponent)}" if isinstance(self.rival, PolicyView) else self.show.opponent
         own = f"version {self.weights.version}" if self.weights.version else "untrained"
         return [own if mine else other for mine in self._seats]
 
-    def _choose(self) -> tuple[Actions, list[list[PolicyTrace] | None]]:
-        """Everybody's actions, per head [1, teams, A, ...], and the thoughts of the teams that think."""
-        spec, seats = self.game.spec, self._seats
-        rows = {name: array[0] for name, array in self.observation.items()}
-        chosen: dict[str, Array] = {}
-        thoughts: list[list[PolicyTrace] | None] = [None] * spec.teams
-        for mind, at in ((self.mind, np.flatnonzero(seats)), (self.rival, np.flatnonzero(~seats))):
-            if mind is None or not len(at):
-                continue
-            actions, thought = mind.think(
-                {name: array[at] for name, array in rows.items()},
-                np.full(len(at), self.first), np.full(len(at), self.last),
-            )  # fmt: skip
-            _put(chosen, actions, at, spec.teams)
-            for k, team in enumerate(at):
-                thoughts[team] = thought[k]
-        others = np.flatnonzero(~seats)
-        if self.rival is None and len(others):
-            _put(chosen, self._unthinking(rows, others), others, spec.teams)
-        return {name: in_range(array[None], spec.action_space[name]) for name, array in chosen.items()}, thoughts
+    @property
+    def _begins(self) -> bool:
+        """Whether the row about to be played is a game's first."""
+        return bool(self.table.attendance.first[0])
 
-    def _unthinking(self, rows: Observation, at: Array) -> Actions:
-        """What a bot, or chance, does on these seats."""
-        if self.show.opponent == RANDOM:
-            return random_actions(self.game.spec, {name: array[at] for name, array in rows.items()}, self.random)
-        assert isinstance(self.game, GameWithBots)
-        actions = self.game.bot_actions(self.show.opponent.removeprefix(BOT))
-        return {name: array[0][at] for name, array in actions.items()}
+    @property
+    def _is_over(self) -> bool:
+        """Whether it is a finished game's last observation."""
+        return bool(self.table.attendance.last[0])
+
+    def _sitting(self) -> list[tuple[Player, Array]]:
+        """Who sits where in this game."""
+        seats = np.flatnonzero(self._seats), np.flatnonzero(~self._seats)
+        if isinstance(self.rival, BotPlayer):
+            self.rival.streams = seats[1]
+        players: tuple[Player | None, ...] = self.mind, self.rival
+        return [(player, at) for player, at in zip(players, seats, strict=True) if player is not None]
+
+    def _thoughts(self) -> list[list[PolicyTrace] | None]:
+        """Of each team at the row that was chosen for; None of whoever does not think."""
+        thoughts: list[list[PolicyTrace] | None] = [None] * self.game.spec.teams
+        for player, at in self.table.sitting:
+            if isinstance(player, PolicyView):
+                for team, thought in zip(at, player.thoughts, strict=True):
+                    thoughts[team] = thought
+        return thoughts
 
     def _play(self, actions: Actions) -> None:
         """One step of the game, or the beginning of the next one."""
         old = self.skirmish.state.hero[0]["episode"].copy() if self.skirmish else None
         self.before = snapshot(self.skirmish.state) if self.skirmish else None
         transition = self.game.step(actions)
-        self.first, self.last = self.last, bool(transition.ended[0]) and not self.last
-        if self.first:
+        self.table.go_on(transition)
+        if self._begins:
             self.number, self.step, self.before = self.number + 1, 0, None
             self.total[...] = 0
+            self.table.sitting = self._sitting()
         else:
             self.step += 1
-        self.observation = transition.observation
         self.reward = transition.reward[0].astype(np.float64)
         self.total += self.reward
         if self.skirmish is not None and old is not None:
             new = self.skirmish.state.hero[0]["episode"]
-            self.gained = (np.zeros_like(new) if self.first else new - old).reshape(self.gained.shape)
+            self.gained = (np.zeros_like(new) if self._begins else new - old).reshape(self.gained.shape)
             self.sums = new.reshape(self.gained.shape)
 
     def _look(self) -> dict[str, Any]:
@@ -203,14 +203,14 @@ class Game:
 
     def _agents(self, actions: Actions, thoughts: list[list[PolicyTrace] | None]) -> list[dict[str, Any]]:
         spec = self.game.spec
-        acting = self.observation[ACTING][0]
+        acting = self.table.observation[ACTING][0]
         found = []
         for team in range(spec.teams):
             for agent in range(spec.agents_per_team):
                 thought = thoughts[team]
                 found.append(
                     agent_frame(
-                        acting=bool(acting[team, agent]) and not self.last,
+                        acting=bool(acting[team, agent]) and not self._is_over,
                         action={name: array[0, team, agent].tolist() for name, array in actions.items()},
                         thought=None if thought is None else thought[agent],
                         reward=float(self.reward[team, agent]),
@@ -220,13 +220,6 @@ class Game:
                     )
                 )
         return found
-
-
-def _put(whole: dict[str, Array], part: Actions, at: Array, teams: int) -> None:
-    """Write the actions of some teams, per head [len(at), A, ...], where they belong in [teams, A, ...]."""
-    for name, array in part.items():
-        where = whole.setdefault(name, np.zeros((teams, *array.shape[1:]), array.dtype))
-        where[at] = array
 
 
 def make_drawn_game(config: RunConfig) -> VectorGame:

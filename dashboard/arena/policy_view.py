@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quintet.games.api import ACTING, Actions, Array, GameSpec, Observation
-from quintet.model.distributions import DiagonalGaussian, MaskedCategorical
-from quintet.model.heads import TensorDict
-from quintet.model.policy import Policy, Unrolled
-from quintet.rollout_workers.self_play import keep_taken, no_action
+from quintet.evaluation.players import HeadView, PolicyPlayer
+from quintet.games.api import ACTING, Actions, Array, Observation
+from quintet.model.distributions import DiagonalGaussian
+from quintet.model.policy import Policy
 from quintet.wire.chunk import ChunkSpec
 
 WIN = "win"  # the auxiliary prediction that is a win probability, where a game has one
@@ -46,67 +45,28 @@ class PolicyTrace:
     cell: str  # the LSTM's cell, squashed by tanh
 
 
-class PolicyView:
-    """A policy with the LSTM states and previous actions of B streams, each one team."""
+class PolicyView(PolicyPlayer):
+    """A policy on some seats, which says what it thinks: `thoughts` of the last row, per stream and agent."""
 
     def __init__(self, policy: Policy, spec: ChunkSpec, streams: int, *, seed: int, greedy: bool) -> None:
-        self.policy, self.spec, self.greedy = policy, spec, greedy
-        game = policy.spec
-        self.seen = [name for name in spec.observation if game.uses.get(name) != "label"]
-        self.generator = torch.Generator().manual_seed(seed)
-        self.state = policy.initial_state(streams)
-        self.previous = {name: no_action(h.dtype, (streams, spec.agents, *h.shape)) for name, h in spec.heads.items()}
+        super().__init__(policy, spec, streams, seed=seed, greedy=greedy, critic=True)
+        self.thoughts: list[list[PolicyTrace]] = []
 
-    @torch.inference_mode()
-    def think(
-        self, observation: Observation, first: Array, ignored: Array, taken: Actions | None = None
-    ) -> tuple[Actions, list[list[PolicyTrace]]]:
-        """One row: as rollout workers act, with the same numbers drawn for the same seed.
+    def act(self, observation: Observation, first: Array, ignored: Array, taken: Actions | None = None) -> Actions:
+        """As every `PolicyPlayer`; then look at what it thought."""
+        action = super().act(observation, first, ignored, taken)
+        self.thoughts = self._read(observation[ACTING] & ~ignored[:, None])
+        return action
 
-        Args:
-            observation: per entry [B, A, ...] (team-shared: [B, ...]).
-            first: [B] bool, this row begins a game.
-            ignored: [B] bool, this row is a finished game's last observation.
-            taken: what was done, where that is known and need not be chosen: per head [B, A], -1 where not read.
-
-        Returns:
-            The actions, per head [B, A] or [B, A, dims], and a thought per stream and agent.
-        """
-        seen = {
-            name: torch.from_numpy(observation[name].astype(self.spec.observation[name].dtype, copy=False))[None]
-            for name in self.seen
-        }
-        previous = {name: torch.from_numpy(array)[None] for name, array in self.previous.items()}
-        row = self.policy.unroll(seen, torch.from_numpy(first)[None], previous, self.state)
-        self.state = row.state
-        if taken is None:
-            action, _ = self.policy.heads.choose(row.queries, row.keys, seen, self.generator, greedy=self.greedy)
-        else:
-            action = {name: torch.from_numpy(array)[None] for name, array in taken.items()}
-        counts = observation[ACTING] & ~ignored[:, None]
-        thoughts = _Reader(self.policy, row, seen, action).read(counts)
-        chosen = {name: tensor[0].numpy() for name, tensor in action.items()}
-        for name, array in chosen.items():
-            keep_taken(array, counts, out=self.previous[name])
-        return chosen, thoughts
-
-
-class _Reader:
-    """One row's thoughts in the making; tensors are [1, B, A, ...]."""
-
-    def __init__(self, policy: Policy, row: Unrolled, seen: TensorDict, action: TensorDict) -> None:
-        self.policy, self.row, self.seen, self.action = policy, row, seen, action
-        self.game: GameSpec = policy.spec
-        self.primary = self.game.primary_head
-        self.log_probs = self._primary_log_probs()
-
-    def read(self, counts: Array) -> list[list[PolicyTrace]]:
-        """A thought per stream and agent; `counts` [B, A] says who acts."""
-        value = self.policy.returns.denormalize(self.row.value[0]).tolist()
-        auxiliary = self.policy.auxiliary.probabilities({name: x[0] for name, x in self.row.auxiliary.items()})
-        win = auxiliary[WIN][..., 0].tolist() if WIN in auxiliary else None
-        heads = {name: self._head(k, name) for k, name in enumerate(self.policy.heads.names)}
-        hidden, cell = self.row.hidden[0], torch.tanh(self.row.state[:, :, 1])
+    def _read(self, counts: Array) -> list[list[PolicyTrace]]:
+        """The last row's thoughts; `counts` [B, A] says who acts."""
+        acted = self.acted
+        assert acted is not None
+        assert acted.row is not None
+        value = acted.value.tolist()
+        win = acted.auxiliary[WIN][..., 0].tolist() if WIN in acted.auxiliary else None
+        heads = {name: _said(view, counts.shape) for name, view in self.heads().items()}
+        hidden, cell = acted.row.hidden[0], torch.tanh(acted.state[:, :, 1])
         return [
             [
                 PolicyTrace(
@@ -121,39 +81,22 @@ class _Reader:
             for b in range(counts.shape[0])
         ]
 
-    def _primary_log_probs(self) -> Tensor | None:
-        """[1, B, A, n], or None where the game has no primary head."""
-        if self.primary is None:
-            return None
-        found = self.policy.heads.distribution(self.primary, self.row.queries, self.row.keys, self.seen, None)
-        assert isinstance(found, MaskedCategorical)
-        return found.log_probs
 
-    def _head(self, k: int, name: str) -> list[list[Head]]:
-        """What head number k says, per stream and agent."""
-        if self.primary is None or self.log_probs is None or name == self.primary:
-            return self._heads(name, None, None)
-        chosen = self.action[self.primary]
-        readers = self.policy.heads.reads[:, k].expand(self.log_probs.shape[-1])
-        likeliest = self.log_probs.masked_fill(~readers, -torch.inf).argmax(dim=-1)
-        read = (chosen >= 0) & readers[chosen.clamp(min=0)]
-        return self._heads(name, torch.where(read, chosen, likeliest), read)
+def _said(view: HeadView, shape: tuple[int, ...]) -> list[list[Head]]:
+    """One head as a browser takes it, for streams x agents of that shape."""
+    b, a = shape
+    given = [[None] * a] * b if view.given is None else view.given.tolist()
+    read = [[True] * a] * b if view.read is None else view.read.tolist()
 
-    def _heads(self, name: str, given: Tensor | None, read: Tensor | None) -> list[list[Head]]:
-        found = self.policy.heads.distribution(name, self.row.queries, self.row.keys, self.seen, given)
-        b, a = self.row.hidden.shape[1:3]
-        assumed = [[None] * a] * b if given is None else given[0].tolist()
-        used = [[True] * a] * b if read is None else read[0].tolist()
+    def say(i: int, j: int) -> Head:
+        about: dict[str, Any] = {"given": given[i][j], "read": read[i][j]}
+        if isinstance(view.distribution, DiagonalGaussian):
+            means = view.distribution.mode()
+            return Head(mean=means[0, i, j].tolist(), std=view.distribution.spread().tolist(), **about)
+        probs = view.distribution.log_probs[0, i, j].exp() * THOUSANDTHS
+        return Head(probs=probs.round().int().tolist(), **about)
 
-        def say(i: int, j: int) -> Head:
-            about: dict[str, Any] = {"given": assumed[i][j], "read": used[i][j]}
-            if isinstance(found, DiagonalGaussian):
-                means = found.mode()
-                return Head(mean=means[0, i, j].tolist(), std=found.spread().tolist(), **about)
-            probs = found.log_probs[0, i, j].exp() * THOUSANDTHS
-            return Head(probs=probs.round().int().tolist(), **about)
-
-        return [[say(i, j) for j in range(a)] for i in range(b)]
+    return [[say(i, j) for j in range(a)] for i in range(b)]
 
 
 def packed(numbers: Tensor) -> str:

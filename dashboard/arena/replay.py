@@ -61,8 +61,8 @@ class Recording:
         taken = self._taken(slots, rows[ACTING], last=last)
         thoughts = None
         if self.mind is not None:
-            first = np.full(2, self.step == 0)
-            _, thoughts = self.mind.think(rows, first, np.full(2, last), taken)
+            self.mind.act(rows, np.full(2, self.step == 0), np.full(2, last), taken)
+            thoughts = self.mind.thoughts
         frame = {
             "game": 0,
             "step": self.step,

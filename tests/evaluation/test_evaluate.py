@@ -323,4 +323,4 @@ def test_a_policy_that_leaves_a_seat_plays_on_the_others_as_if_nothing_had_happe
             fewer.keep(at)
         found = fewer.act({name: x[at] for name, x in seen.items()}, first.numpy()[at], np.zeros(int(at.sum()), bool))
         np.testing.assert_array_equal(found["action"], expected["action"][at])
-        np.testing.assert_allclose(fewer.state, whole.state[torch.from_numpy(at)], atol=1e-6)
+        np.testing.assert_allclose(fewer.actor.state, whole.actor.state[torch.from_numpy(at)], atol=1e-6)

@@ -67,6 +67,7 @@ class CountingPolicy(Policy):
         generator: torch.Generator | None = None,
         *,
         greedy: bool = False,
+        taken: TensorDict | None = None,
     ) -> Acted:
         self.states.append(state.numpy().copy())
         self.dtypes.append({name: x.dtype for name, x in observation.items()})

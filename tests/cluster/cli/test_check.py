@@ -136,7 +136,7 @@ def test_a_game_that_fails_to_close_can_be_trained(recwarn: pytest.WarningsRecor
 
 def test_the_policy_plays_too_and_its_actions_stay_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("tests.cluster.cli.test_check:WantsHalf") == []
-    monkeypatch.setattr("quintet.rollout_workers.self_play.in_range", lambda action, space: action * 0 + 0.75)
+    monkeypatch.setattr("quintet.games.actions.in_range", lambda action, space: action * 0 + 0.75)
     (line,) = found("tests.cluster.cli.test_check:WantsHalf")
     assert "error: WantsHalf.step raised ValueError: was handed [0.75]" in line
 

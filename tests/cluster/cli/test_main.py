@@ -231,7 +231,7 @@ def test_a_run_in_one_process_goes_on_with_another_incarnation_and_other_games(
         steps = str(2000 + 500 * life)
         assert run(("train", "--run", "done", "--in-process", "--resume", "--agent-steps", steps, "--json")) == 0
     assert [worker.registration.incarnation for worker in workers] == [2, 3]  # the first trained what was copied
-    assert len({1 * 7919, *(worker.play.generator.initial_seed() - worker.seed for worker in workers)}) == 3
+    assert len({1 * 7919, *(worker.play.actor.generator.initial_seed() - worker.seed for worker in workers)}) == 3
     summary = json.loads((tmp_path / "runs" / "done" / "summary.json").read_text())
     assert summary["agent_steps"] >= 2500
     assert_conserved(summary)

@@ -10,7 +10,7 @@ import torch
 
 from quintet.dashboard.arena.policy_view import PolicyTrace, PolicyView, packed
 from quintet.evaluation.players import PolicyPlayer
-from quintet.games.api import ACTING, Array, Observation
+from quintet.games.api import ACTING, Actions, Array, Observation
 from quintet.games.contract import random_actions
 from quintet.wire.chunk import chunk_spec
 from quintet.wire.link import Precision
@@ -30,6 +30,13 @@ def minds(precision: Precision = "float32") -> PolicyView:
     return PolicyView(make_policy(SPEC, lstm_units=8, seed=3, precision=precision), WIRE, 2, seed=5, greedy=False)
 
 
+def think(
+    view: PolicyView, observation: Observation, first: Array, last: Array, taken: Actions | None = None
+) -> tuple[Actions, list[list[PolicyTrace]]]:
+    """What it does at a row, and its thoughts."""
+    return view.act(observation, first, last, taken), view.thoughts
+
+
 def test_it_acts_exactly_as_in_an_evaluation_with_the_same_seed(precision: Precision) -> None:
     policy = make_policy(SPEC, lstm_units=8, seed=3, precision=precision)
     mind, player = minds(precision), PolicyPlayer(policy, WIRE, 2, seed=5, greedy=False)
@@ -37,21 +44,21 @@ def test_it_acts_exactly_as_in_an_evaluation_with_the_same_seed(precision: Preci
     observation, first, last = game.reset(1), np.ones(2, bool), np.zeros(2, bool)
     for _ in range(40):
         expected = player.act(rows(observation), first, last)
-        found, _ = mind.think(rows(observation), first, last)
+        found, _ = think(mind, rows(observation), first, last)
         assert {name: array.tolist() for name, array in found.items()} == {
             name: array.tolist() for name, array in expected.items()
         }
         transition = game.step({name: np.maximum(array, 0)[None] for name, array in found.items()})
         first, last = last, np.repeat(transition.ended, 2) & ~last
         observation = transition.observation
-    assert torch.equal(mind.state, player.state)
+    assert torch.equal(mind.actor.state, player.actor.state)
 
 
 def think_once(
     precision: Precision = "float32",
 ) -> tuple[dict[str, Array], list[list[PolicyTrace]], Observation]:
     observation = Outpost(1).reset(1)
-    actions, thoughts = minds(precision).think(rows(observation), np.ones(2, bool), np.zeros(2, bool))
+    actions, thoughts = think(minds(precision), rows(observation), np.ones(2, bool), np.zeros(2, bool))
     return actions, thoughts, rows(observation)
 
 
@@ -88,7 +95,7 @@ def test_a_head_that_the_action_does_not_read_says_what_the_likeliest_reader_wou
 
 def test_who_does_not_act_has_a_value_and_a_memory_but_nothing_to_choose() -> None:
     observation = rows(Outpost(1).reset(1))
-    _, thoughts = minds().think(observation, np.ones(2, bool), np.array([True, False]))
+    _, thoughts = think(minds(), observation, np.ones(2, bool), np.array([True, False]))
     assert [bool(thought.heads) for thought in thoughts[0]] == [False, False]
     assert all(bool(thought.heads) == acts for thought, acts in zip(thoughts[1], observation[ACTING][1], strict=True))
     assert all(len(b64decode(thought.hidden)) == 8 for team in thoughts for thought in team)
@@ -97,10 +104,10 @@ def test_who_does_not_act_has_a_value_and_a_memory_but_nothing_to_choose() -> No
 def test_what_was_done_can_be_told_and_then_nothing_is_drawn(precision: Precision) -> None:
     actions, thoughts, observation = think_once(precision)
     again = minds(precision)
-    told, same = again.think(observation, np.ones(2, bool), np.zeros(2, bool), actions)
+    told, same = think(again, observation, np.ones(2, bool), np.zeros(2, bool), actions)
     assert same == thoughts
     assert {name: array.tolist() for name, array in told.items()} == {n: a.tolist() for n, a in actions.items()}
-    assert torch.equal(again.generator.get_state(), torch.Generator().manual_seed(5).get_state())
+    assert torch.equal(again.actor.generator.get_state(), torch.Generator().manual_seed(5).get_state())
 
 
 def test_a_state_travels_as_small_integers_and_a_huge_one_evenly_thinned() -> None:
