@@ -13,7 +13,7 @@ from typing import Protocol
 from quintet.cluster.board import Board, BoardState
 from quintet.control import metrics as names
 from quintet.control.config import RunConfig
-from quintet.control.doctor.checkup import HealthCheck, in_one_line
+from quintet.control.doctor.health_check import HealthCheck, in_one_line
 from quintet.control.errors import RunFailedError, one_line
 from quintet.control.journal import Event, EventKind, Journal
 from quintet.control.live_settings import SettingsWatch
@@ -92,7 +92,7 @@ class Recorder:
         self.rejection = ""  # the last one that was an event
         self.address = ""  # of the web page, where there is one
         self._shared_s = self._version_s = float("-inf")
-        self._checkup = HealthCheck(folder.path)
+        self._health_check = HealthCheck(folder.path)
         self._learning = False
         self._after = "0"
         self._link_ahead_s = time.time() - time.monotonic()  # the link's clock is the one that reports are dated by
@@ -141,14 +141,14 @@ class Recorder:
         if self.stage in AT_THE_START:
             self.stage = stage_at_the_start(heartbeats, self.counters, self.metrics.latest)
         if self.stage == TRAINING:
-            self._checkup.look(lambda: self._status(wanted, heartbeats))
+            self._health_check.look(lambda: self._status(wanted, heartbeats))
         self.show()
         return len(reports)
 
     def show(self, stage: str | None = None) -> None:
         """Show the board, with a new stage if one is given."""
         self.stage = stage or self.stage
-        findings = self._checkup.findings if self.stage == TRAINING else None
+        findings = self._health_check.findings if self.stage == TRAINING else None
         self.board.update(
             BoardState(
                 run=self.folder.run,
@@ -270,7 +270,7 @@ class Recorder:
     def _remember(self, event: Event) -> None:
         """For the board, for the doctor, and counted for Prometheus."""
         self.events.append(str(event))
-        self._checkup.note(event)
+        self._health_check.note(event)
         for sink in self._sinks:
             sink.mark(str(event), agent_steps=event.agent_steps, time_s=event.time_s)
         self._count(event.kind)

@@ -11,17 +11,19 @@ A field added to a section's `config.py` is known at once: `quintet.control.conf
 
 from __future__ import annotations
 
-import math
+import operator
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, is_dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import tomli_w
+from annotated_types import Ge, Gt, Le
 
 from quintet.control.config_reader import SCALAR_FIELD, ConfigReader, apply_override, dotted_keys, plain
 from quintet.control.config_reader import ConfigError as ConfigError  # noqa: PLC0414 - whoever reads a configuration meets it
@@ -46,15 +48,15 @@ class RunConfig:
     """The game's name, as `quintet.games.registry.make_game` takes it."""
     game_options: dict[str, Any] = field(default_factory=dict)
     """Handed on to the game's maker, for example its wrappers."""
-    seed: int = 1
+    seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 1
     """Seeds the first weights, the games and the sampling of actions."""
     device: str = "auto"
     """Where the optimizer computes: auto (a GPU when there is one), cpu, cuda or cuda:1."""
     deterministic: bool = False
     """Train so that it can be repeated to the last bit: one worker, in turns with an optimizer of one thread."""
-    agent_steps: int | None = None
+    agent_steps: Annotated[int | None, Ge(1)] = None
     """Budget: stop after this many valid rows x agents of learning teams."""
-    minutes: float | None = None
+    minutes: Annotated[float | None, Gt(0)] = None
     """Budget: stop after this long."""
     until: str | None = None
     """Budget: stop when a metric is reached, for example charts/episodic_return=475."""
@@ -134,67 +136,6 @@ def config_keys() -> list[str]:
     return dotted_keys(RunConfig)
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Where a number may lie."""
-
-    key: str
-    low: float
-    high: float = math.inf
-    low_is_open: bool = False
-
-    @property
-    def words(self) -> str:
-        """`at least 0 and at most 1`."""
-        low = f"greater than {self.low:g}" if self.low_is_open else f"at least {self.low:g}"
-        return low if self.high == math.inf else f"{low} and at most {self.high:.10g}"
-
-
-_RANGES = (
-    _Range("seed", 0, 2**31 - 1),
-    _Range("agent_steps", 1),
-    _Range("minutes", 0, low_is_open=True),
-    _Range("ppo.learning_rate", 0),
-    _Range("ppo.entropy_coefficient", 0),
-    _Range("ppo.half_life_s", 0),
-    _Range("ppo.discount", 0, 1),
-    _Range("ppo.gae_lambda", 0, 1),
-    _Range("ppo.clip", 0, low_is_open=True),
-    _Range("ppo.dual_clip", 0),
-    _Range("ppo.value_coefficient", 0),
-    _Range("ppo.auxiliary_coefficient", 0),
-    _Range("ppo.value_clip", 0),
-    _Range("ppo.epochs", 1),
-    _Range("ppo.minibatches", 1),
-    _Range("ppo.max_gradient_norm", 0, low_is_open=True),
-    _Range("ppo.adam_epsilon", 0, low_is_open=True),
-    _Range("ppo.adam_beta2", 0, 1 - 1e-9),
-    _Range("ppo.target_kl", 0),
-    _Range("ppo.team_spirit", 0, 1),
-    _Range("model.lstm_units", 1),
-    _Range("model.encoder_units", 0),
-    _Range("model.slot_units", 0),
-    _Range("model.cross_agent_pool", 0, 1),
-    _Range("rollout.workers", 0),
-    _Range("rollout.games_per_worker", 1),
-    _Range("rollout.bptt_steps", 1),
-    _Range("rollout.chunk_steps", 1),
-    _Range("optimizer.batch_steps", 1),
-    _Range("optimizer.max_staleness", 0),
-    _Range("optimizer.normalizer_warmup_steps", 0),
-    _Range("optimizer.value_decay", 0, 1 - 1e-9),
-    _Range("optimizer.checkpoint_s", 0),
-    _Range("optimizer.checkpoint_versions", 0),
-    _Range("optimizer.keep_checkpoints", 1),
-    _Range("optimizer.replay_error_versions", 0),
-    _Range("optimizer.threads", 0),
-    _Range("wire.max_queued_batches", 0),
-    _Range("wire.max_queue_bytes", 1),
-    _Range("wire.poll_s", 0),
-    _Range("wire.redis_maxmemory_bytes", 0),
-)
-
-
 def check_config(config: RunConfig, spec: GameSpec) -> list[str]:
     """Check what no section can check alone; returns notes for the person who started the run.
 
@@ -237,8 +178,12 @@ def check_ranges(config: RunConfig) -> None:
     Raises:
         ConfigError: the first that does not fit.
     """
-    for bounds in _RANGES:
-        _check_range(config, bounds)
+    for key, limits in _limits(RunConfig, "").items():
+        value = value_of(config, key)
+        if value is None or is_dataclass(value):  # of a Ramp, the value and the end are looked at
+            continue
+        if not all(_LIMITS[type(limit)][1](value, *astuple(limit)) for limit in limits):
+            raise ConfigError(f"{key} is {value}; it must be {range_of(key)}")
     if config.until is not None:
         try:
             parse_until(config.until)
@@ -246,25 +191,39 @@ def check_ranges(config: RunConfig) -> None:
             raise ConfigError(str(error)) from error
 
 
-def range_of(key: str) -> str:
-    """Where a number may lie, in words; empty where that is not limited. A Ramp's value and end are as their Ramp."""
-    ramp, _, part = key.rpartition(".")
-    keys = {key, ramp} if part in (SCALAR_FIELD, "end") else {key}
-    return next((bounds.words for bounds in _RANGES if bounds.key in keys), "")
-
-
-def _check_range(config: RunConfig, bounds: _Range) -> None:
+def value_of(config: RunConfig, key: str) -> Any:
+    """What stands under a dotted key."""
     value: Any = config
-    for part in bounds.key.split("."):
+    for part in key.split("."):
         value = getattr(value, part)
-    numbers = {bounds.key: value}
-    if is_dataclass(value):
-        numbers = {f"{bounds.key}.{name}": getattr(value, name) for name in (SCALAR_FIELD, "end")}
-    for key, number in numbers.items():
-        if number is None:
-            continue
-        if not bounds.low <= number <= bounds.high or (bounds.low_is_open and number == bounds.low):
-            raise ConfigError(f"{key} is {number}; it must be {bounds.words}")
+    return value
+
+
+def range_of(key: str) -> str:
+    """Where a number may lie, `at least 0 and at most 1`; empty where that is not limited."""
+    limits = _limits(RunConfig, "").get(key, ())
+    return " and ".join(f"{_LIMITS[type(limit)][0]} {astuple(limit)[0]:.10g}" for limit in limits)
+
+
+_LIMITS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
+    Ge: ("at least", operator.ge),
+    Gt: ("greater than", operator.gt),
+    Le: ("at most", operator.le),
+}
+
+
+@cache
+def _limits(kind: type[Any], prefix: str) -> dict[str, tuple[Any, ...]]:
+    """The limits that stand beside the fields, by dotted key; those of a Ramp hold for its value and its end."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        key, limits = prefix + name, getattr(hint, "__metadata__", ())
+        if limits:
+            is_ramp = is_dataclass(hint.__origin__)
+            found |= dict.fromkeys((key, f"{key}.{SCALAR_FIELD}", f"{key}.end") if is_ramp else (key,), limits)
+        elif is_dataclass(hint):
+            found |= _limits(cast(type, hint), f"{key}.")
+    return found
 
 
 def _check_sizes(config: RunConfig, agents: int) -> None:

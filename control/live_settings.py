@@ -1,10 +1,10 @@
 """Settings that change while a run goes on: which ones can, what a change must pass, and what is in force.
 
-For example, by whoever asks for a change:
-
-    config = in_force(parse_config(link.run_config()), link.settings(BEFORE_ALL))
-    changes = check_changes(config, {"ppo.learning_rate": "3e-5", "team_spirit.value": "0.6"})
-    link.request_settings(changes, by=who_asks())
+setting_keys()                 every setting: its type, range, meaning, and when it can change
+check_changes(), changed()     by whoever asks for a change, before `link.request_settings`
+LiveConfig.apply()             by the optimizer, which puts requests into force
+SettingsWatch                  by the controller, which keeps config.toml at what is in force
+with_known_format(), take_in_requests()     what a run that is started again goes on with
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
-from quintet.control.config import RunConfig, check_ranges, config_keys, dump_config, parse_config, range_of
+from quintet.control.config import RunConfig, check_ranges, config_keys, dump_config, parse_config, range_of, value_of
 from quintet.control.config_reader import SCALAR_FIELD, ConfigError
 from quintet.control.errors import UsageError
 from quintet.control.metrics import OPTIMIZER
@@ -57,11 +57,9 @@ def setting_keys() -> tuple[LiveKey, ...]:
     """Every setting, in the configuration's order. A Ramp is there by its parts, too: `ppo.clip`, and
     `ppo.learning_rate` with `ppo.learning_rate.value`, `.end`, `.from_steps`, `.until_steps`.
     """
-    described = _described(RunConfig, "")
     return tuple(
-        LiveKey(key=key, type=described[key][0], range=range_of(key), changes=_changes(key), doc=described[key][1])
-        for key in config_keys()
-        if key in described
+        LiveKey(key=key, type=kind, range=range_of(key), changes=_changes(key), doc=doc)
+        for key, (kind, doc) in _described(RunConfig, "").items()
     )
 
 
@@ -71,26 +69,20 @@ def live_keys() -> tuple[LiveKey, ...]:
     return tuple(known for known in setting_keys() if known.changes == "live")
 
 
-def check_change(config: RunConfig, key: str, text: str) -> Any:
-    """The value that `key = text` would have in this configuration, a Ramp for a whole ramp.
+def check_changes(config: RunConfig, changes: Mapping[str, str]) -> dict[str, str]:
+    """The same changes under their full keys, if all of them together can be made.
 
     Raises:
-        LiveError: it cannot change while the run goes on; says what to do instead.
-        ConfigError: no such key, not of its type, out of its range, or at odds with another.
+        LiveError: one cannot change while the run goes on, and what to do instead; or one has no such key, is not of
+            its type, is out of its range, or is at odds with another.
     """
-    (full,) = (changes := check_changes(config, {key: text}))
-    return _value(changed(config, changes), full)
-
-
-def check_changes(config: RunConfig, changes: Mapping[str, str]) -> dict[str, str]:
-    """The same changes under their full keys, if all of them together can be made. Raises as `check_change` does."""
     full = {full_key(key): text.strip() for key, text in changes.items()}
     changed(config, full)
     return full
 
 
 def changed(config: RunConfig, changes: Mapping[str, str]) -> RunConfig:
-    """The configuration with these changes, all of them or none. Raises as `check_change` does."""
+    """The configuration with these changes, all of them or none. Raises as `check_changes` does."""
     for key in changes:
         _check_live(key)
     overrides = [f"{key}={text}" for key, text in changes.items()]
@@ -146,7 +138,7 @@ class LiveConfig:
             LiveError: it cannot be.
         """
         before, self.config = self.config, changed(self.config, request.changes)
-        return {key: (shown(_value(before, key)), shown(_value(self.config, key))) for key in request.changes}
+        return {key: (setting_text(before, key), setting_text(self.config, key)) for key in request.changes}
 
 
 def who_asks() -> str:
@@ -178,7 +170,18 @@ def full_key(key: str) -> str:
 
 def setting_text(config: RunConfig, key: str) -> str:
     """The value of a setting for people."""
-    return shown(_value(config, key))
+    return shown(value_of(config, key))
+
+
+def differences(configs: Mapping[str, RunConfig]) -> dict[str, tuple[str, ...]]:
+    """Key -> its value in each configuration as text, for every key that is not the same in all; a Ramp is one key."""
+    keys = {known.key for known in setting_keys()}
+    found = {
+        known.key: tuple(setting_text(config, known.key) for config in configs.values())
+        for known in setting_keys()
+        if known.key.rpartition(".")[0] not in keys
+    }
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
 
 
 def shown(value: Any) -> str:
@@ -217,13 +220,6 @@ def _check_live(key: str) -> None:
 
 def _within(key: str, places: Iterable[str]) -> bool:
     return any(key == place or key.startswith(place if place.endswith(".") else f"{place}.") for place in places)
-
-
-def _value(config: RunConfig, key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _described(kind: type[Any], prefix: str, doc: str = "") -> dict[str, tuple[str, str]]:
@@ -390,30 +386,3 @@ def take_in_requests(
         config = in_force(config, requests)
         config = parse_config(dump_config(config), overrides=overrides, source="the run's configuration")
     return config, through
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, str]:
-    """Every key of a configuration with its value as text; sections are gone into, Ramps are not."""
-    found: dict[str, str] = {}
-    for entry in fields(config):
-        value = getattr(config, entry.name)
-        key = f"{prefix}{entry.name}"
-        is_section = is_dataclass(value) and all(inner.name != SCALAR_FIELD for inner in fields(value))
-        found |= flat(value, f"{key}.") if is_section else {key: shown(value)}
-    return found
-
-
-def differences(configs: Mapping[str, RunConfig]) -> dict[str, tuple[str, ...]]:
-    """Key -> its value in each configuration, for every key that is not the same in all of them."""
-    texts = [flat(config) for config in configs.values()]
-    keys = dict.fromkeys(key for text in texts for key in text)
-    found = {key: tuple(text.get(key, "–") for text in texts) for key in keys}
-    return {key: values for key, values in found.items() if len(set(values)) > 1}
-
-
-def value_text(config: RunConfig, key: str) -> str:
-    """One key's value in a configuration, as text."""
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return shown(value)

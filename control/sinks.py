@@ -107,13 +107,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                yield record
+        yield from (record for line in file if (record := read_line(line)) is not None)
 
 
 def last_jsonl(path: Path, tail_bytes: int = 65_536) -> dict[str, Any]:
@@ -123,14 +117,21 @@ def last_jsonl(path: Path, tail_bytes: int = 65_536) -> dict[str, Any]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - tail_bytes))
         lines = file.read().splitlines()
-    for line in reversed(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            return record
-    return {}
+    return next(filter(None, map(read_line, reversed(lines))), {})
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """The object that a line of JSON holds; None where it holds none."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON can hold it: None for a number that is not finite."""
+    return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in row.items()}
 
 
 def _ends_torn(path: Path) -> bool:
@@ -149,7 +150,7 @@ class JsonlSink:
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row."""
-        self._lines.append({name: value if math.isfinite(value) else None for name, value in row.items()})
+        self._lines.append(finite(row))
 
     def mark(self, text: str, *, agent_steps: int, time_s: float) -> None:
         """Nothing: journal.jsonl lies beside this file and has all of it."""

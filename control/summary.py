@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from quintet.control import metrics as names
 from quintet.control.config import RunConfig
 from quintet.control.metrics import MetricsAggregator
+from quintet.control.sinks import finite
 from quintet.wire.link import Counters
 
 
@@ -99,11 +99,7 @@ def build_summary(
 
 def summary_json(summary: Summary) -> str:
     """The summary as one line of JSON; what is not finite is null."""
-    plain = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(summary).items()
-    }
-    return json.dumps(plain, allow_nan=False)
+    return json.dumps(finite(asdict(summary)), allow_nan=False)
 
 
 def write_summary(path: Path, summary: Summary) -> None:

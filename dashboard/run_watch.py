@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from quintet.control.config import ConfigError, RunConfig, load_config, parse_config
+from quintet.control.config import ConfigError, RunConfig, load_config
 from quintet.control.doctor.health_snapshot import read_health
 from quintet.control.doctor.rules import Finding, diagnose
 from quintet.control.journal import Event, event_of
-from quintet.control.live_settings import in_force
 from quintet.control.metrics import RecentPhases
+from quintet.control.operations import status_of
 from quintet.control.status import SILENT_S, RunStatus
 from quintet.dashboard.series import LineTail, MetricsTable
 from quintet.wire.errors import LinkError
 from quintet.wire.redis_link.client import server_health
 from quintet.wire.redis_link.link import RedisLink
-from quintet.wire.settings import BEFORE_ALL
 
 LOOK_S = 1.0
 """Between two looks at files and Redis."""
@@ -131,7 +130,7 @@ class RunWatch:
         try:
             if self.link is None:
                 self.link = RedisLink(self.place.redis_url, self.place.run)
-            status = self._ask(self.link)
+            status = status_of(self.link, self.place.run, self.table.latest)
         except LinkError as error:
             self.link_error = str(error)
             return
@@ -170,20 +169,6 @@ class RunWatch:
             except LinkError as error:
                 self.link_error = str(error)
         return diagnose(read_health(self.place.folder, status, trouble=self.link_error, live=live, server=server))
-
-    def _ask(self, link: RedisLink) -> RunStatus | None:
-        text = link.run_config()
-        if not text:
-            return None
-        opened = parse_config(text, source=f"the configuration of run {self.place.run}")
-        return RunStatus(
-            run=self.place.run,
-            config=in_force(opened, link.settings(BEFORE_ALL)),
-            counters=link.counters(),
-            wanted_workers=link.wanted_workers(),
-            heartbeats=link.heartbeats(),
-            metrics=self.table.latest or link.latest_row(),
-        )
 
     def _read_config(self) -> None:
         path = self.place.folder / "config.toml"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintet.control.metrics import AGENT_STEPS, TIME_S, VERSION
+from quintet.control.sinks import read_line
 
 Column = NDArray[np.floating[Any]]
 
@@ -65,19 +65,11 @@ class LineTail:
         self._rest = lines.pop()
         if len(self._rest) > MAX_LINE_BYTES:
             self._rest = b""
-        return [record for line in lines if (record := _record(line)) is not None]
+        return [record for line in lines if (record := read_line(line)) is not None]
 
     def _begin(self, inode: int) -> None:
         self.restarts += self._offset > 0
         self._offset, self._size, self._inode, self._rest = 0, 0, inode, b""
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
 
 
 class MetricsTable:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyConfig:
     """One dial, `lstm_units`, derives the other widths: small 128, medium 512, five 1024, rerun 4096."""
 
-    lstm_units: int = 128
+    lstm_units: Annotated[int, Ge(1)] = 128
     """Units of the LSTM."""
-    encoder_units: int = 0
+    encoder_units: Annotated[int, Ge(0)] = 0
     """Width of each encoder and of the layer before the LSTM; 0 means half of lstm_units, at least 32."""
-    slot_units: int = 0
+    slot_units: Annotated[int, Ge(0)] = 0
     """Width of a slot's embedding in an entity set, and of actions'; 0 means an eighth of lstm_units, at least 32."""
-    cross_agent_pool: float = 0.25
+    cross_agent_pool: Annotated[float, Ge(0), Le(1)] = 0.25
     """Share of the vector before the LSTM that is max-pooled across a team's agents; 0 keeps them apart."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What matrix products run in, everywhere in the run; auto is settled by the optimizer when a run starts."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,45 +34,45 @@ class Ramp:
 class PPOConfig:
     """Recurrent PPO (arXiv 1707.06347) with the choices of OpenAI Five (arXiv 1912.06680)."""
 
-    learning_rate: Ramp = Ramp(value=3e-4)
+    learning_rate: Annotated[Ramp, Ge(0)] = Ramp(value=3e-4)
     """Adam's step size."""
-    entropy_coefficient: Ramp = Ramp(value=0.01)
+    entropy_coefficient: Annotated[Ramp, Ge(0)] = Ramp(value=0.01)
     """Weight of the entropy bonus."""
-    half_life_s: Ramp = Ramp(value=0.0)
+    half_life_s: Annotated[Ramp, Ge(0)] = Ramp(value=0.0)
     """Seconds of game time after which a reward counts half; 0 takes `discount` instead."""
-    discount: float = 0.99
+    discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Gamma per step, where half_life_s is 0."""
-    gae_lambda: float = 0.95
+    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
     """Lambda of generalised advantage estimation (arXiv 1506.02438)."""
-    clip: float = 0.2
+    clip: Annotated[float, Gt(0)] = 0.2
     """Epsilon of the clipped surrogate."""
     ratio: Literal["joint", "per_head"] = "joint"
     """What is clipped: one ratio of the whole action's probability, or one for each head that the action reads."""
-    dual_clip: float = 0.0
+    dual_clip: Annotated[float, Ge(0)] = 0.0
     """Bound on the surrogate where the advantage is negative, in advantages: at least 1, usually 3; 0 turns it off."""
-    value_coefficient: float = 0.5
+    value_coefficient: Annotated[float, Ge(0)] = 0.5
     """Weight of the value loss, which is taken on normalised returns."""
-    value_clip: float = 0.0
+    value_clip: Annotated[float, Ge(0)] = 0.0
     """Clip of the value's move, in normalised units; 0 turns it off."""
     normalize_advantages: bool = True
     """Advantages of a batch get mean 0 and standard deviation 1."""
-    epochs: int = 1
+    epochs: Annotated[int, Ge(1)] = 1
     """Passes over a batch."""
-    minibatches: int = 1
+    minibatches: Annotated[int, Ge(1)] = 1
     """Parts of a batch, split by windows; one gradient step each."""
     gradient_clip: Literal["elementwise", "global_norm", "none"] = "elementwise"
     """elementwise: +-5 sqrt(v) per parameter element, v the second moment of the unclipped gradient."""
-    max_gradient_norm: float = 0.5
+    max_gradient_norm: Annotated[float, Gt(0)] = 0.5
     """The bound of `global_norm`."""
-    adam_epsilon: float = 1e-5
+    adam_epsilon: Annotated[float, Gt(0)] = 1e-5
     """Adam's epsilon."""
-    adam_beta2: float = 0.999
+    adam_beta2: Annotated[float, Ge(0), Le(1 - 1e-9)] = 0.999
     """Adam's second-moment decay, also used for the element-wise clip."""
-    target_kl: float = 0.0
+    target_kl: Annotated[float, Ge(0)] = 0.0
     """Stops the epochs of a batch after one whose mean approximate KL over its minibatches passes it; 0: never."""
-    team_spirit: Ramp = Ramp(value=0.0)
+    team_spirit: Annotated[Ramp, Ge(0), Le(1)] = Ramp(value=0.0)
     """tau of r_i = (1 - tau) rho_i + tau mean(rho)."""
-    auxiliary_coefficient: float = 0.1
+    auxiliary_coefficient: Annotated[float, Ge(0)] = 0.1
     """Weight of the mean losses of the game's auxiliary predictions; 0 leaves them untrained."""
 
     def __post_init__(self) -> None:
@@ -82,25 +84,25 @@ class PPOConfig:
 class OptimizerConfig:
     """Batches, versions, normalisers and checkpoints."""
 
-    batch_steps: int = 4096
+    batch_steps: Annotated[int, Ge(1)] = 4096
     """Steps (rows x agents) of a batch; every batch makes one version."""
-    max_staleness: int = 8
+    max_staleness: Annotated[int, Ge(0)] = 8
     """Windows played more than this many versions ago are not trained on."""
-    normalizer_warmup_steps: int = 2048
+    normalizer_warmup_steps: Annotated[int, Ge(0)] = 2048
     """Steps that only feed the normalisers before the first gradient step."""
     normalize_observations: bool = True
     """Subtract the running mean and divide by the running standard deviation of every float input."""
-    value_decay: float = 0.95
+    value_decay: Annotated[float, Ge(0), Le(1 - 1e-9)] = 0.95
     """Per-version decay of the return's running mean and scale."""
-    checkpoint_s: float = 60.0
+    checkpoint_s: Annotated[float, Ge(0)] = 60.0
     """Seconds between checkpoints; 0 leaves only the one at the end."""
-    checkpoint_versions: int = 0
+    checkpoint_versions: Annotated[int, Ge(0)] = 0
     """Versions between checkpoints; 0 leaves only those by time."""
-    keep_checkpoints: int = 5
+    keep_checkpoints: Annotated[int, Ge(1)] = 5
     """Checkpoints that stay on disk."""
-    replay_error_versions: int = 50
+    replay_error_versions: Annotated[int, Ge(0)] = 50
     """Versions between two checks of recurrent/replay_error; 0 turns them off."""
-    threads: int = 0
+    threads: Annotated[int, Ge(0)] = 0
     """Threads of the optimizer's matrix products on a CPU; 0 means every core."""
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutConfig:
     """Rollout workers: each plays `games_per_worker` slots in one inference batch on one core."""
 
-    workers: int = 1
+    workers: Annotated[int, Ge(0)] = 1
     """Rollout workers at the start; `quintet scale N` changes it while the run goes on."""
-    games_per_worker: int = 64
+    games_per_worker: Annotated[int, Ge(1)] = 64
     """Slots that one worker steps together."""
-    bptt_steps: int = 16
+    bptt_steps: Annotated[int, Ge(1)] = 16
     """Rows of a window: what back-propagation runs through."""
-    chunk_steps: int = 64
+    chunk_steps: Annotated[int, Ge(1)] = 64
     """Rows of a chunk, a multiple of bptt_steps: what travels, and what advantages are estimated on."""
 
     def __post_init__(self) -> None:

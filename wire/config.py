@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WireConfig:
     """The stream's bounds. Both hold at once; a push that would pass either waits and nothing is lost."""
 
-    max_queued_batches: float = 1.0
+    max_queued_batches: Annotated[float, Ge(0)] = 1.0
     """Batches that may wait in the stream beside the one being trained on: this bounds staleness."""
-    max_queue_bytes: int = 268_435_456
+    max_queue_bytes: Annotated[int, Ge(1)] = 268_435_456
     """Bytes that may wait in the stream: this protects Redis."""
     compress: bool = False
     """Compress chunks with zstd (level 1): worth it across a network, not on one machine."""
-    poll_s: float = 0.0
+    poll_s: Annotated[float, Ge(0)] = 0.0
     """The least time between two looks of a worker at the announced version and its orders."""
-    redis_maxmemory_bytes: int = 0
+    redis_maxmemory_bytes: Annotated[int, Ge(0)] = 0
     """maxmemory of the embedded Redis; 0 derives it from the bounds and the weights' size."""
 
     def max_queued_steps(self, *, batch_steps: int, chunk_steps: int) -> int:

@@ -1,4 +1,4 @@
-"""`quintet doctor`: gathers a run's vitals, live or not, and prints the diagnosis."""
+"""`quintet doctor`: takes a snapshot of a run's health, live or not, and prints the diagnosis."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def examine(run: str | None, redis_url: str | None, *, as_json: bool) -> bool:
     Raises:
         UsageError: there is no such run.
     """
-    vitals = take_health(run, redis_url)
-    findings = diagnose(vitals)
+    snapshot = take_health(run, redis_url)
+    findings = diagnose(snapshot)
     if as_json:
-        answer(json.dumps(diagnosis_json(vitals, findings)))
+        answer(json.dumps(diagnosis_json(snapshot, findings)))
     else:
-        Console(file=stdout()).print(diagnosis(vitals, findings))
+        Console(file=stdout()).print(diagnosis(snapshot, findings))
     return is_healthy(findings)
 
 
@@ -70,9 +70,9 @@ def _folder(run: str | None, redis_url: str | None) -> RunFolder:
         return open_run(None)
 
 
-def diagnosis(vitals: HealthSnapshot, findings: tuple[Finding, ...]) -> RenderableType:
+def diagnosis(snapshot: HealthSnapshot, findings: tuple[Finding, ...]) -> RenderableType:
     """The diagnosis for a terminal."""
-    parts: list[RenderableType] = [_verdict(vitals, findings)]
+    parts: list[RenderableType] = [_verdict(snapshot, findings)]
     for finding in findings:
         head = Text.assemble((f"{finding.severity}: ", COLOURS[finding.severity]), (finding.about, "bold"))
         facts = Table.grid(padding=(0, 2))
@@ -82,24 +82,24 @@ def diagnosis(vitals: HealthSnapshot, findings: tuple[Finding, ...]) -> Renderab
         parts += [Text(), head, Padding(facts, (0, 0, 0, 2))]
         if finding.details:
             parts.append(Padding(Text(finding.details, style="dim"), (0, 0, 0, 4)))
-    if vitals.status is not None:
-        parts += [Text(), Text(f"steps: {conservation_line(vitals.status.counters)}"), _heard(vitals)]
+    if snapshot.status is not None:
+        parts += [Text(), Text(f"steps: {conservation_line(snapshot.status.counters)}"), _heard(snapshot)]
     return Group(*parts)
 
 
-def _verdict(vitals: HealthSnapshot, findings: tuple[Finding, ...]) -> Text:
+def _verdict(snapshot: HealthSnapshot, findings: tuple[Finding, ...]) -> Text:
     if is_healthy(findings):
         hints = f"; {len(findings)} hint{'s' * (len(findings) > 1)}" if findings else ""
-        state = "healthy" if vitals.live else "ended"
-        return Text.assemble(f"run {vitals.run}: ", (state, "bold green"), hints)
+        state = "healthy" if snapshot.live else "ended"
+        return Text.assemble(f"run {snapshot.run}: ", (state, "bold green"), hints)
     counts = {s: sum(f.severity == s for f in findings) for s in ("error", "warning")}
     words = ", ".join(f"{n} {severity}{'s' * (n > 1)}" for severity, n in counts.items() if n)
-    return Text.assemble(f"run {vitals.run}: ", (words, "bold red" if counts["error"] else "bold yellow"))
+    return Text.assemble(f"run {snapshot.run}: ", (words, "bold red" if counts["error"] else "bold yellow"))
 
 
-def _heard(vitals: HealthSnapshot) -> RenderableType:
+def _heard(snapshot: HealthSnapshot) -> RenderableType:
     """The clock of the last message from each process."""
-    assert vitals.status is not None
-    beats = sorted(vitals.status.heartbeats, key=lambda beat: beat.age_s)
+    assert snapshot.status is not None
+    beats = sorted(snapshot.status.heartbeats, key=lambda beat: beat.age_s)
     said = [f"{beat.process} {beat.age_s:.1f} s ago" + (" (silent)" * (beat.age_s > SILENT_S)) for beat in beats]
     return Text(f"last heard of: {', '.join(said) or 'nobody'}")

@@ -183,14 +183,13 @@ def scale(
         run: The run's name; the newest that is being trained if left out.
         redis_url: Where the run is open, if it is not one of this folder's.
     """
-    from quintet.control.operations import scale as carry_out
-    from quintet.control.operations import scale_bounds
+    from quintet.control.operations import scale_bounds, scale_run
 
     url = redis_url or os.environ.get(REDIS_URL)
     if workers is not None and auto is None:
-        say(carry_out(workers, run, url))
+        say(scale_run(workers, run, url))
     elif auto is not None and workers is None:
-        say(carry_out(scale_bounds(auto), run, url))
+        say(scale_run(scale_bounds(auto), run, url))
     else:
         raise UsageError("quintet scale takes a number of workers, or --auto MIN:MAX")
     return DONE
@@ -308,11 +307,11 @@ def set_settings(
         run: The run's name; the newest that is being trained if left out.
         redis_url: Where the run is open, if it is not one of this folder's.
     """
-    from quintet.control.operations import list_settings, request_changes
+    from quintet.control.operations import change_run_settings, list_settings
 
     url = redis_url or os.environ.get(REDIS_URL)
     if changes:
-        say(request_changes(changes, run, url))
+        say(change_run_settings(changes, run, url))
     else:
         list_settings(run, url)
     return DONE

@@ -7,7 +7,7 @@ import time
 
 from quintet.cluster.board import Board, BoardState
 from quintet.control import metrics as names
-from quintet.control.doctor.checkup import LOOK_S, in_one_line
+from quintet.control.doctor.health_check import LOOK_S, in_one_line
 from quintet.control.doctor.health_snapshot import HealthSnapshot, read_health
 from quintet.control.doctor.rules import Finding, diagnose
 from quintet.control.operations import connect_to, read_status
@@ -43,7 +43,7 @@ class _Watch:
         self._folder, self._link = folder, link
         self._status = read_status(folder, link)
         self._looked_s = float("-inf")
-        self._vitals: HealthSnapshot | None = None
+        self._snapshot: HealthSnapshot | None = None
         self._findings: tuple[Finding, ...] = ()
 
     def look(self) -> BoardState:
@@ -54,8 +54,8 @@ class _Watch:
             trouble = str(error)
         if trouble or time.monotonic() - self._looked_s >= LOOK_S:
             self._looked_s = time.monotonic()
-            self._vitals = read_health(self._folder.path, None if trouble else self._status, trouble=trouble)
-            self._findings = diagnose(self._vitals)
+            self._snapshot = read_health(self._folder.path, None if trouble else self._status, trouble=trouble)
+            self._findings = diagnose(self._snapshot)
         return self._board_state(self._status)
 
     def _board_state(self, status: RunStatus) -> BoardState:
@@ -73,7 +73,7 @@ class _Watch:
             row=row,
             counters=status.counters,
             phases=phases_of(row),
-            events=tuple(str(event) for event in self._vitals.events) if self._vitals else (),
+            events=tuple(str(event) for event in self._snapshot.events) if self._snapshot else (),
             health=in_one_line(self._findings),
             severity=self._findings[0].severity if self._findings else "healthy",
         )

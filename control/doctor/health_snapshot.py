@@ -15,7 +15,7 @@ from quintet.wire.redis_link.client import ServerHealth
 
 EVENTS_KEPT = 500
 LOG_TAIL_BYTES = 16_384
-LAST_WORDS_LINES = 25
+TRACEBACK_LINES = 25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ class HealthSnapshot:
     server: ServerHealth | None = None
     disk: Disk | None = None
     events: Sequence[Event] = ()  # the end of the journal, oldest first
-    last_words: Mapping[str, str] = field(default_factory=dict)  # process -> the last traceback in its log
+    tracebacks: Mapping[str, str] = field(default_factory=dict)  # process -> the last traceback in its log
     now_s: float = 0.0  # Unix time
 
 
@@ -51,7 +51,7 @@ def read_health(
     live: bool = True,
     server: ServerHealth | None = None,
 ) -> HealthSnapshot:
-    """The vitals of the run whose files lie in `folder`; a folder that is not here adds nothing."""
+    """The snapshot of the run whose files lie in `folder`; a folder that is not here adds nothing."""
     return HealthSnapshot(
         run=folder.name,
         status=status,
@@ -60,7 +60,7 @@ def read_health(
         server=server,
         disk=read_disk(folder),
         events=tuple(read_journal(folder / "journal.jsonl"))[-EVENTS_KEPT:],
-        last_words=read_last_words(folder / "logs"),
+        tracebacks=read_tracebacks(folder / "logs"),
         now_s=time.time(),
     )
 
@@ -87,7 +87,7 @@ def _checkpoint_bytes(checkpoints: Path) -> int:
         return 0
 
 
-def read_last_words(logs: Path) -> dict[str, str]:
+def read_tracebacks(logs: Path) -> dict[str, str]:
     """The last traceback that each process left: `worker-3.log` is worker/3's, `optimizer.log` the optimizer's."""
     words = {}
     for path in sorted(logs.glob("*.log")):
@@ -97,5 +97,5 @@ def read_last_words(logs: Path) -> dict[str, str]:
             text = file.read().decode(errors="replace").rstrip()
         _, found, tail = text.rpartition("Traceback (most recent call last):")
         if found:
-            words[process] = "\n".join((found + tail).splitlines()[-LAST_WORDS_LINES:])
+            words[process] = "\n".join((found + tail).splitlines()[-TRACEBACK_LINES:])
     return words

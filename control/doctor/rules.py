@@ -7,17 +7,14 @@ A finding is an `error` (the run does not do what it should), a `warning` (it wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from quintet.control import metrics as names
-from quintet.control.doctor.finding import Finding as Finding  # noqa: PLC0414 - whoever diagnoses meets it
-from quintet.control.doctor.finding import Severity
 from quintet.control.doctor.health_snapshot import HealthSnapshot
-from quintet.control.doctor.processes import processes
-from quintet.control.doctor.rejections import rejections
 from quintet.control.journal import DEATHS, Event
 from quintet.control.status import (
+    SILENT_S,
     STARVES,
     RunStatus,
     conservation_line,
@@ -26,16 +23,18 @@ from quintet.control.status import (
     phases_of,
     plays_slowly,
 )
+from quintet.wire.link import Heartbeat
 from quintet.wire.redis_link.client import ServerHealth
 
+Severity = Literal["error", "warning", "hint"]
 ORDER: tuple[Severity, ...] = ("error", "warning", "hint")
 
 RECENT_S = 600.0
-"""Deaths within this time are worth a finding."""
+"""Ends of processes within this time are worth a finding."""
 FLAPPING = 3
-"""So many deaths of one process within RECENT_S are no accident."""
+"""So many ends of one process within RECENT_S are no accident."""
 STUCK_S = 120.0
-"""An optimizer that lives and has made no version for this long is stuck."""
+"""An optimizer that runs and has made no version for this long is stuck."""
 NEARLY_FULL, FULL = 0.8, 0.97
 """Shares of a bound."""
 MUCH = 0.05
@@ -45,11 +44,51 @@ STALE_VERSIONS = 3.0
 LOW_DISK_BYTES = 2**30
 CHECKPOINTS_OF_ROOM = 3
 """While a checkpoint is written, the old ones are still there."""
+START_S = 45.0
+"""What a process that loads torch may take on a busy machine before it says something."""
+GONE_S = 60.0
+"""A process that has said nothing for this long is taken to be gone."""
+LONG_CALL_S, STUCK_CALL_S = 15.0, 300.0
+"""A single call of a game that takes so long is told of, or worth a warning."""
+SILENT = (
+    "its machine may be stopped, overloaded or cut off; if it is dead it is replaced by itself, and if it hangs while "
+    "in no call of the game, kill it"
+)
+IN_A_CALL = (
+    "it was inside a call of the game when it was last heard of, which may keep Python's lock: give it time, or fewer "
+    "rollout.games_per_worker"
+)
+REASONS_SHOWN = 3
+"""So many of the last reasons of rejected chunks."""
+REJECTED_ADVICE = (
+    # What a reason says -> what to do. The first that fits counts; `wire.codec` and `optimizer.batcher` word reasons.
+    (
+        "NaN, infinite or beyond",
+        "numbers like that come out of a game (quintet check plays it and names the row) or out of a network that "
+        "diverged (a smaller ppo.learning_rate)",
+    ),
+    ("wire version", "update the workers' code: another version of this program sent it"),
+    ("chunk spec", "a worker plays another game or has another network: give it the run's own configuration"),
+    ("damaged on its way", "look at the network and the memory of that machine, and update the workers' code"),
+)
+REJECTED_OTHERWISE = "look at whoever sent it: the reason says what was found and what was expected"
 
 
-def diagnose(vitals: HealthSnapshot) -> tuple[Finding, ...]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that somebody should know."""
+
+    severity: Severity
+    about: str  # "optimizer", "worker/3", "Redis", "disk", "steps" ...
+    seen: str
+    why: str  # it matters
+    advice: str
+    details: str = ""  # a traceback
+
+
+def diagnose(snapshot: HealthSnapshot) -> tuple[Finding, ...]:
     """All findings, the worst first; none, or hints alone, mean that the run is healthy."""
-    found = [finding for check in CHECKS for finding in check(vitals)]
+    found = [finding for check in CHECKS for finding in check(snapshot)]
     return tuple(sorted(found, key=lambda finding: ORDER.index(finding.severity)))
 
 
@@ -58,45 +97,124 @@ def is_healthy(findings: Sequence[Finding]) -> bool:
     return all(finding.severity == "hint" for finding in findings)
 
 
-def diagnosis_json(vitals: HealthSnapshot, findings: Sequence[Finding]) -> dict[str, Any]:
+def diagnosis_json(snapshot: HealthSnapshot, findings: Sequence[Finding]) -> dict[str, Any]:
     """The diagnosis as plain data, for `quintet doctor --json`."""
-    beats = vitals.status.heartbeats if vitals.status else ()
+    beats = snapshot.status.heartbeats if snapshot.status else ()
     return {
-        "run": vitals.run,
+        "run": snapshot.run,
         "healthy": is_healthy(findings),
         "findings": [asdict(finding) for finding in findings],
         "last_heard_s": {beat.process: round(beat.age_s, 1) for beat in beats},
     }
 
 
-def _reachable(vitals: HealthSnapshot) -> Iterator[Finding]:
-    if not vitals.live:
-        last = next((e for e in reversed(vitals.events) if e.kind in ("started", "failed", "stopped")), None)
+def _reachable(snapshot: HealthSnapshot) -> Iterator[Finding]:
+    if not snapshot.live:
+        last = next((e for e in reversed(snapshot.events) if e.kind in ("started", "failed", "stopped")), None)
         ended = last if last is not None and last.kind != "started" else None
-        seen = f"nobody trains run {vitals.run} now" + (f"; it ended: {ended.kind}, {ended.text}" if ended else "")
-        advice = f"go on with: quintet train --run {vitals.run} --resume"
+        seen = f"nobody trains run {snapshot.run} now" + (f"; it ended: {ended.kind}, {ended.text}" if ended else "")
+        advice = f"go on with: quintet train --run {snapshot.run} --resume"
         severity: Severity = "hint" if ended is not None and ended.kind == "stopped" else "error"
         if ended is None:
             seen += "; it said no last word, so it was killed or crashed"
         yield Finding(severity=severity, about="run", seen=seen, why="it makes no steps", advice=advice)
-    elif vitals.status is None:
+    elif snapshot.status is None:
         yield Finding(
             severity="error",
             about="Redis",
-            seen=f"it gives no answer: {vitals.trouble}",
+            seen=f"it gives no answer: {snapshot.trouble}",
             why="everything passes through it: nobody plays or learns while it is away",
             advice="see whether the server runs, and runs/<run>/redis/redis.log; all goes on by itself once it is back",
         )
 
 
-def _deaths(vitals: HealthSnapshot) -> Iterator[Finding]:
+def _processes(snapshot: HealthSnapshot) -> Iterator[Finding]:
+    """Those that should be there: controller, optimizer, and as many workers as are wanted."""
+    status = snapshot.status
+    if status is None:
+        return
+    heard = {beat.process: beat for beat in status.heartbeats}
+    starting = _is_starting(snapshot)
+    yield from _process(heard, "controller", "nobody replaces what dies, and workers leave after a minute", starting)
+    yield from _process(heard, names.OPTIMIZER, "nobody learns, and the stream fills up", starting)
+    wanted = [f"{names.WORKER}/{worker}" for worker in range(status.wanted_workers)]
+    for process in wanted:
+        if process in heard:
+            yield from _process(heard, process, "its core makes no steps", starting)
+    yield from _slow_games(snapshot, [heard[process] for process in wanted if process in heard])
+    absent = [process for process in wanted if process not in heard]
+    if absent:
+        yield Finding(
+            severity="hint" if _is_starting(snapshot) else "warning",
+            about="workers",
+            seen=f"{len(wanted) - len(absent)} of {len(wanted)} workers have registered; missing: {_some(absent)}",
+            why="fewer steps arrive than were asked for",
+            advice="they may still be starting (some seconds), wait for cores (quintet status), or die at the start: "
+            "see their tracebacks below or in runs/<run>/logs/",
+        )
+
+
+def _is_starting(snapshot: HealthSnapshot) -> bool:
+    """Whether processes were started so lately that they may still be loading."""
+    starts = (e.time_s for e in snapshot.events if e.kind in ("started", "resumed", "scaled", "restarted", *DEATHS))
+    return snapshot.now_s - max(starts, default=float("-inf")) <= START_S
+
+
+def _process(heard: dict[str, Heartbeat], process: str, why: str, starting: bool) -> Iterator[Finding]:
+    beat = heard.get(process)
+    if beat is None:
+        seen = "has said nothing yet: it is starting, or it never came up"
+        yield Finding(
+            severity="hint" if starting else "warning",
+            about=process,
+            seen=seen,
+            why=why,
+            advice="see its log in runs/<run>/logs/",
+        )
+    elif beat.age_s > SILENT_S:
+        yield Finding(
+            severity="error" if beat.age_s > GONE_S else "warning",
+            about=process,
+            seen=f"last heard of {beat.age_s:.0f} s ago",
+            why=why,
+            advice=IN_A_CALL if "in" in beat.data else SILENT,
+        )
+
+
+def _slow_games(snapshot: HealthSnapshot, workers: Sequence[Heartbeat]) -> Iterator[Finding]:
+    """Workers that are well, and whose games take their time."""
+    assert snapshot.status is not None
+    games = snapshot.status.config.rollout.games_per_worker
+    fewer = f"fewer rollout.games_per_worker: {games} games are played one after another for every row"
+    for beat in workers:
+        in_s, row_s = float(beat.data.get("in_s", 0.0)), float(beat.data.get("row_s", 0.0))
+        if beat.age_s > SILENT_S or not plays_slowly(beat):
+            continue
+        if in_s > max(LONG_CALL_S, 2 * row_s):
+            seen = f"has been inside the game's {beat.data.get('in')} for {in_s:.0f} s"
+            advice = f"see what the game waits for; the worker itself is well. If that is its pace, {fewer}"
+        else:
+            rows = snapshot.status.config.rollout.bptt_steps
+            seen, advice = (
+                f"plays a slow game: {row_s:.0f} s a row, {row_s * rows:.0f} s a window of {rows} rows",
+                fewer,
+            )
+        severity: Severity = "warning" if in_s > STUCK_CALL_S else "hint"
+        yield Finding(severity=severity, about=beat.process, seen=seen, why="few steps arrive", advice=advice)
+
+
+def _some(processes: Sequence[str]) -> str:
+    return ", ".join(processes[:5]) + (f" and {len(processes) - 5} more" if len(processes) > 5 else "")
+
+
+def _ended(snapshot: HealthSnapshot) -> Iterator[Finding]:
     died: dict[str, list[Event]] = {}
-    for event in vitals.events:
+    for event in snapshot.events:
         is_death = event.kind in DEATHS or (event.kind == "restarted" and event.process in ("redis", "ray"))
-        if is_death and vitals.now_s - event.time_s <= RECENT_S:
+        if is_death and snapshot.now_s - event.time_s <= RECENT_S:
             died.setdefault(event.process, []).append(event)
     for process, events in died.items():
-        ago_s = vitals.now_s - events[-1].time_s
+        ago_s = snapshot.now_s - events[-1].time_s
         yield Finding(
             severity="error" if len(events) >= FLAPPING else "warning",
             about=process,
@@ -104,7 +222,7 @@ def _deaths(vitals: HealthSnapshot) -> Iterator[Finding]:
             f"time: {events[-1].text}",
             why="each death costs what it had not handed on; one that keeps dying will end the run",
             advice="was it killed from outside (memory, a person)? else its traceback says why",
-            details=vitals.last_words.get(process, ""),
+            details=snapshot.tracebacks.get(process, ""),
         )
 
 
@@ -112,8 +230,8 @@ def _times(n: int) -> str:
     return "once" if n == 1 else f"{n} times"
 
 
-def _conservation(vitals: HealthSnapshot) -> Iterator[Finding]:
-    status = vitals.status
+def _conservation(snapshot: HealthSnapshot) -> Iterator[Finding]:
+    status = snapshot.status
     if status is not None and status.counters.unaccounted:
         yield Finding(
             severity="error",
@@ -124,20 +242,20 @@ def _conservation(vitals: HealthSnapshot) -> Iterator[Finding]:
         )
 
 
-def _flow(vitals: HealthSnapshot) -> Iterator[Finding]:
+def _flow(snapshot: HealthSnapshot) -> Iterator[Finding]:
     """Which stage starves, and whether anything moves at all."""
-    status = vitals.status
+    status = snapshot.status
     if status is None:
         return
     if status.wanted_workers == 0:
         seen, advice = "no worker is wanted", "quintet scale N lets N workers play"
         yield Finding(severity="hint", about="workers", seen=seen, why="the run is paused", advice=advice)
         return
-    if (row_s := status.metrics.get(names.TIME_S)) and vitals.now_s - row_s > STUCK_S:
+    if (row_s := status.metrics.get(names.TIME_S)) and snapshot.now_s - row_s > STUCK_S:
         yield Finding(
             severity="error",
             about=names.OPTIMIZER,
-            seen=f"no version for {vitals.now_s - row_s:.0f} s",
+            seen=f"no version for {snapshot.now_s - row_s:.0f} s",
             why="nothing is learned",
             advice="see who is silent; a full Redis, a stopped optimizer or workers that cannot play look like this",
         )
@@ -171,9 +289,32 @@ def _starving(status: RunStatus) -> Iterator[Finding]:
         )
 
 
-def _steps(vitals: HealthSnapshot) -> Iterator[Finding]:
+def _rejections(snapshot: HealthSnapshot) -> Iterator[Finding]:
+    """Of a run that goes on, or of one that has ended."""
+    reasons = [event.text for event in snapshot.events if event.kind == "rejected"]
+    counters = None if snapshot.status is None else snapshot.status.counters
+    if not reasons and not (counters and counters.rejected):
+        return
+    shown = reasons[-REASONS_SHOWN:]
+    count = f"{counters.rejected:,} of {counters.produced:,} steps" if counters else "chunks"
+    yield Finding(
+        severity="error" if counters and mostly_rejected(counters) else "warning",
+        about="steps",
+        seen=f"{count} were rejected: {shown[-1] if shown else 'batches gave no finite loss'}",
+        why="they were played for nothing, and whoever plays nothing else never learns",
+        advice=advice_for(shown[-1]) if shown else "see the journal, and the batches kept in runs/<run>/logs/",
+        details="\n".join(shown[:-1]),
+    )
+
+
+def advice_for(reason: str) -> str:
+    """What to do about a chunk that was rejected for this reason."""
+    return next((advice for part, advice in REJECTED_ADVICE if part in reason), REJECTED_OTHERWISE)
+
+
+def _steps(snapshot: HealthSnapshot) -> Iterator[Finding]:
     """Steps that were played for nothing."""
-    status = vitals.status
+    status = snapshot.status
     if status is None:
         return
     counters, config = status.counters, status.config
@@ -202,8 +343,8 @@ def _steps(vitals: HealthSnapshot) -> Iterator[Finding]:
         )
 
 
-def _learning(vitals: HealthSnapshot) -> Iterator[Finding]:
-    status = vitals.status
+def _learning(snapshot: HealthSnapshot) -> Iterator[Finding]:
+    status = snapshot.status
     if status is None or not status.metrics:
         return
     losses = [n for n in (names.POLICY_LOSS, names.VALUE_LOSS, names.ENTROPY) if n in status.metrics]
@@ -217,8 +358,8 @@ def _learning(vitals: HealthSnapshot) -> Iterator[Finding]:
         )
 
 
-def _redis(vitals: HealthSnapshot) -> Iterator[Finding]:
-    server = vitals.server
+def _redis(snapshot: HealthSnapshot) -> Iterator[Finding]:
+    server = snapshot.server
     if server is None:
         return
     yield from _redis_memory(server)
@@ -261,9 +402,9 @@ def _redis_memory(server: ServerHealth) -> Iterator[Finding]:
         )
 
 
-def _stream(vitals: HealthSnapshot) -> Iterator[Finding]:
+def _stream(snapshot: HealthSnapshot) -> Iterator[Finding]:
     """The bound in steps is there to be reached; the one in bytes only protects Redis."""
-    status = vitals.status
+    status = snapshot.status
     if status is None:
         return
     queued, bound = status.counters.queued_bytes, status.config.wire.max_queue_bytes
@@ -277,8 +418,8 @@ def _stream(vitals: HealthSnapshot) -> Iterator[Finding]:
         )
 
 
-def _disk(vitals: HealthSnapshot) -> Iterator[Finding]:
-    disk = vitals.disk
+def _disk(snapshot: HealthSnapshot) -> Iterator[Finding]:
+    disk = snapshot.disk
     if disk is None:
         return
     needed = CHECKPOINTS_OF_ROOM * disk.checkpoint_bytes
@@ -291,7 +432,7 @@ def _disk(vitals: HealthSnapshot) -> Iterator[Finding]:
             why="without room no checkpoint is written, and Redis stops",
             advice="free some space; lower optimizer.keep_checkpoints",
         )
-    last = next((e for e in reversed(vitals.events) if e.kind in ("checkpoint", "checkpoint failed")), None)
+    last = next((e for e in reversed(snapshot.events) if e.kind in ("checkpoint", "checkpoint failed")), None)
     if last is not None and last.kind == "checkpoint failed":
         yield Finding(
             severity="error",
@@ -305,11 +446,11 @@ def _disk(vitals: HealthSnapshot) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[HealthSnapshot], Iterator[Finding]], ...] = (
     _reachable,
     _conservation,
-    processes,
-    _deaths,
+    _processes,
+    _ended,
     _flow,
     _learning,
-    rejections,
+    _rejections,
     _steps,
     _redis,
     _stream,

@@ -12,8 +12,9 @@ from nicegui import ui
 
 from quintet.control import metrics as names
 from quintet.control.doctor.rules import Finding
+from quintet.control.errors import UsageError
 from quintet.control.journal import Event
-from quintet.control.operations import RequestError, want_workers, workers_wanted
+from quintet.control.operations import scale
 from quintet.control.status import SILENT_S, RunStatus, bottleneck, phase_shares, phases_of
 from quintet.dashboard import tiles as glance
 from quintet.dashboard.context import PageContext
@@ -102,17 +103,18 @@ class _Cluster:
             await self._scale(None)
 
     async def _scale(self, _: object) -> None:
-        link, status = self.context.link(), self.context.status()
+        link = self.context.link()
         if not self.context.may_change:
             return
-        if link is None or status is None:
+        if link is None:
             self._say("bad", "Redis does not answer: nobody can be asked now")
             return
         try:
-            workers = workers_wanted(self._text, status)
-            self._say("good", await self.context.in_thread(lambda: want_workers(link, workers)))
-        except (RequestError, LinkError) as error:
-            self._say("bad", str(error))
+            workers = workers_of(self._text)
+            before, was_auto = await self.context.in_thread(lambda: scale(link, self.context.run, workers))
+        except (UsageError, LinkError) as error:
+            return self._say("bad", str(error))
+        self._say("good", f"{before} → {workers} workers asked for" + ("; autoscaling is off" if was_auto else ""))
 
     def _say(self, level: str, text: str) -> None:
         self.answer.set(f'<p class="said {level}" role="status">{escape(text)}</p>')
@@ -151,6 +153,18 @@ class _Cluster:
         resident = [rss for beat in status.heartbeats if (rss := _told(beat, "rss_bytes")) is not None]
         note = f"largest {glance.data(max(resident))}" if resident else ""
         self.memory.set(glance.data(sum(resident)) if resident else "–", note)
+
+
+def workers_of(text: str) -> int:
+    """The number of workers that a person typed.
+
+    Raises:
+        UsageError: it is no whole number.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no whole number") from None
 
 
 def processes_html(

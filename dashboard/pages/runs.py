@@ -12,7 +12,7 @@ from nicegui.element import Element
 from quintet.control import metrics as names
 from quintet.control.config import ConfigError, RunConfig
 from quintet.control.journal import Event
-from quintet.control.live_settings import LiveKey, check_change, differences, live_keys, value_text, who_asks
+from quintet.control.live_settings import LiveKey, check_changes, differences, live_keys, setting_text, who_asks
 from quintet.control.operations import change_settings
 from quintet.dashboard.charts import Axis, Chart, Line, View
 from quintet.dashboard.context import PageContext
@@ -185,7 +185,7 @@ class _Settings:
             self.answer.set("")
             return
         try:
-            check_change(config, self.key, self.text)
+            check_changes(config, {self.key: self.text})
         except ConfigError as error:
             self._say("bad", str(error))
         else:
@@ -202,9 +202,10 @@ class _Settings:
             return
         changes, by = {self.key: self.text}, f"{who_asks()} (dashboard)"
         try:
-            self._say("good", await context.in_thread(lambda: change_settings(link, config, changes, by)))
+            await context.in_thread(lambda: change_settings(link, config, changes, by))
         except (ConfigError, LinkError, ValueError) as error:
-            self._say("bad", str(error))
+            return self._say("bad", str(error))
+        self._say("good", f"{self.key} = {self.text.strip()}: asked for, in force at the optimizer's next update")
 
     def _say(self, level: str, text: str) -> None:
         self.answer.set(f'<p class="said {level}" role="status">{escape(text)}</p>')
@@ -217,7 +218,7 @@ class _Settings:
 
 def described_html(key: LiveKey, config: RunConfig | None) -> str:
     """What a setting means, where it may lie, and what it is now."""
-    now = "not known yet" if config is None else value_text(config, key.key)
+    now = "not known yet" if config is None else setting_text(config, key.key)
     limits = ", ".join(filter(None, (key.type, key.range)))
     return f"<p>{escape(key.doc)}</p><p>Now <b>{escape(now)}</b> <span class=faint>({escape(limits)})</span></p>"
 

@@ -1,4 +1,4 @@
-"""What the doctor finds in made-up vitals: each trouble is named with what was seen, why it matters and what to do."""
+"""What the doctor finds in made-up snapshots: each trouble with what was seen, why it matters and what to do."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def a_status(**changes: Any) -> RunStatus:
     return replace(status, **changes)
 
 
-def vitals(*, status: RunStatus | None = None, **changes: Any) -> HealthSnapshot:
+def snapshot(*, status: RunStatus | None = None, **changes: Any) -> HealthSnapshot:
     healthy = HealthSnapshot(run="r", status=status or a_status(), server=SERVER, disk=DISK, now_s=NOW_S)
     return replace(healthy, **changes)
 
@@ -75,10 +75,10 @@ def the_one(found: HealthSnapshot) -> Finding:
 
 
 def test_a_sound_run_has_no_findings_and_is_healthy() -> None:
-    findings = diagnose(vitals())
+    findings = diagnose(snapshot())
     assert findings == ()
     assert is_healthy(findings)
-    found = diagnosis_json(vitals(), findings)
+    found = diagnosis_json(snapshot(), findings)
     assert found["healthy"] is True
     assert found["last_heard_s"]["worker/1"] == 0.5
     json.dumps(found)
@@ -92,7 +92,7 @@ def test_a_sound_run_has_no_findings_and_is_healthy() -> None:
     ],
 )
 def test_a_stage_that_starves_is_named_as_a_hint(metrics: dict[str, float], about: str, seen: str, advice: str) -> None:
-    finding = the_one(vitals(status=a_status(metrics=ROW | metrics)))
+    finding = the_one(snapshot(status=a_status(metrics=ROW | metrics)))
     assert (finding.severity, finding.about) == ("hint", about)
     assert seen in finding.seen
     assert advice in finding.advice
@@ -101,40 +101,40 @@ def test_a_stage_that_starves_is_named_as_a_hint(metrics: dict[str, float], abou
 
 TROUBLES: list[tuple[Callable[[], HealthSnapshot], str, str, str]] = [
     (
-        lambda: vitals(status=a_status(counters=Counters(produced=10, trained=8))),
+        lambda: snapshot(status=a_status(counters=Counters(produced=10, trained=8))),
         "error",
         "steps",
         "BROKEN by 2",
     ),
-    (lambda: vitals(status=a_status(heartbeats=[*a_status().heartbeats[:3], beat("worker/1", 20.0)])), "warning",
+    (lambda: snapshot(status=a_status(heartbeats=[*a_status().heartbeats[:3], beat("worker/1", 20.0)])), "warning",
      "worker/1", "last heard of 20 s ago"),
-    (lambda: vitals(status=a_status(heartbeats=[*a_status().heartbeats[:3], beat("worker/1", 99.0)])), "error",
+    (lambda: snapshot(status=a_status(heartbeats=[*a_status().heartbeats[:3], beat("worker/1", 99.0)])), "error",
      "worker/1", "last heard of 99 s ago"),
-    (lambda: vitals(status=a_status(heartbeats=a_status().heartbeats[1:])), "warning", "controller", "nothing yet"),
-    (lambda: vitals(status=a_status(wanted_workers=9)), "warning", "workers", "2 of 9 workers have registered"),
-    (lambda: vitals(status=a_status(metrics=ROW | {"time_s": NOW_S - 500})), "error", "optimizer",
+    (lambda: snapshot(status=a_status(heartbeats=a_status().heartbeats[1:])), "warning", "controller", "nothing yet"),
+    (lambda: snapshot(status=a_status(wanted_workers=9)), "warning", "workers", "2 of 9 workers have registered"),
+    (lambda: snapshot(status=a_status(metrics=ROW | {"time_s": NOW_S - 500})), "error", "optimizer",
      "no version for 500 s"),
-    (lambda: vitals(status=a_status(metrics=ROW | {"losses/entropy": None})), "error", "optimizer",
+    (lambda: snapshot(status=a_status(metrics=ROW | {"losses/entropy": None})), "error", "optimizer",
      "losses/entropy is not a finite number"),
-    (lambda: vitals(status=a_status(metrics=ROW | {"lag/staleness_mean": 4.5})), "warning", "staleness",
+    (lambda: snapshot(status=a_status(metrics=ROW | {"lag/staleness_mean": 4.5})), "warning", "staleness",
      "4.5 versions in the mean"),
-    (lambda: vitals(status=a_status(counters=Counters(produced=100_000, trained=70_000, stale=30_000))), "warning",
+    (lambda: snapshot(status=a_status(counters=Counters(produced=100_000, trained=70_000, stale=30_000))), "warning",
      "staleness", "too old to train on"),
-    (lambda: vitals(status=a_status(counters=Counters(produced=100_000, trained=99_000, rejected=1000))), "warning",
+    (lambda: snapshot(status=a_status(counters=Counters(produced=100_000, trained=99_000, rejected=1000))), "warning",
      "steps", "1,000 of 100,000 steps were rejected"),
-    (lambda: vitals(status=a_status(counters=Counters(produced=100_000, trained=90_000, lost=10_000))), "warning",
+    (lambda: snapshot(status=a_status(counters=Counters(produced=100_000, trained=90_000, lost=10_000))), "warning",
      "steps", "10,000 of 100,000 steps were lost"),
-    (lambda: vitals(status=a_status(counters=Counters(queued_bytes=250_000_000))), "warning", "stream",
+    (lambda: snapshot(status=a_status(counters=Counters(queued_bytes=250_000_000))), "warning", "stream",
      "238 of 256 MiB"),
-    (lambda: vitals(server=replace(SERVER, used_bytes=85 << 20)), "warning", "Redis", "85 of 100 MiB"),
-    (lambda: vitals(server=replace(SERVER, used_bytes=99 << 20)), "error", "Redis", "99 of 100 MiB"),
-    (lambda: vitals(server=replace(SERVER, maxmemory_policy="allkeys-lru")), "error", "Redis", "allkeys-lru"),
-    (lambda: vitals(server=replace(SERVER, aof_enabled=False)), "warning", "Redis", "no append-only file"),
-    (lambda: vitals(server=replace(SERVER, aof_write_ok=False)), "error", "Redis", "could not append"),
-    (lambda: vitals(server=replace(SERVER, aof_rewrite_ok=False)), "warning", "Redis", "could not rewrite"),
-    (lambda: vitals(disk=replace(DISK, free_bytes=500 << 20)), "warning", "disk", "500 MiB are free"),
-    (lambda: vitals(disk=replace(DISK, checkpoint_bytes=11 << 30)), "error", "disk", "10,240 MiB are free"),
-    (lambda: vitals(events=[event("checkpoint"), event("checkpoint failed", text="no room")]), "error", "disk",
+    (lambda: snapshot(server=replace(SERVER, used_bytes=85 << 20)), "warning", "Redis", "85 of 100 MiB"),
+    (lambda: snapshot(server=replace(SERVER, used_bytes=99 << 20)), "error", "Redis", "99 of 100 MiB"),
+    (lambda: snapshot(server=replace(SERVER, maxmemory_policy="allkeys-lru")), "error", "Redis", "allkeys-lru"),
+    (lambda: snapshot(server=replace(SERVER, aof_enabled=False)), "warning", "Redis", "no append-only file"),
+    (lambda: snapshot(server=replace(SERVER, aof_write_ok=False)), "error", "Redis", "could not append"),
+    (lambda: snapshot(server=replace(SERVER, aof_rewrite_ok=False)), "warning", "Redis", "could not rewrite"),
+    (lambda: snapshot(disk=replace(DISK, free_bytes=500 << 20)), "warning", "disk", "500 MiB are free"),
+    (lambda: snapshot(disk=replace(DISK, checkpoint_bytes=11 << 30)), "error", "disk", "10,240 MiB are free"),
+    (lambda: snapshot(events=[event("checkpoint"), event("checkpoint failed", text="no room")]), "error", "disk",
      "could not be written: no room"),
 ]  # fmt: skip
 
@@ -157,13 +157,13 @@ NAN = "chunk reward: found 3 of 64 numbers NaN, infinite or beyond 1e+12 (sent b
 def test_rejected_steps_are_named_with_the_last_reasons_and_advice_that_fits_them() -> None:
     events = [event("rejected", text=f"chunk run: found {k}") for k in range(4)] + [event("rejected", text=NAN)]
     some = a_status(counters=Counters(produced=100_000, trained=99_000, rejected=1000))
-    finding = the_one(vitals(status=some, events=events))
+    finding = the_one(snapshot(status=some, events=events))
     assert finding.seen == f"1,000 of 100,000 steps were rejected: {NAN}"
     assert finding.details == "chunk run: found 2\nchunk run: found 3"
     assert "quintet check" in finding.advice
     assert "version of" not in finding.advice
     another = the_one(
-        vitals(status=some, events=[event("rejected", text="chunk wire version: found [2], expected [3]")])
+        snapshot(status=some, events=[event("rejected", text="chunk wire version: found [2], expected [3]")])
     )
     assert "another version of this program" in another.advice
 
@@ -171,7 +171,7 @@ def test_rejected_steps_are_named_with_the_last_reasons_and_advice_that_fits_the
 def test_where_nearly_all_is_rejected_nobody_is_told_that_more_workers_would_help() -> None:
     waits = ROW | {"phase/optimizer/wait_s": 0.9, "phase/optimizer/learn_s": 0.1}
     nearly_all = a_status(counters=Counters(produced=1000, trained=100, rejected=900), metrics=waits)
-    finding = the_one(vitals(status=nearly_all, events=[event("rejected", text=NAN)]))
+    finding = the_one(snapshot(status=nearly_all, events=[event("rejected", text=NAN)]))
     assert finding.severity == "error"
     assert "900 of 1,000 steps were rejected: quintet doctor" in status_json(nearly_all)["bottleneck"]
 
@@ -194,50 +194,50 @@ def test_a_slow_game_is_named_and_nobody_is_told_to_kill_its_worker(
     said: dict[str, Any], severity: str, seen: str
 ) -> None:
     slow = replace(beat("worker/1"), data=said)
-    finding = the_one(vitals(status=a_status(heartbeats=[*a_status().heartbeats[:3], slow])))
+    finding = the_one(snapshot(status=a_status(heartbeats=[*a_status().heartbeats[:3], slow])))
     assert (finding.severity, finding.about) == (severity, "worker/1")
     assert seen in finding.seen
     assert "fewer rollout.games_per_worker" in finding.advice
     waits = ROW | {"phase/optimizer/wait_s": 0.9, "phase/optimizer/learn_s": 0.1}
     starving = a_status(heartbeats=[*a_status().heartbeats[:3], slow], metrics=waits)
-    advice = [found.advice for found in diagnose(vitals(status=starving)) if found.about == "optimizer"]
+    advice = [found.advice for found in diagnose(snapshot(status=starving)) if found.about == "optimizer"]
     assert len(advice) == 1
     assert "more games per worker" not in advice[0]  # beside the advice to take fewer
     silent = replace(beat("worker/1", 99.0), data=said)
-    assert "kill" not in the_one(vitals(status=a_status(heartbeats=[*a_status().heartbeats[:3], silent]))).advice
+    assert "kill" not in the_one(snapshot(status=a_status(heartbeats=[*a_status().heartbeats[:3], silent]))).advice
 
 
 def test_a_process_that_died_is_named_with_its_last_traceback_and_one_that_keeps_dying_is_an_error() -> None:
     died = event("worker died", "worker/1", "ValueError: bad", ago_s=30)
-    finding = the_one(vitals(events=[died], last_words={"worker/1": "Traceback ...", "worker/0": "old"}))
+    finding = the_one(snapshot(events=[died], tracebacks={"worker/1": "Traceback ...", "worker/0": "old"}))
     assert (finding.severity, finding.about, finding.details) == ("warning", "worker/1", "Traceback ...")
     assert "died once in the last 10 minutes, 30 s ago the last time: ValueError: bad" in finding.seen
-    assert the_one(vitals(events=[died] * 3)).severity == "error"
-    assert diagnose(vitals(events=[replace(died, time_s=NOW_S - 3600)])) == ()
+    assert the_one(snapshot(events=[died] * 3)).severity == "error"
+    assert diagnose(snapshot(events=[replace(died, time_s=NOW_S - 3600)])) == ()
 
 
 def test_steps_that_warmed_up_the_normalisers_are_no_staleness() -> None:
     config = RunConfig()
     warm_up = config.optimizer.normalizer_warmup_steps + config.optimizer.batch_steps
-    assert diagnose(vitals(status=a_status(counters=Counters(produced=warm_up, stale=warm_up)))) == ()
+    assert diagnose(snapshot(status=a_status(counters=Counters(produced=warm_up, stale=warm_up)))) == ()
 
 
 def test_processes_that_were_started_a_moment_ago_are_not_missed_yet() -> None:
     missing = a_status(heartbeats=a_status().heartbeats[:1], wanted_workers=1)
-    assert not is_healthy(diagnose(vitals(status=missing, events=[event("started", ago_s=100)])))
-    found = diagnose(vitals(status=missing, events=[event("started", ago_s=100), event("scaled", ago_s=5)]))
+    assert not is_healthy(diagnose(snapshot(status=missing, events=[event("started", ago_s=100)])))
+    found = diagnose(snapshot(status=missing, events=[event("started", ago_s=100), event("scaled", ago_s=5)]))
     assert [(f.severity, f.about) for f in found] == [("hint", "optimizer"), ("hint", "workers")]
 
 
 def test_a_paused_run_is_healthy_and_says_that_it_is_paused() -> None:
-    finding = the_one(vitals(status=a_status(wanted_workers=0, metrics=ROW | {"time_s": NOW_S - 5000})))
+    finding = the_one(snapshot(status=a_status(wanted_workers=0, metrics=ROW | {"time_s": NOW_S - 5000})))
     assert finding.severity == "hint"
     assert finding.why == "the run is paused"
 
 
 def test_the_worst_comes_first() -> None:
     found = diagnose(
-        vitals(
+        snapshot(
             status=a_status(metrics=ROW | {"phase/optimizer/wait_s": 5.0}, heartbeats=a_status().heartbeats[1:]),
             server=replace(SERVER, aof_write_ok=False),
         )
@@ -283,7 +283,7 @@ def test_vitals_are_read_from_a_runs_folder(tmp_path: Path) -> None:
     assert found.run == "r"
     assert found.disk is not None
     assert found.disk.checkpoint_bytes == 1000
-    assert found.last_words == {"worker/3": "Traceback (most recent call last):\n  new\nValueError: bad"}
+    assert found.tracebacks == {"worker/3": "Traceback (most recent call last):\n  new\nValueError: bad"}
     assert [e.process for e in found.events] == ["worker/3"]
     finding = next(f for f in diagnose(found) if f.about == "worker/3")
     assert finding.details.endswith("ValueError: bad")
@@ -291,4 +291,4 @@ def test_vitals_are_read_from_a_runs_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_here_adds_nothing(tmp_path: Path) -> None:
     found = read_health(tmp_path / "elsewhere", a_status())
-    assert (found.disk, found.events, found.last_words) == (None, (), {})
+    assert (found.disk, found.events, found.tracebacks) == (None, (), {})

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from quintet.control.config import RunConfig, config_keys, parse_config
+from quintet.control.config import RunConfig, config_keys, parse_config, value_of
 from quintet.control.config_reader import ConfigError
 from quintet.control.live_settings import (
     LiveConfig,
     LiveError,
     changed,
-    check_change,
     check_changes,
     in_force,
     live_keys,
@@ -50,7 +49,8 @@ def request(number: int, **changes: str) -> Setting:
     ],
 )
 def test_a_change_becomes_a_value_of_its_type(key: str, text: str, value: object) -> None:
-    assert check_change(CONFIG, key, text) == value
+    (full,) = changes = check_changes(CONFIG, {key: text})
+    assert value_of(changed(CONFIG, changes), full) == value
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_change_becomes_a_value_of_its_type(key: str, text: str, value: object
 )
 def test_what_cannot_be_is_refused_with_what_to_do_instead(key: str, text: str, says: str) -> None:
     with pytest.raises(LiveError, match=says) as caught:
-        check_change(CONFIG, key, text)
+        check_changes(CONFIG, {key: text})
     assert isinstance(caught.value, ConfigError | ValueError)
     assert "\n" not in str(caught.value)
 
@@ -112,7 +112,7 @@ def test_every_other_key_is_refused() -> None:
     live = {known.key for known in live_keys()}
     for key in set(config_keys()) - live:
         with pytest.raises(LiveError):
-            check_change(CONFIG, key, "1")
+            check_changes(CONFIG, {key: "1"})
 
 
 def test_a_request_is_put_into_force_whole_or_not_at_all() -> None:

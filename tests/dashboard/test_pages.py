@@ -1,4 +1,4 @@
-"""What the pages show, as the HTML that they make of a run's data; and what can be asked of a run."""
+"""What the pages show, as the HTML that they make of a run's data."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from quintet.control.config import ConfigError, parse_config
+from quintet.control.config import parse_config
 from quintet.control.doctor.rules import Finding
+from quintet.control.errors import UsageError
 from quintet.control.journal import Event
-from quintet.control.live_settings import differences, value_text
-from quintet.control.operations import RequestError, change_settings, want_workers, workers_wanted
-from quintet.control.status import RunStatus
+from quintet.control.live_settings import differences, setting_text
 from quintet.dashboard.charts import MARK_LEVELS, View, mark_of
 from quintet.dashboard.pages import cluster, league, overview, runs
 from quintet.dashboard.series import MetricsTable
-from quintet.wire.link import Counters, Heartbeat
-from quintet.wire.memory_link import MemoryLink
-from quintet.wire.settings import BEFORE_ALL
+from quintet.wire.link import Heartbeat
 
 CONFIG = parse_config("")
 NASTY = '<img src=x onerror="alert(1)">'
@@ -34,10 +31,6 @@ def event(kind: str = "note", text: str = "", process: str = "", agent_steps: in
 def evaluation(opponent: str | None, wins: float, agent_steps: int, **more: object) -> dict[str, object]:
     rate = {"win_rate": wins, "win_rate_low": wins - 0.1, "win_rate_high": wins + 0.1}
     return {"opponent": opponent, "agent_steps": agent_steps, "version": 3, "games": 100, "draws": 1, **rate, **more}
-
-
-def status(*beats: Heartbeat) -> RunStatus:
-    return RunStatus(run="one", config=CONFIG, counters=Counters(), wanted_workers=1, heartbeats=beats)
 
 
 def table_of(tmp_path: object, rows: list[dict[str, float]]) -> MetricsTable:
@@ -92,6 +85,12 @@ def test_the_newest_events_stand_first() -> None:
     html = cluster.events_html([event(text="old"), event("worker died", text="new")])
     assert html.index("new") < html.index("old")
     assert 'class="k bad">worker died' in html
+
+
+def test_a_wish_for_workers_is_a_whole_number() -> None:
+    assert cluster.workers_of(" 2 ") == 2
+    with pytest.raises(UsageError, match="no whole number"):
+        cluster.workers_of("many")
 
 
 # ---- overview ----
@@ -169,43 +168,5 @@ def test_configurations_differ_in_the_keys_that_differ_and_no_others() -> None:
     )
     found = differences({"a": CONFIG, "b": other})
     assert found == {"ppo.learning_rate": ("0.0003", "0.0003 to 1e-05 (steps 0 to 9)"), "ppo.clip": ("0.2", "0.1")}
-    assert value_text(other, "ppo.clip") == "0.1"
+    assert setting_text(other, "ppo.clip") == "0.1"
     assert "same in every key" in runs.differences_html({"a": CONFIG, "b": CONFIG})
-
-
-# ---- orders ----
-
-
-def test_a_wish_for_workers_is_checked_as_the_command_does() -> None:
-    full = status(beat("controller", capacity=2, cores_per_worker=1.0))
-    assert workers_wanted(" 2 ", full) == 2
-    with pytest.raises(RequestError, match="cores for 2"):
-        workers_wanted("3", full)
-    with pytest.raises(RequestError, match="not possible"):
-        workers_wanted("-1", full)
-    with pytest.raises(RequestError, match="no whole number"):
-        workers_wanted("many", full)
-    assert workers_wanted("3", status(beat("controller", capacity=-1))) == 3
-    alone = replace(status(), config=parse_config("deterministic = true"))
-    assert workers_wanted("1", alone) == 1
-    with pytest.raises(RequestError, match="deterministic"):
-        workers_wanted("2", alone)
-
-
-def test_scaling_tells_the_run_and_ends_autoscaling() -> None:
-    link = MemoryLink("one")
-    link.set_wanted_workers(1)
-    link.set_autoscale("1:4")
-    assert "1 → 3" in want_workers(link, 3)
-    assert (link.wanted_workers(), link.autoscale()) == (3, "")
-
-
-def test_a_setting_is_asked_for_only_if_it_can_be() -> None:
-    link = MemoryLink("one")
-    assert "ppo.clip = 0.1" in change_settings(link, CONFIG, {"clip": "0.1"}, "ada@lab (dashboard)")
-    with pytest.raises(ConfigError, match="at least 0"):
-        change_settings(link, CONFIG, {"ppo.learning_rate": "-3"}, "ada@lab")
-    with pytest.raises(ConfigError, match="fixed when a run is made"):
-        change_settings(link, CONFIG, {"model.lstm_units": "64"}, "ada@lab")
-    (asked,) = link.settings(BEFORE_ALL)
-    assert (asked.changes, asked.by) == ({"ppo.clip": "0.1"}, "ada@lab (dashboard)")
