@@ -29,7 +29,7 @@ LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Curve:
+class GradientCurve:
     """Gradient norms of one network: index k is k rows before the loss, in units of the norm at k = 0."""
 
     name: str
@@ -43,7 +43,7 @@ class GradientReport:
     subject: Subject
     bptt_steps: int
     columns: int  # teams whose rows were used
-    curves: tuple[Curve, ...]
+    curves: tuple[GradientCurve, ...]
     imitation: float  # share of the LSTM output's variance that the plain RNN has learned to produce
     recurrent_radius: dict[str, float]  # name of an RNN -> largest absolute eigenvalue of its recurrent matrix
 
@@ -58,13 +58,13 @@ def explain_gradients(
     inside = SteppedLstm(subject.policy.lstm)
     trained = norms_back(subject, inside, windows)
     curves = [
-        Curve(name="LSTM, its cells", norms=trained["cell"]),
-        Curve(name="LSTM, its output", norms=trained["hidden"]),
+        GradientCurve(name="LSTM, its cells", norms=trained["cell"]),
+        GradientCurve(name="LSTM, its output", norms=trained["hidden"]),
     ]
     fresh = fresh_subject(replace(subject.config, seed=seed))
     if subject.info is not None:
         begun = norms_back(subject, SteppedLstm(fresh.policy.lstm), windows)
-        curves.append(Curve(name="LSTM before training, its cells", norms=begun["cell"]))
+        curves.append(GradientCurve(name="LSTM before training, its cells", norms=begun["cell"]))
     torch.manual_seed(seed)
     learned = PlainRnn(subject.policy.layer.out_features, units)
     imitation = imitate(learned, subject, record, start)
@@ -73,7 +73,9 @@ def explain_gradients(
         "plain RNN before training": PlainRnn(subject.policy.layer.out_features, units),
         "plain RNN, small random weights": PlainRnn(subject.policy.layer.out_features, units, orthogonal=False),
     }
-    curves += [Curve(name=name, norms=norms_back(subject, rnn, windows)["hidden"]) for name, rnn in networks.items()]
+    curves += [
+        GradientCurve(name=name, norms=norms_back(subject, rnn, windows)["hidden"]) for name, rnn in networks.items()
+    ]
     return GradientReport(
         subject=subject,
         bptt_steps=subject.config.rollout.bptt_steps,

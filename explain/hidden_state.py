@@ -26,11 +26,13 @@ class OpenGame:
 
     def __init__(self, game: VectorGame, spec: GameSpec) -> None:
         self.game, self.spec, self.n_games = game, spec, game.n_games
-        self._log: list[dict[str, Array]] = []
+        self._hidden: dict[str, list[Array]] = {}
+        self._away: list[Array] = []
 
     def reset(self, seed: int) -> Observation:
         """As the game's own."""
-        self._log.clear()
+        self._hidden.clear()
+        self._away.clear()
         return self._seen(self.game.reset(seed))
 
     def step(self, actions: Actions) -> Transition:
@@ -44,19 +46,18 @@ class OpenGame:
 
     def hidden(self) -> dict[str, Array]:
         """Name -> f32 [rows so far, n_games x teams], NaN where there is nothing to know."""
-        names = [name for name in (self._log[0] if self._log else {}) if name]
-        return {name: np.stack([row[name] for row in self._log]).astype(np.float32) for name in names}
+        return {name: np.stack(rows).astype(np.float32) for name, rows in self._hidden.items()}
 
     def out_of_sight(self) -> Array | None:
         """Bool [rows so far, n_games x teams]: where it is hidden; None where it always is."""
-        if not self._log or "" not in self._log[0]:
-            return None
-        return np.stack([row[""] for row in self._log])
+        return np.stack(self._away) if self._away else None
 
     def _seen(self, observation: Observation) -> Observation:
         """What the players may see; what they may not is written down."""
-        self._log.append({})
         return observation
+
+    def _note(self, name: str, numbers: Array) -> None:
+        self._hidden.setdefault(name, []).append(numbers)
 
 
 class UnmaskedGymnasium(OpenGame):
@@ -70,7 +71,8 @@ class UnmaskedGymnasium(OpenGame):
 
     def _seen(self, observation: Observation) -> Observation:
         full = observation[self.entry]
-        self._log.append({self.names[k]: full[..., k].reshape(-1).copy() for k in self.hide})
+        for k in self.hide:
+            self._note(self.names[k], full[..., k].reshape(-1).copy())
         return {**observation, self.entry: np.delete(full, self.hide, axis=-1)}
 
 
@@ -84,11 +86,9 @@ class OpenSkirmish(OpenGame):
         dead = enemy[:, columns["respawn"]] > 0
         slot = observation["units"].reshape(self.n_games * 2, -1, len(UNIT.names or ()))[:, heroes]
         names = list(UNIT.names or ())
-        row: dict[str, Array] = {
-            f"enemy's {axis}": np.where(dead, np.nan, enemy[:, columns[axis]]).astype(np.float32) for axis in "xy"
-        }
-        row[""] = slot[:, names.index("visible")] < 0.5
-        self._log.append(row)
+        for axis in "xy":
+            self._note(f"enemy's {axis}", np.where(dead, np.nan, enemy[:, columns[axis]]))
+        self._away.append(slot[:, names.index("visible")] < 0.5)
         kept = self.spec.observation_space.spaces
         return {name: array for name, array in observation.items() if name != "hidden" or name in kept}
 

@@ -16,7 +16,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from quintet.control.output import keep_stdout, say
 
@@ -86,25 +86,30 @@ def end_children() -> None:
 
 
 def _in_child(question: dict[str, str]) -> Answer:
+    # What this process was given, so that the child finds a user's own games too.
+    places = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     with tempfile.TemporaryFile("w+") as complaints:
-        return _answered(question, complaints)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "quintet.explain.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(places)},
+            start_new_session=True,
+        )
+        said = _answer_of(child, question)
+        try:
+            answer: Answer = json.loads(said)
+        except ValueError:
+            complaints.seek(0)
+            last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
+            return {"error": f"the process that computes it ended with code {child.returncode}: {last}"}
+        return answer
 
 
-def _python_path() -> list[str]:
-    """What this process was given, so that the child finds a user's own games too."""
-    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-
-
-def _answered(question: dict[str, str], complaints: IO[str]) -> Answer:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "quintet.explain.process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=complaints,
-        text=True,
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), *_python_path()])},
-        start_new_session=True,
-    )
+def _answer_of(child: subprocess.Popen[str], question: dict[str, str]) -> str:
+    """What a child says until it ends. Its stdin stays open meanwhile: it ends when that does."""
     _running.add(child)
     try:
         assert child.stdin is not None
@@ -119,13 +124,7 @@ def _answered(question: dict[str, str], complaints: IO[str]) -> Answer:
         _running.discard(child)
         with child:
             child.kill()
-    try:
-        answer: Answer = json.loads(said)
-    except ValueError:
-        complaints.seek(0)
-        last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
-        return {"error": f"the process that computes it ended with code {child.returncode}: {last}"}
-    return answer
+    return said
 
 
 def answer(question: dict[str, str]) -> Answer:

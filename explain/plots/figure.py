@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import text_to_path
 from PIL import Image
 
 # Colours that also differ for eyes that cannot tell red from green (Okabe and Ito).
@@ -60,11 +62,18 @@ styled = rc_context(
 """Decorates whatever draws or writes: the look holds while it runs, and the process's own settings stay."""
 
 
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """How wide a line of text is, in points."""
+    face = FontProperties(size=size, weight=weight)
+    return text_to_path.get_text_width_height_descent(text, face, ismath=False)[0] if text else 0.0
+
+
 def new_figure(height: float, title: str, note: str) -> Figure:
     """WIDTH x height points with words at the top left and the rest left to be laid out."""
     layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - HEAD / height), w_pad=10 / 72, h_pad=6 / 72)
     figure = Figure(figsize=(WIDTH / 72, height / 72), layout=layout)
-    figure.text(MARGIN / WIDTH, 1 - 28 / height, title, size=17, weight="bold")
+    size = 17 * min(1.0, (WIDTH - 2 * MARGIN) / text_width(title, 17, "bold"))
+    figure.text(MARGIN / WIDTH, 1 - 28 / height, title, size=size, weight="bold")
     figure.text(MARGIN / WIDTH, 1 - 47 / height, note, size=12, color=GRAY)
     return figure
 

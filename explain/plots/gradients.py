@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from quintet.explain.gradients import Curve, GradientReport
+from quintet.explain.gradients import GradientCurve, GradientReport
 from quintet.explain.plots.figure import BLUE, GRAY, GREEN, ORANGE, PINK, RED, SHADE, SKY, caption, new_figure, styled
 
 LOOKS = {  # curve -> colour and dashes
@@ -55,6 +56,7 @@ def _curves(axes: Axes, report: GradientReport, rows: int) -> None:
         color, dashes = LOOKS[curve.name]
         axes.plot(curve.norms[:rows], dashes, color=color, linewidth=2)
     axes.set(xlabel="steps back from the loss", ylabel="gradient norm", xlim=(0, max(1, rows - 1)))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
 def _legend(figure: Figure, report: GradientReport) -> None:
@@ -72,7 +74,7 @@ def _legend(figure: Figure, report: GradientReport) -> None:
         text.set_fontweight("bold")
 
 
-def share(curve: Curve, row: int) -> str:
+def share(curve: GradientCurve, row: int) -> str:
     """What is left at a row, short."""
     left = float(curve.norms[row])
     if left < 1e-30:
@@ -115,7 +117,7 @@ def gradient_words(report: GradientReport) -> tuple[str, str]:
     return first, second
 
 
-def crossing(cells: Curve, other: Curve) -> int:
+def crossing(cells: GradientCurve, other: GradientCurve) -> int:
     """From how many steps back on the first curve has more left than the other, all the way."""
     behind = np.flatnonzero(cells.norms <= other.norms)
     return int(behind[-1]) + 1 if len(behind) else 0

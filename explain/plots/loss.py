@@ -12,12 +12,19 @@ from quintet.explain.loss import LossReport, LossRow
 from quintet.explain.plots.figure import BLUE, GRAY, GREEN, INK, ORANGE, RED, SHADE, caption, new_figure, styled
 
 MOST_TABLE_ROWS = 16
+
+
+def signed(number: float) -> str:
+    """In reward units, whatever a game's are."""
+    return f"{number:+.3f}" if abs(number) < 1000 else f"{number:+.0f}"
+
+
 COLUMNS: tuple[tuple[str, str, Callable[[LossRow], str]], ...] = (
-    ("reward", "r", lambda row: f"{row.reward:+.3f}"),
-    ("value", "v", lambda row: f"{row.value:+.3f}"),
-    ("surprise", "δ", lambda row: f"{row.delta:+.3f}"),
-    ("advantage", "A", lambda row: f"{row.advantage:+.3f}"),
-    ("return", "A + v", lambda row: f"{row.target:+.3f}"),
+    ("reward", "r", lambda row: signed(row.reward)),
+    ("value", "v", lambda row: signed(row.value)),
+    ("surprise", "δ", lambda row: signed(row.delta)),
+    ("advantage", "A", lambda row: signed(row.advantage)),
+    ("return", "A + v", lambda row: signed(row.target)),
     ("scaled A", "Â", lambda row: f"{row.normalized:+.3f}" if row.counts else "–"),
     ("log p then", "", lambda row: f"{row.log_prob_old:.4f}" if row.counts else "–"),
     ("log p now", "", lambda row: f"{row.log_prob_new:.4f}" if row.counts else "–"),

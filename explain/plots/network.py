@@ -8,12 +8,10 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path
-from matplotlib.textpath import text_to_path
 
-from quintet.explain.plots.figure import styled
+from quintet.explain.plots.figure import styled, text_width
 
 Kind = Literal["input", "encoder", "pool", "layer", "memory", "head", "value", "auxiliary", "critic"]
 Style = Literal["data", "keys", "choice", "stopped"]
@@ -111,12 +109,6 @@ class _Place:
     @property
     def middle(self) -> float:
         return self.y + self.height / 2
-
-
-def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """How wide a line of text is, in points."""
-    face = FontProperties(size=size, weight=weight)
-    return text_to_path.get_text_width_height_descent(text, face, ismath=False)[0] if text else 0.0
 
 
 @styled

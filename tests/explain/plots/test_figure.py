@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from quintet.explain.plots.figure import BLUE, HEAD, PIXELS, WIDTH, bars, caption, new_figure, png, styled, svg
+from tests.support.figure_words import words_of
 
 
 @styled
@@ -53,6 +54,18 @@ def test_a_bar_is_as_long_as_its_number_and_a_long_label_loses_its_end() -> None
     (label,) = axes.get_yticklabels()
     assert label.get_text().endswith("a…")
     assert len(label.get_text()) < 60
+
+
+@styled
+def test_a_long_title_is_set_smaller_until_it_fits() -> None:
+    sizes = []
+    for title in ("short", "pettingzoo:pettingzoo.classic.a_game_with_a_very_long_name_v3, version 1" * 2):
+        figure = new_figure(200, title, "")
+        ((text, place),) = words_of(figure)
+        assert text == title
+        assert place.x1 <= WIDTH
+        sizes.append(float(figure.texts[0].get_fontsize()))
+    assert sizes[0] == 17 > sizes[1]
 
 
 def test_the_look_is_the_pictures_own() -> None:
