@@ -8,141 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from quintet.control.config import RunConfig, parse_config
 from quintet.control.errors import UsageError
 from quintet.control.output import answer, stdout
-from quintet.control.run_folder import checkpoint_path, shown
+from quintet.evaluation.entrants import Contestant, Entrant, Scripted, bot_source, game_of, name_of, read_entrant, seat
 from quintet.evaluation.match import GameResult, Match, own_streams
-from quintet.evaluation.players import BotPlayer, Player, PolicyPlayer, RandomPlayer
-from quintet.evaluation.replays import RecordedGame
-from quintet.evaluation.results import judge, keep_evaluation, verdict_json, verdict_text
-from quintet.games.api import Array, GameSpec, GameWithBots, VectorGame
-from quintet.games.dotted import nearest
+from quintet.evaluation.players import Player
+from quintet.evaluation.replays import ReplayRecorder, replay_folder, replay_name
+from quintet.evaluation.request import RANDOM, EvalRequest
+from quintet.evaluation.results import SeatVerdict, judge, keep_evaluation, verdict_json, verdict_text
+from quintet.games.api import Array, GameSpec, VectorGame
 from quintet.games.registry import make_game
 from quintet.games.skirmish.game import SkirmishGame
-from quintet.games.skirmish.replay.file import Replay
-from quintet.model.policy import Policy
-from quintet.model.weights import load_masters
-from quintet.optimizer.checkpoint import CheckpointInfo, check_spec_is, read_info, read_policy
+from quintet.games.skirmish.replay.file import Replay, write_replay
 
 MAX_SLOTS = 200  # games of one inference batch
-BOT = "bot:"
-RANDOM = "random"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contestant:
-    """A checkpoint that was read."""
-
-    path: Path
-    info: CheckpointInfo
-    config: RunConfig
-    shown: str  # the path as a person meets it
-
-    def __str__(self) -> str:
-        return self.shown
-
-
-@dataclass(frozen=True, slots=True)
-class Scripted:
-    """A player without a network: `random`, or `bot:NAME`."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
-
-
-Entrant = Contestant | Scripted
-
-
-def read_entrant(text: str | Path) -> Entrant:
-    """Whoever a person means: `random`, `bot:NAME`, or else a checkpoint.
-
-    Raises:
-        UsageError: there is no such checkpoint.
-        CheckpointError: it is damaged.
-    """
-    if str(text) == RANDOM or str(text).startswith(BOT):
-        return Scripted(str(text))
-    return read_contestant(Path(text))
-
-
-def read_contestant(path: Path) -> Contestant:
-    """The checkpoint that a person means by `path`.
-
-    Raises:
-        UsageError: there is none.
-        CheckpointError: it is damaged.
-    """
-    folder = checkpoint_path(path)
-    info = read_info(folder)
-    config = parse_config(info.config, source=f"the configuration in {folder}")
-    return Contestant(path=folder, info=info, config=config, shown=shown(folder, Path.cwd()))
-
-
-def seat(entrant: Entrant, game: VectorGame, streams: Array, *, seed: int, greedy: bool) -> Player:
-    """A player for the streams of a game where `streams` [B] bool is true.
-
-    Raises:
-        UsageError: the game has no such bot.
-        CheckpointError: a checkpoint was trained on another game, or is damaged.
-    """
-    if isinstance(entrant, Contestant):
-        return seat_policy(entrant, game.spec, int(streams.sum()), seed=seed, greedy=greedy)
-    if entrant.name == RANDOM:
-        return RandomPlayer(game.spec, seed=seed)
-    bot_source(entrant, game)
-    assert isinstance(game, GameWithBots)
-    return BotPlayer(game, entrant.name.removeprefix(BOT), streams)
-
-
-def bot_source(entrant: Entrant | None, game: VectorGame) -> str | None:
-    """The hash of a bot's source and rules; None for everybody else.
-
-    Raises:
-        UsageError: the game has no such bot.
-    """
-    if not isinstance(entrant, Scripted) or entrant.name == RANDOM:
-        return None
-    name, bots = entrant.name.removeprefix(BOT), game.bots if isinstance(game, GameWithBots) else {}
-    if name not in bots:
-        known = ", ".join(f"{BOT}{bot}" for bot in bots) or "none"
-        hint = nearest(name, bots, prefix=BOT)
-        raise UsageError(f"{game.spec.name} has no bot {name!r}{hint}; its bots: {known}")
-    return bots[name]
-
-
-def seat_policy(contestant: Contestant, game: GameSpec, streams: int, *, seed: int, greedy: bool) -> PolicyPlayer:
-    """A player with a checkpoint's weights.
-
-    Raises:
-        CheckpointError: it was trained on another game, or is damaged.
-    """
-    config, info = contestant.config, contestant.info
-    spec = config.chunk_spec(game)
-    check_spec_is(contestant.path, info, spec)
-    policy = Policy(game, config.model).use_device(torch.device("cpu"))
-    load_masters(policy, read_policy(contestant.path, info), info.precision)
-    return PolicyPlayer(policy, spec, streams, seed=seed, greedy=greedy)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvalRequest:
-    """What `quintet eval` was told."""
-
-    player: str | Path  # see `read_entrant`
-    opponent: str | Path | None = None  # None is random where there is somebody to play against
-    game: str | None = None  # needed where neither is a checkpoint, which says itself what it plays
-    games: int = 1000
-    greedy: bool = False
-    seed: int = 1
-    json: bool = False
-    save_replay: int = 0  # so many games, the first ones, are kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,20 +38,70 @@ class Played:
     kept: Sequence[Path] = ()  # replays
 
 
-def evaluate(request: EvalRequest) -> None:
+def evaluate(
+    player: str | Path,
+    opponent: str | Path | None = None,
+    *,
+    game: str | None = None,
+    games: int = 1000,
+    greedy: bool = False,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Have somebody play whole games; the same call gives the same numbers.
+
+    Args:
+        player: a checkpoint folder, a run folder or a run's name; or `bot:NAME`, `random`.
+        opponent: likewise; random, if left out.
+        game: what is played where neither is a checkpoint.
+        games: how many, split evenly over the seats.
+        greedy: take the likeliest action instead of a drawn one.
+        seed: of the games and of the draws of actions.
+
+    Returns:
+        What `quintet eval --json` prints: "return_mean", "win_rate" and their intervals, and under "seats" each seat's.
+
+    Raises:
+        UsageError, CheckpointError, GameError: what cannot be played, and why.
+    """
+    rival = None if opponent is None else str(opponent)
+    request = EvalRequest(checkpoint=str(player), opponent=rival, game=game, games=games, greedy=greedy, seed=seed)
+    return _judged(request, lambda _: None).found
+
+
+def carry_out(request: EvalRequest) -> None:
     """Carry out `quintet eval`; a progress bar on stderr, the verdict on stdout.
 
     Raises:
         UsageError, CheckpointError, GameError: what cannot be played, and why.
     """
-    player = read_entrant(request.player)
-    rival = None if request.opponent is None else read_entrant(request.opponent)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"playing {request.games:,} games", total=request.games)
-        played = play_match(player, rival, request, progress=lambda n: progress.advance(task, n))
-    if played.kept:
-        console.print(f"{len(played.kept)} replays in {played.kept[0].parent}/", soft_wrap=True, highlight=False)
+        judged = _judged(request, lambda n: progress.advance(task, n))
+    kept = judged.kept
+    if kept:
+        console.print(f"{len(kept)} replays in {kept[0].parent}/", soft_wrap=True, highlight=False)
+    if request.json:
+        answer(json.dumps(judged.found))
+    else:
+        Console(file=stdout()).print(verdict_text(judged.verdicts, judged.title))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    """What came of an evaluation."""
+
+    title: str
+    verdicts: Sequence[SeatVerdict]
+    found: dict[str, Any]  # as JSON
+    kept: Sequence[Path]  # replays
+
+
+def _judged(request: EvalRequest, progress: Callable[[int], None]) -> _Judged:
+    """Play a match and judge it; the run that the checkpoint belongs to keeps the verdict."""
+    player = read_entrant(request.checkpoint)
+    rival = None if request.opponent is None else read_entrant(request.opponent)
+    played = play_match(player, rival, request, progress=progress)
     spec = played.spec
     seats = spec.team_names or tuple(f"team {team}" for team in range(spec.teams))
     verdicts = judge(played.results, seats if spec.teams > 1 else ("all games",))
@@ -177,13 +109,10 @@ def evaluate(request: EvalRequest) -> None:
     found = verdict_json(verdicts, _facts(player, against, played, request))
     if isinstance(player, Contestant):
         keep_evaluation(player.path, found)
-    if request.json:
-        answer(json.dumps(found))
-        return
     title = f"{_with_source(str(player), played.player_source)}, {spec.name}"
     if against is not None:
         title += f", against {_with_source(against, played.opponent_source)}"
-    Console(file=stdout()).print(verdict_text(verdicts, title))
+    return _Judged(title=title, verdicts=verdicts, found=found, kept=played.kept)
 
 
 def _facts(player: Entrant, against: str | None, played: Played, request: EvalRequest) -> dict[str, Any]:
@@ -224,18 +153,12 @@ def play_match(
     probe = make_game(name, 1, seed, options)
     probe.close()
     teams = probe.spec.teams
-    if teams == 1 and rival is not None:
-        raise UsageError(f"{name} has one team and nobody to play against: leave out --opponent")
     slots = min(MAX_SLOTS // teams * teams or teams, -(-games // teams) * teams)
     game, kept = make_game(name, slots, seed, options), list[Path]()
     try:
         if request.save_replay:
             game = keep_replays(game, player, rival, request, kept)
-        own = own_streams(slots, teams)
-        one = seat(player, game, own, seed=seed, greedy=greedy)
-        other: Player | None = None
-        if teams > 1:
-            other = seat(rival or Scripted(RANDOM), game, ~own, seed=seed + 1, greedy=greedy)
+        one, other = _seated(game, player, rival, own_streams(slots, teams), seed=seed, greedy=greedy)
         return Played(
             spec=game.spec,
             results=Match(game, one, other, seed=seed).play(games, progress),
@@ -247,6 +170,22 @@ def play_match(
         game.close()
 
 
+def _seated(
+    game: VectorGame, player: Entrant, rival: Entrant | None, own: Array, *, seed: int, greedy: bool
+) -> tuple[Player, Player | None]:
+    """Who sits on the player's own streams, and who on the others; nobody where there are none.
+
+    Raises:
+        UsageError: there is nobody to play against, or no such bot.
+    """
+    if game.spec.teams == 1 and rival is not None:
+        raise UsageError(f"{game.spec.name} has one team and nobody to play against: leave out --opponent")
+    one = seat(player, game, own, seed=seed, greedy=greedy)
+    if game.spec.teams == 1:
+        return one, None
+    return one, seat(rival or Scripted(RANDOM), game, ~own, seed=seed + 1, greedy=greedy)
+
+
 def keep_replays(
     game: VectorGame, player: Entrant, rival: Entrant | None, request: EvalRequest, kept: list[Path]
 ) -> VectorGame:
@@ -255,9 +194,6 @@ def keep_replays(
     Raises:
         UsageError: it is no game of skirmish.
     """
-    from quintet.evaluation.replays import ReplayRecorder, replay_folder, replay_name
-    from quintet.games.skirmish.replay.file import write_replay
-
     names = name_of(player), name_of(rival or Scripted(RANDOM))
     folder = replay_folder(player.path if isinstance(player, Contestant) else None)
 
@@ -269,63 +205,54 @@ def keep_replays(
     return ReplayRecorder(game, names, request.save_replay, keep)
 
 
-def name_of(entrant: Entrant) -> str:
-    """A player's name for the scoreboard: of a checkpoint its run and version."""
-    if isinstance(entrant, Scripted):
-        return entrant.name
-    folder = entrant.path
-    return f"{folder.parent.parent.name} {folder.name}" if folder.parent.name == "checkpoints" else folder.name
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlayedGame:
+    """One game that was played."""
+
+    result: GameResult  # from the first player's seat
+    replay: Replay | None  # of a game of skirmish
 
 
-def game_of(player: Entrant, rival: Entrant | None, wanted: str | None) -> tuple[str, dict[str, Any]]:
-    """Name and options of the game: a checkpoint's own, else the one that was named."""
-    for entrant in (player, rival):
-        if isinstance(entrant, Contestant):
-            if wanted not in (None, entrant.config.game):
-                raise UsageError(f"--game is {wanted}, but checkpoint {entrant} plays {entrant.config.game}")
-            return entrant.config.game, entrant.config.game_options
-    if wanted is None:
-        raise UsageError(f"{player} plays many games: say which, for example --game skirmish-5v5")
-    return wanted, {}
-
-
-def play_one(
-    player: str,
-    opponent: str | None,
-    game: str | None,
+def play(
+    player: str | Path,
+    opponent: str | Path | None = None,
     *,
-    seed: int,
-    greedy: bool,
-    progress: Callable[[int, int], None],
-) -> Replay:
-    """Have a player (a checkpoint, bot:NAME or random) play one game as blue.
+    game: str | None = None,
+    seed: int = 1,
+    greedy: bool = False,
+    to_watch: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> PlayedGame:
+    """Have somebody play one game, on the first seat; the same call gives the same game.
 
     Args:
-        player: who plays.
-        opponent: against whom; None is random.
-        game: what, if neither is a checkpoint.
-        seed: of the game and of the players' draws.
-        greedy: policies take their likeliest action.
-        progress: called after every step with its number and how many there may be.
+        player: a checkpoint folder, a run folder or a run's name; or `bot:NAME`, `random`.
+        opponent: likewise; random, if left out.
+        game: what is played where neither is a checkpoint.
+        seed: of the game and of the draws of actions.
+        greedy: take the likeliest action instead of a drawn one.
+        to_watch: refuse a game that makes no replay.
+        progress: of skirmish, called after every step with its number and how many there may be.
 
     Raises:
         UsageError, CheckpointError, GameError: what cannot be played, and why.
     """
-    blue, red = read_entrant(player), read_entrant(opponent or RANDOM)
-    name, options = game_of(blue, red, game)
-    inner = make_game(name, 1, seed, options)
-    if not isinstance(inner, SkirmishGame):
-        inner.close()
-        raise UsageError(f"only games of skirmish can be watched, and {blue} plays {name}")
-    recorded = RecordedGame(
-        inner, (name_of(blue), name_of(red)), on_step=lambda step: progress(step, inner.spec.max_steps or step)
-    )
+    one, other = read_entrant(player), None if opponent is None else read_entrant(opponent)
+    rival = other or Scripted(RANDOM)
+    name, options = game_of(one, rival, game)
+    replays: list[Replay] = []
+    playing = make_game(name, 1, seed, options)
     try:
-        own = own_streams(1, inner.spec.teams)
-        one = seat(blue, recorded, own, seed=seed, greedy=greedy)
-        other = seat(red, recorded, ~own, seed=seed + 1, greedy=greedy)
-        Match(recorded, one, other, seed=seed).play(1, lambda _: None)
+        teams, most = playing.spec.teams, playing.spec.max_steps
+        if isinstance(playing, SkirmishGame):
+            players = name_of(one), name_of(rival)
+            playing = ReplayRecorder(
+                playing, players, 1, lambda _, replay: replays.append(replay), lambda step: progress(step, most or step)
+            )
+        elif to_watch:
+            raise UsageError(f"only games of skirmish can be watched, and {one} plays {name}")
+        first, against = _seated(playing, one, other, own_streams(1, teams), seed=seed, greedy=greedy)
+        (result,) = Match(playing, first, against, seed=seed).play(1, lambda _: None)
     finally:
-        recorded.close()
-    assert recorded.replay is not None
-    return recorded.replay
+        playing.close()
+    return PlayedGame(result=result, replay=replays[0] if replays else None)

@@ -21,10 +21,18 @@ class ReplayRecorder:
     Those are the games that a match counts, as every slot plays the same number, or the first ones play one more.
     """
 
-    def __init__(self, game: VectorGame, players: tuple[str, str], wanted: int, keep: Keep) -> None:
+    def __init__(
+        self,
+        game: VectorGame,
+        players: tuple[str, str],
+        wanted: int,
+        keep: Keep,
+        on_step: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`keep` gets the number of each game and its replay; `on_step` how many steps of a game are written down."""
         if not isinstance(game, SkirmishGame):
             raise UsageError(f"only games of skirmish can be kept as replays, and this is {game.spec.name}")
-        self.game, self.players, self.wanted, self.keep = game, players, wanted, keep
+        self.game, self.players, self.wanted, self.keep, self.on_step = game, players, wanted, keep, on_step
         self.spec, self.n_games = game.spec, game.n_games
         self.bots: Mapping[str, str] = game.bots
         self._nth = [0] * game.n_games
@@ -47,6 +55,7 @@ class ReplayRecorder:
                 self._recorders[slot] = self._recorder(slot)
             elif recorder is not None:
                 recorder.add(self.game.played[slot], self.game.state, slot)
+                self.on_step(len(recorder.actions))
                 if self.game.state.game["phase"][slot] == LAST_SEEN:
                     self._recorders[slot] = None
                     self.keep(self._number(slot), recorder.replay(self.game.state, slot))
@@ -84,55 +93,3 @@ def replay_name(player: str, rival: str, seed: int, number: int) -> str:
     """A file's name: whoever plays, the seed, and which game it is, from 1."""
     words = re.sub(r"[^\w.-]+", "-", f"eval-{player}-vs-{rival}-seed{seed}-{number + 1:04d}")
     return f"{words}.replay"
-
-
-class RecordedGame:
-    """`SkirmishGame` with a log: `replay` is the first game of the slot that ended, or what there is of it so far."""
-
-    def __init__(
-        self,
-        game: SkirmishGame,
-        players: tuple[str, str],
-        slot: int = 0,
-        on_step: Callable[[int], None] | None = None,
-    ) -> None:
-        self.game, self.players, self.slot, self.on_step = game, players, slot, on_step
-        self.spec, self.n_games = game.spec, game.n_games
-        self.bots: Mapping[str, str] = game.bots
-        self._recorder: GameRecorder | None = None
-        self._finished: Replay | None = None
-
-    @property
-    def replay(self) -> Replay | None:
-        """None before anything was played."""
-        if self._finished is not None or self._recorder is None:
-            return self._finished
-        return self._recorder.replay(self.game.state, self.slot)
-
-    def reset(self, seed: int) -> Observation:
-        """Forget what was written, and start anew."""
-        observation = self.game.reset(seed)
-        game, slot = self.game, self.slot
-        start, first = game.starts[slot], int(game.seeds[slot])
-        self._recorder = GameRecorder(game.preset.name, first, start, game.state, slot, self.players)
-        self._finished = None
-        return observation
-
-    def step(self, actions: Actions) -> Transition:
-        """Play, and write the slot's actions down."""
-        transition = self.game.step(actions)
-        if self._recorder is not None and self._finished is None:
-            self._recorder.add(self.game.played[self.slot], self.game.state, self.slot)
-            if self.on_step is not None:
-                self.on_step(len(self._recorder.actions))
-            if self.game.state.game["phase"][self.slot] == LAST_SEEN:
-                self._finished = self._recorder.replay(self.game.state, self.slot)
-        return transition
-
-    def bot_actions(self, name: str) -> Actions:
-        """As the game's own."""
-        return self.game.bot_actions(name)
-
-    def close(self) -> None:
-        """As the game's own."""
-        self.game.close()

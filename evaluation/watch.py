@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +23,7 @@ from rich.text import Text
 
 from quintet.control.errors import UsageError
 from quintet.control.output import stdout
+from quintet.evaluation.request import WatchRequest
 from quintet.games.api import Array
 from quintet.games.skirmish.replay.draw import Artist
 from quintet.games.skirmish.replay.draw_scoreboard import TEAM_COLORS, clock, verdict
@@ -85,32 +85,6 @@ NAME_LENGTH = 22
 REPLAY_SUFFIX = ".replay"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WatchRequest:
-    """What `quintet watch` was told."""
-
-    what: str  # a replay's file, or who plays: a checkpoint, bot:NAME, random
-    opponent: str | None = None
-    game: str | None = None
-    eyes: str = "both"  # or one of SEATS
-    speed: float = 4.0
-    fps: float = 10.0
-    width: int = 640
-    gif: Path | None = None
-    mp4: Path | None = None
-    save: Path | None = None
-    seed: int = 1
-    greedy: bool = False
-
-    def __post_init__(self) -> None:
-        for name, low, high in (("speed", 0.1, 1000), ("fps", 1, 60), ("width", 160, 2160)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise UsageError(f"--{name} is {value}; it must be from {low} to {high}")
-        if self.width % 2:
-            raise UsageError(f"--width is {self.width}; it must be even")
-
-
 def watch(request: WatchRequest) -> None:
     """Show a game; what is shown goes to the terminal or to files, how it went to stdout.
 
@@ -146,18 +120,21 @@ def _replay(request: WatchRequest, errors: Console) -> Replay:
         if request.opponent or request.game or request.save:
             raise UsageError(f"{path} is a replay, a game that was played: leave out --opponent, --game and --save")
         return read_replay(path)
-    from quintet.evaluation.evaluate import play_one
+    from quintet.evaluation.evaluate import play
 
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("playing", total=None)
-        return play_one(
+        played = play(
             request.what,
             request.opponent,
-            request.game,
+            game=request.game,
             seed=request.seed,
             greedy=request.greedy,
+            to_watch=True,
             progress=lambda step, most: progress.update(task, completed=step, total=most),
         )
+    assert played.replay is not None
+    return played.replay
 
 
 def _artist(replay: Replay, width: int, figures: float = 1.0) -> Artist:

@@ -15,18 +15,11 @@ import torch
 from quintet.cluster.__main__ import run
 from quintet.control.config import parse_config
 from quintet.control.errors import UsageError
-from quintet.evaluation.evaluate import (
-    MAX_SLOTS,
-    EvalRequest,
-    Scripted,
-    evaluate,
-    play_match,
-    read_contestant,
-    read_entrant,
-    seat_policy,
-)
+from quintet.evaluation.entrants import Scripted, read_contestant, read_entrant, seat_policy
+from quintet.evaluation.evaluate import MAX_SLOTS, carry_out, play_match
 from quintet.evaluation.match import GameResult, Match, own_streams
 from quintet.evaluation.players import BotPlayer, PolicyPlayer, RandomPlayer
+from quintet.evaluation.request import EvalRequest
 from quintet.evaluation.results import judge, mean_interval, wilson
 from quintet.games.api import ACTING, Actions, Array, Observation
 from quintet.games.counting import GAME, SLOT, CountingGame, CountingOptions
@@ -182,7 +175,7 @@ def test_the_same_request_gives_the_same_games_and_another_seed_gives_others(
     contestant = read_contestant(save_untrained(tmp_path, in_format(precision) + "extra_steps = 9\n"))
 
     def lengths(seed: int) -> list[int]:
-        request = EvalRequest(player=tmp_path, games=MAX_SLOTS + 3, seed=seed)
+        request = EvalRequest(checkpoint=str(tmp_path), games=MAX_SLOTS + 3, seed=seed)
         return [result.length for result in play_match(contestant, contestant, request, progress=silent).results]
 
     assert len(lengths(1)) == MAX_SLOTS + 3
@@ -201,13 +194,13 @@ def test_a_checkpoint_is_evaluated_in_the_number_format_of_its_run(tmp_path: Pat
 
 def test_players_of_both_number_formats_meet(tmp_path: Path) -> None:
     one, other = (read_contestant(save_untrained(tmp_path / name, in_format(name))) for name in OTHER)
-    assert len(play_match(one, other, EvalRequest(player=tmp_path, games=4), progress=silent).results) == 4
+    assert len(play_match(one, other, EvalRequest(checkpoint=str(tmp_path), games=4), progress=silent).results) == 4
 
 
 def test_an_opponent_may_have_another_network_but_not_another_game(tmp_path: Path) -> None:
     small = read_contestant(save_untrained(tmp_path / "small", TWO_TEAMS))
     large = read_contestant(save_untrained(tmp_path / "large", TWO_TEAMS.replace("units = 8", "units = 16")))
-    request = EvalRequest(player=tmp_path, games=4)
+    request = EvalRequest(checkpoint=str(tmp_path), games=4)
     assert len(play_match(small, large, request, progress=silent).results) == 4
     other = read_contestant(save_untrained(tmp_path / "other", TWO_TEAMS + "kinds = 3\n"))
     with pytest.raises(CheckpointError, match=r"observation\.kind is new"):
@@ -217,13 +210,13 @@ def test_an_opponent_may_have_another_network_but_not_another_game(tmp_path: Pat
 def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     contestant = read_contestant(save_untrained(tmp_path, TWO_TEAMS.replace("teams = 2", "teams = 1")))
     with pytest.raises(UsageError, match="--games is 0"):
-        play_match(contestant, None, EvalRequest(player=tmp_path, games=0), progress=silent)
+        play_match(contestant, None, EvalRequest(checkpoint=str(tmp_path), games=0), progress=silent)
     with pytest.raises(UsageError, match="nobody to play against"):
-        play_match(contestant, Scripted("random"), EvalRequest(player=tmp_path), progress=silent)
+        play_match(contestant, Scripted("random"), EvalRequest(checkpoint=str(tmp_path)), progress=silent)
     with pytest.raises(UsageError, match=r"--game is skirmish-1v1, but checkpoint .* plays counting"):
-        play_match(contestant, None, EvalRequest(player=tmp_path, game="skirmish-1v1"), progress=silent)
+        play_match(contestant, None, EvalRequest(checkpoint=str(tmp_path), game="skirmish-1v1"), progress=silent)
     with pytest.raises(UsageError, match="bot:eager plays many games: say which"):
-        play_match(Scripted("bot:eager"), None, EvalRequest(player="bot:eager"), progress=silent)
+        play_match(Scripted("bot:eager"), None, EvalRequest(checkpoint="bot:eager"), progress=silent)
     (tmp_path / "000003" / "checkpoint.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(CheckpointError):
         read_contestant(tmp_path / "000003")
@@ -234,7 +227,7 @@ OUTPOST = "tests.envs.full_spec_game:make_outpost"
 
 def match_of(player: str, opponent: str | None, **request: Any) -> list[GameResult]:
     one, other = read_entrant(player), None if opponent is None else read_entrant(opponent)
-    asked = EvalRequest(player=player, opponent=opponent, game=OUTPOST, **({"games": 40} | request))
+    asked = EvalRequest(checkpoint=player, opponent=opponent, game=OUTPOST, **({"games": 40} | request))
     return list(play_match(one, other, asked, progress=silent).results)
 
 
@@ -263,7 +256,7 @@ def test_components_are_those_of_the_seat_that_was_played() -> None:
 def test_a_bot_that_the_game_does_not_have_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match=r"outpost has no bot 'eagre'; did you mean 'bot:eager'.* bot:lazy, bot:eager"):
         match_of("bot:eagre", "random")
-    request = EvalRequest(player="bot:lazy", game="counting")
+    request = EvalRequest(checkpoint="bot:lazy", game="counting")
     with pytest.raises(UsageError, match="counting has no bot 'lazy'; its bots: none"):
         play_match(Scripted("bot:lazy"), None, request, progress=silent)
 
@@ -279,14 +272,14 @@ def test_the_command_line_has_bots_play_and_refuses_one_that_does_not_exist(caps
 
 
 def test_the_verdict_says_whom_by_which_source_and_what_of(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate(EvalRequest(player="bot:eager", opponent="bot:lazy", game=OUTPOST, games=20, json=True))
+    carry_out(EvalRequest(checkpoint="bot:eager", opponent="bot:lazy", game=OUTPOST, games=20, json=True))
     said = json.loads(capsys.readouterr().out)
     assert (said["checkpoint"], said["opponent"], said["game"]) == ("bot:eager", "bot:lazy", "outpost")
     assert (said["bot_source"], said["opponent_bot_source"]) == ("hash of eager", "hash of lazy")
     assert (said["version"], said["agent_steps"]) == (None, None)
     assert said["wins"] + said["draws"] + said["losses"] == said["games"] == 20
     assert said["components"]["hits"] == said["seats"][-1]["components"]["hits"] > 0
-    evaluate(EvalRequest(player="bot:eager", opponent="bot:lazy", game=OUTPOST, games=20))
+    carry_out(EvalRequest(checkpoint="bot:eager", opponent="bot:lazy", game=OUTPOST, games=20))
     text = capsys.readouterr().out
     for part in ("bot:eager (source hash of eage), outpost, against bot:lazy (source hash of lazy)", "hits", "draws"):
         assert part in " ".join(text.split())

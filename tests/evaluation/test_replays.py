@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from quintet.control.errors import UsageError
-from quintet.evaluation.evaluate import EvalRequest, Scripted, play_match
+from quintet.evaluation.entrants import Scripted
+from quintet.evaluation.evaluate import play_match
 from quintet.evaluation.replays import replay_folder, replay_name
+from quintet.evaluation.request import EvalRequest
 from quintet.games.skirmish.replay.file import play, read_replay
 
 STRONG, WEAK = Scripted("bot:strong"), Scripted("bot:weak")
 
 
 def request(games: int, keep: int, game: str = "skirmish-1v1") -> EvalRequest:
-    return EvalRequest(player="bot:strong", opponent="bot:weak", game=game, games=games, save_replay=keep, seed=4)
+    return EvalRequest(checkpoint="bot:strong", opponent="bot:weak", game=game, games=games, save_replay=keep, seed=4)
 
 
 def test_the_first_games_are_kept_and_are_those_that_the_verdict_counts(

@@ -14,7 +14,8 @@ from rich.console import Console
 from quintet.cluster.__main__ import run
 from quintet.control.errors import UsageError
 from quintet.evaluation import watch as watch_module
-from quintet.evaluation.watch import UPPER_HALF, TerminalPicture, WatchRequest, screen_of, shortened
+from quintet.evaluation.request import WatchRequest
+from quintet.evaluation.watch import UPPER_HALF, TerminalPicture, screen_of, shortened
 from quintet.games.skirmish.replay.draw import Artist, snapshot
 from quintet.games.skirmish.replay.file import read_replay
 from quintet.games.skirmish.replay.video import Moment

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from quintet.control.config import RunConfig
-from quintet.evaluation.evaluate import Contestant, seat_policy
+from quintet.evaluation.entrants import Contestant, seat_policy
 from quintet.games.api import GameSpec
 from quintet.model.config import PolicyConfig
 from quintet.model.policy import Policy

@@ -16,6 +16,7 @@ from quintet.games.skirmish.replay import file as replay_module
 from quintet.games.skirmish.replay.file import (
     HASH_EVERY,
     MAX_BODY_BYTES,
+    GameRecorder,
     Replay,
     ReplayError,
     play,
@@ -214,18 +215,18 @@ def test_the_rules_hash_is_over_every_number(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture(scope="module")
 def recorded() -> tuple[Replay, str]:
     """A little more than HASH_EVERY steps of a real game, and the hash of its state after them."""
-    from quintet.evaluation.replays import RecordedGame
     from quintet.games.skirmish.game import make_skirmish
 
     game = make_skirmish(PRESETS["skirmish-1v1"], 2, 0, line_up="random", start_level=[1, 5], rune_kinds="random")
-    recorded = RecordedGame(game, ("bot:strong", "bot:middle"), slot=1)
-    recorded.reset(9)
+    game.reset(9)
+    recorder = GameRecorder(
+        "skirmish-1v1", int(game.seeds[1]), game.starts[1], game.state, 1, ("bot:strong", "bot:middle")
+    )
     for _ in range(HASH_EVERY + 10):
-        strong, middle = recorded.bot_actions("strong"), recorded.bot_actions("middle")
-        recorded.step({head: np.stack([strong[head][:, 0], middle[head][:, 1]], axis=1) for head in strong})
-    found = recorded.replay
-    assert found is not None
-    return found, state_hash(game.state, 1)
+        strong, middle = game.bot_actions("strong"), game.bot_actions("middle")
+        game.step({head: np.stack([strong[head][:, 0], middle[head][:, 1]], axis=1) for head in strong})
+        recorder.add(game.played[1], game.state, 1)
+    return recorder.replay(game.state, 1), state_hash(game.state, 1)
 
 
 def test_a_recorded_game_plays_again_to_the_same_state(recorded: tuple[Replay, str], tmp_path: Path) -> None:
