@@ -22,6 +22,8 @@ from tests.docs.tree import OURS, is_metric, tree
 EXAMPLES = re.compile(r"my_\w+|My[A-Z]\w*")
 FOREIGN = {
     "crossword", "nfg_game", "noeviction", "admin", "inner",  # of packages, of Redis, of Grafana; of nobody
+    "nohup", "kuhn_poker", "nn.LSTMCell", "blue_0", "red_0", "win_rate_0",
+    "bot_means",  # the old name of a module, in a bot's source, whose hash stands beside every win rate
     "CUDA out of memory", "CONFIG SET maxmemory-policy noeviction", "CLIENT KILL USER worker",
     "TimeLimit", "ParallelEnv", "Dict", "Tuple", "Box", "Discrete", "MultiDiscrete", "MultiBinary", "parallel_env",
 }  # fmt: skip
@@ -103,7 +105,7 @@ def faults_of_code(text: str) -> Iterator[str]:
         (r"[\w.]+ ?= ?\S.*", _of_assignments),
         (r"[A-Z][A-Z0-9]*_[A-Z0-9_]+", _of_variable),
         (r"[A-Za-z_][\w.]*:[\w.<>][\w.<>:/-]*", _of_game),
-        (rf"\.?[\w.*<>-]*/[\w./*<>-]*|{FILE}", _of_path),
+        (rf"\.?[\w.*<>-]*/[\w./*<>-]*|(?!quintet\.){FILE}", _of_path),
         (r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(.*\))?", _of_name),
         (r"[A-Za-z.][\w.,:;'’ -]*( [\w.,:;'’-]+){2,}", _of_message),
     )
@@ -121,6 +123,17 @@ def _of_variable(name: str) -> Iterator[str]:
 def _of_message(text: str) -> Iterator[str]:
     if text.split(maxsplit=1)[0] not in PROGRAMS and text not in FOREIGN:
         yield f"nothing says: {text}"
+
+
+def faults_of_reference(text: str) -> Iterator[str]:
+    """What is wrong with a name or path in backticks of the code itself, where variables may stand, too."""
+    if re.fullmatch(rf"({'|'.join(OURS)})/[\w./]+", text):
+        yield from _of_path(text)
+    elif re.fullmatch(r"quintet(\.\w+)+|quintet_\w+", text):
+        yield from _of_name(text)
+    elif re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", text) and text not in FOREIGN:
+        unknown = [part for part in text.split(".") if part not in tree().words]
+        yield from (f"nothing is called {part}" for part in unknown[:1] if not _is_foreign(text.partition(".")[0]))
 
 
 def _of_assignments(text: str) -> Iterator[str]:

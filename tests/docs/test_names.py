@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.docs.faults import faults
+from tests.docs.faults import faults, faults_of_reference
 from tests.docs.pages import ROOT, pages
+from tests.docs.tree import tree
 
 PAGE = ROOT / "docs" / "page.md"  # which there need not be
 
@@ -15,6 +17,24 @@ PAGE = ROOT / "docs" / "page.md"  # which there need not be
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_whatever_a_page_names_exists(page: Path) -> None:
     assert faults(page.read_text(encoding="utf-8"), page) == []
+
+
+def test_whatever_the_code_names_in_backticks_exists() -> None:
+    found = [
+        f"{path}:{number}: {fault}"
+        for path in tree().sources()
+        for number, line in enumerate((ROOT / path).read_text(encoding="utf-8").splitlines(), start=1)
+        for name in re.findall(r"`([^`]+)`", line)
+        for fault in faults_of_reference(name)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "name", ["quintet.wire.chonk", "Chunker.ad_d", "wire/chonk.py", "quintet.wire.chunk.Chonk", "chonk"]
+)
+def test_a_name_in_the_code_that_does_not_exist_is_found(name: str) -> None:
+    assert len(list(faults_of_reference(name))) == 1
 
 
 @pytest.mark.parametrize(

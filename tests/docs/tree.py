@@ -46,6 +46,7 @@ class Tree:
                 self.words |= set(re.findall(r"\w+", text))
         for name in list(self.classes):
             self.classes[name] = self._with_inherited(name, set())
+        self.words |= {part for module in self.modules for part in module.split(".")}
 
     def _skim(self, path: str) -> None:
         """The names that a test or a benchmark defines, which pages may name, but whose words prove nothing."""
@@ -92,6 +93,13 @@ class Tree:
         places = ("", "docs/", "configs/", "deploy/", "quintet/")
         return any(next(iter(ROOT.glob(place + path.rstrip("/"))), None) for place in places)
 
+    def sources(self) -> list[str]:
+        """The product's code, and what starts and watches it."""
+        ends = (".py", ".lua", ".yml", ".toml", ".conf", ".acl")
+        return sorted(
+            path for path in self.files if path.startswith((*OURS, "deploy/", "configs/")) and path.endswith(ends)
+        )
+
     def says(self, message: str) -> bool:
         """Whether the product has a text with these words, `...`, capitals and numbers standing for anything."""
         pieces = re.split(rf"\.\.\.|'[^']*'|\b[A-Z]+\b|[\d.]*\d|{FOREIGN_MESSAGES}", message)
@@ -103,9 +111,9 @@ class Tree:
         return "\n".join(self.texts)
 
     def has_dotted(self, name: str) -> bool:
-        """Whether `module.name`, `Class.member` or a module is there."""
+        """Whether `module.name`, `Class.member`, a module or a package is there."""
         head, _, last = name.removeprefix("quintet.").rpartition(".")
-        if name.removeprefix("quintet.") in self.modules:
+        if name.removeprefix("quintet.") in self.modules or (ROOT / name.replace(".", "/")).is_dir():
             return True
         if head in self.modules:
             return last in self.modules[head]
