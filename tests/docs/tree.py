@@ -115,8 +115,8 @@ class Tree:
         head, _, last = name.removeprefix("quintet.").rpartition(".")
         if name.removeprefix("quintet.") in self.modules or (ROOT / name.replace(".", "/")).is_dir():
             return True
-        if head in self.modules:
-            return last in self.modules[head]
+        if head in self.modules or not head:
+            return last in self.modules[head or "quintet"]
         inner, _, owner = head.rpartition(".")
         return owner in self.classes and last in self.classes[owner] and (not inner or inner in self.modules)
 
