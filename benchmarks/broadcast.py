@@ -100,6 +100,7 @@ def play(worker: int) -> None:
     with connect(os.environ[REDIS_URL], RUN, wait_s=START_S) as link:
         config = load_config(Path(os.environ[PART + "_CONFIG"]))
         player, game = make_worker(config, RUN, link, worker)
+        player.start()
         give_way(config.rollout.workers)
         play_window, seen, windows_s = player.play_window, 0, []
 

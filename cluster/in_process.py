@@ -97,7 +97,7 @@ def _play_and_learn(
         optimizer.step(timeout_s=0.0)
         if interrupts.requested.is_set():
             return "interrupted"
-        if config.agent_steps is not None and optimizer.agent_steps >= config.agent_steps:
+        if config.agent_steps is not None and optimizer.progress.agent_steps >= config.agent_steps:
             return "budget"
         if time.monotonic() >= next_tick_s:
             link.hold_lease(LEASE_S)
@@ -111,7 +111,9 @@ def _optimizer(config: RunConfig, folder: RunFolder, link: MemoryLink, start_fro
     os.environ.update(PASSIVE_WAIT)
     from quintet.cluster.processes.optimizer import make_optimizer
 
-    return make_optimizer(config, folder, link, start_from=start_from, prefetch=False, workers_here=True)
+    optimizer = make_optimizer(config, folder, link, start_from=start_from, prefetch=False, workers_here=True)
+    optimizer.start()
+    return optimizer
 
 
 def _worker(config: RunConfig, folder: RunFolder, link: MemoryLink, stack: ExitStack) -> Worker:
@@ -119,4 +121,5 @@ def _worker(config: RunConfig, folder: RunFolder, link: MemoryLink, stack: ExitS
 
     worker, game = make_worker(config, folder.run, link, 0)
     stack.callback(close_all, [game])
+    worker.start()
     return worker

@@ -17,9 +17,9 @@ from quintet.wire.codec import decode_chunk
 from quintet.wire.errors import DecodeError, LinkDownError
 from quintet.wire.link import Ack, ChunkSource, Message
 from quintet.wire.reports import PhaseTimer
+from quintet.wire.retry import RETRY_S
 
 POP_S = 0.2  # how long one pop waits, so that a thread that should end notices
-RETRY_S = 0.2
 REMEMBERED = 65_536  # acknowledged ids kept: many times what Redis can lose and deliver again
 
 
@@ -51,21 +51,21 @@ class Batcher:
         self.open_ids: set[str] = set()
         self.acked: OrderedDict[str, Ack] = OrderedDict()
         self.reclaimed = False
-        self.era = 0
+        self.oldest_version = 0
 
-    def begin_era(self, version: int) -> list[Ack]:
+    def refuse_older(self, version: int) -> list[Ack]:
         """From now on, chunks with a window that an older version played are stale.
 
         Returns how those at hand are to be acknowledged.
         """
-        self.era = version
+        self.oldest_version = version
         late = [self._stale(message) for message, chunk in self.held if self._is_late(chunk)]
         self.held = [(message, chunk) for message, chunk in self.held if not self._is_late(chunk)]
         self.held_steps = sum(chunk.steps for _, chunk in self.held)
         return late
 
     def _is_late(self, chunk: TrajectoryChunk) -> bool:
-        return int(chunk.version.min()) < self.era
+        return int(chunk.version.min()) < self.oldest_version
 
     @staticmethod
     def _stale(message: Message) -> Ack:
@@ -158,7 +158,7 @@ class Prefetcher:
     """A thread that keeps one batch ready, so that decoding and copies to the device overlap with learning.
 
     consumes: the chunk stream. waits for: chunks, and for the learner to take the ready batch.
-    unblocked by: workers' pushes; `take`. produces: batches.
+    unblocked by: workers' pushes; `batch`. produces: batches.
     """
 
     def __init__(self, batcher: Batcher) -> None:
@@ -167,9 +167,12 @@ class Prefetcher:
         self.ending = threading.Event()
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._loop, name="prefetch", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
         self.thread.start()
 
-    def take(self, timeout_s: float) -> Batch | None:
+    def batch(self, timeout_s: float) -> Batch | None:
         """The ready batch, or None if there is none within `timeout_s`; raises what ended the thread."""
         try:
             return self.ready.get(timeout=timeout_s)
@@ -197,5 +200,5 @@ class Prefetcher:
                         batch = None
                     except queue.Full:
                         continue
-        except BaseException as error:  # noqa: BLE001 - handed to `take`, which raises it in the main thread
+        except BaseException as error:  # noqa: BLE001 - handed to `batch`, which raises it in the main thread
             self.failure = error

@@ -28,6 +28,7 @@ from quintet.wire.meaning import difference
 from quintet.wire.settings import BEFORE_ALL
 
 FORMAT = 1
+UNKNOWN = -1  # what an old checkpoint does not say
 POLICY, MOMENTS, INFO = "policy.safetensors", "optimizer.safetensors", "checkpoint.json"
 
 
@@ -35,19 +36,25 @@ class CheckpointError(Exception):
     """A checkpoint that is missing, damaged, or of another game or network; the message says which."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckpointInfo:
-    """Everything about a checkpoint that is not a tensor."""
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """How far a training has come: what its optimizer counts, and every checkpoint holds."""
 
-    version: int
-    agent_steps: int  # valid steps consumed when it was written
+    version: int  # the last one published
+    agent_steps: int  # valid steps consumed
     gradient_steps: int
-    trained_net: int  # the run's `trained` minus its `undone` counter when it was written
-    passed_net: int | None = None  # the same, each step as often as an epoch passed over it
+    trained_net: int  # the run's `trained` minus its `undone` counter
+    passed_net: int = 0  # the same, each step as often as an epoch passed over it
     batches: int = 0  # consumed, those of the warm-up and those that were not finite included
-    warmup_left: int | None = None  # steps that will still only feed the normalisers
+    warmup_left: int = UNKNOWN  # steps that will still only feed the normalisers
     bad_batches: int = 0  # in a row, up to now, that were not finite
-    era_begins: bool = False  # deterministic runs: games begin anew here, so what follows can be repeated
+
+
+@dataclass(kw_only=True, slots=True)
+class CheckpointInfo(Progress):
+    """Everything about a checkpoint that is not a tensor: what `checkpoint.json` holds."""
+
+    era_begins: bool = False  # a determinism epoch begins here: games begin anew, so what follows can be repeated
     settings_through: str = BEFORE_ALL  # the last request for a change that `config` holds
     journal_bytes: int = 0  # how long the run's journal was
     spec_hash: str
@@ -57,6 +64,10 @@ class CheckpointInfo:
     config: str  # the configuration then in force as TOML: what was changed while the run went on is in it
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> hex digest
     format: int = FORMAT
+
+    def progress(self) -> Progress:
+        """What the optimizer counted up to here."""
+        return Progress(**{f.name: getattr(self, f.name) for f in fields(Progress)})
 
 
 def save_checkpoint(
@@ -160,7 +171,9 @@ def read_info(folder: Path) -> CheckpointInfo:
     try:
         data: dict[str, Any] = json.loads((folder / INFO).read_text())
         known = {f.name for f in fields(CheckpointInfo)}
-        info = CheckpointInfo(**{k: v for k, v in data.items() if k in known})
+        info = CheckpointInfo(
+            **{"passed_net": data.get("trained_net"), **{k: v for k, v in data.items() if k in known}}
+        )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be read: {INFO} is missing or damaged ({error})") from error
     if info.format != FORMAT:
@@ -207,7 +220,7 @@ def read_snapshot(folder: Path, info: CheckpointInfo) -> dict[str, Tensor]:
 
 
 def checkpoint_to_resume(run_folder: Path, *, deterministic: bool) -> Path:
-    """The newest checkpoint of a run; of a deterministic one the newest that an era began with, where there is one.
+    """The newest checkpoint of a run; of a deterministic one the newest that an epoch began with, where there is one.
 
     Raises:
         CheckpointError: there is none.

@@ -1,9 +1,13 @@
-"""What a repeatable optimizer needs: one thread, algorithms without races, and every random generator's state."""
+"""What a repeatable run needs: one thread, no races, every random generator's state, and determinism epochs.
+
+At every checkpoint of a deterministic run games begin anew, and what was played before is not trained on: that is an
+epoch, named by its first version. So what follows a checkpoint is the same whether the run stopped there or not.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +15,14 @@ import torch
 from torch import Tensor
 
 from quintet.optimizer.batch import Batch
-from quintet.wire.link import EncodedWeights
+from quintet.optimizer.batcher import Batcher
+from quintet.optimizer.checkpoint import Progress
+from quintet.optimizer.config import OptimizerConfig
+from quintet.wire.link import Ack, EncodedWeights
 
 _TORCH, _CUDA, _NUMPY_KEYS, _NUMPY_REST = "random.torch", "random.cuda", "random.numpy_keys", "random.numpy_rest"
 _ALGORITHM = "MT19937"
+CHECKPOINT_VERSIONS = 50  # between two checkpoints where the configuration says none: a repeatable run has none by time
 
 
 def make_deterministic() -> None:
@@ -56,31 +64,58 @@ def restore_random_state(snapshot: Mapping[str, Tensor]) -> None:
 
 
 class EpochBrokenError(Exception):
-    """A deterministic run's worker was replaced in the middle of an era: what it plays is not what would have been."""
+    """A deterministic run's worker was replaced within an epoch: what it plays is not what would have been."""
 
 
-class DeterminismEpoch:
-    """The era under way. Its seed is a number that a resumed run arrives at, too; its first version is not."""
+class FreeRun:
+    """What the optimizer's loop asks of an ordinary run: no epochs, and any number of workers."""
 
-    def __init__(self) -> None:
-        self.first_version = 0
-        self.seed = 0
-        self._incarnation = 0
+    begins_epochs = False  # at its checkpoints
 
-    def begin(self, *, first_version: int, seed: int) -> None:
-        """Have games begin anew with the version that is published next."""
-        self.first_version, self.seed, self._incarnation = first_version, seed, 0
+    def checkpoint_due(self, config: OptimizerConfig, progress: Progress, *, versions: int, age_s: float) -> bool:
+        """Whether the version about to be published is to be kept, so many versions and seconds after the last one."""
+        by_time = bool(config.checkpoint_s) and age_s >= config.checkpoint_s
+        return by_time or 0 < config.checkpoint_versions <= versions
+
+    def begin_epoch(self, batcher: Batcher, progress: Progress) -> Sequence[Ack]:
+        """Begin games anew with the next version; returns the acknowledgements of what is at hand and older."""
+        return ()
 
     def mark(self, weights: EncodedWeights) -> EncodedWeights:
-        """The weights with the era that they are of."""
-        return replace(weights, era=self.first_version, era_seed=self.seed)
+        """The weights with the epoch that they are of."""
+        return weights
 
     def check(self, batch: Batch) -> None:
-        """See that one life of one worker has played everything since the era began.
+        """See that one incarnation of one worker has played everything since the epoch began.
 
         Raises:
             EpochBrokenError: another one has.
         """
+
+
+class DeterministicRun(FreeRun):
+    """The same of a run that can be repeated. An epoch's seed is a number that a resumed run arrives at, too."""
+
+    begins_epochs = True
+
+    def __init__(self) -> None:
+        self.first_version = self.seed = self._incarnation = 0
+
+    def checkpoint_due(self, config: OptimizerConfig, progress: Progress, *, versions: int, age_s: float) -> bool:
+        """Time has no say in it."""
+        return progress.batches % (config.checkpoint_versions or CHECKPOINT_VERSIONS) == 0
+
+    def begin_epoch(self, batcher: Batcher, progress: Progress) -> Sequence[Ack]:
+        """As said above."""
+        self.first_version, self.seed, self._incarnation = progress.version + 1, progress.batches, 0
+        return batcher.refuse_older(self.first_version)
+
+    def mark(self, weights: EncodedWeights) -> EncodedWeights:
+        """As said above."""
+        return replace(weights, epoch=self.first_version, epoch_seed=self.seed)
+
+    def check(self, batch: Batch) -> None:
+        """As said above."""
         found = {int(incarnation) for incarnation in batch.incarnation} | ({self._incarnation} - {0})
         if len(found) > 1:
             raise EpochBrokenError(

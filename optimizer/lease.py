@@ -12,31 +12,31 @@ from quintet.wire.errors import LeaseHeldError, LeaseLostError, LinkDownError, L
 from quintet.wire.link import OptimizerLease
 
 TTL_S = 5.0
-PATIENCE_S = TTL_S + 2.0  # for one that died without giving it back
-RETRY_S = 0.1
+PATIENCE_S = TTL_S + 2.0  # for one that exited without giving it back
+LOOK_S = 0.1  # the pause between two tries
 
 
 class Lease:
-    """Taken when it is made; `keep` renews it from then on, however long an update takes.
+    """`take` it; `keep` renews it from then on, however long an update takes.
 
     A thread's renewals stop with the process, and a process that is paused loses the lease to the next one. The link
     refuses then whatever it still wants to publish or acknowledge; what it finds out here it need not find out there.
     """
 
     def __init__(self, link: OptimizerLease, *, ttl_s: float = TTL_S, patience_s: float = PATIENCE_S) -> None:
-        """Wait up to `patience_s` for a holder that no longer renews it.
+        """`patience_s`: how long `take` waits for a holder that no longer renews it."""
+        self._link, self._ttl_s, self._patience_s = link, ttl_s, patience_s
+        self._lost: LeaseLostError | None = None
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self) -> None:
+        """Become the run's optimizer; waits while the link is down.
 
         Raises:
             LeaseHeldError: another optimizer trains this run.
         """
-        self._link, self._ttl_s = link, ttl_s
-        self._lost: LeaseLostError | None = None
-        self._ending = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._take(f"{socket.gethostname()}, process {os.getpid()}", patience_s)
-
-    def _take(self, owner: str, patience_s: float) -> None:
-        deadline = time.monotonic() + patience_s
+        owner, deadline = f"{socket.gethostname()}, process {os.getpid()}", time.monotonic() + self._patience_s
         while True:
             try:
                 self._link.take_optimizer_lease(owner, self._ttl_s)
@@ -45,8 +45,8 @@ class Lease:
                 if time.monotonic() >= deadline:
                     raise
             except LinkDownError:
-                deadline = time.monotonic() + patience_s
-            time.sleep(RETRY_S)
+                deadline = time.monotonic() + self._patience_s
+            time.sleep(LOOK_S)
 
     def keep(self) -> None:
         """Renew it from now on, in a thread."""

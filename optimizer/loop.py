@@ -1,12 +1,13 @@
-"""The optimizer's loop: pop, learn, acknowledge, publish, checkpoint, report."""
+"""The optimizer's loop: take a batch, learn, publish, acknowledge, checkpoint, report."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -19,8 +20,10 @@ from quintet.model.weights import encode_weights
 from quintet.optimizer.batch import Batch, Freshness, keep_bad_batch
 from quintet.optimizer.batcher import Batcher, Prefetcher
 from quintet.optimizer.checkpoint import (
+    UNKNOWN,
     CheckpointError,
     CheckpointInfo,
+    Progress,
     check_precision,
     checkpoint_to_resume,
     find_checkpoint,
@@ -28,7 +31,13 @@ from quintet.optimizer.checkpoint import (
     save_checkpoint,
 )
 from quintet.optimizer.config import OptimizerConfig, PPOConfig
-from quintet.optimizer.determinism import DeterminismEpoch, EpochBrokenError, random_state, restore_random_state
+from quintet.optimizer.determinism import (
+    DeterministicRun,
+    EpochBrokenError,
+    FreeRun,
+    random_state,
+    restore_random_state,
+)
 from quintet.optimizer.learner import Learner, NonFiniteUpdateError, Update, pick_device
 from quintet.optimizer.lease import Lease
 from quintet.optimizer.live_settings import SettingsInForce, SettingsReader
@@ -38,16 +47,14 @@ from quintet.wire.chunk import chunk_spec
 from quintet.wire.errors import LeaseLostError, LinkDownError
 from quintet.wire.link import Ack, Counters, OptimizerLink
 from quintet.wire.reports import PhaseTimer
+from quintet.wire.retry import Result, until_up
 from quintet.wire.settings import BEFORE_ALL, Setting
 
 Reason = Literal["stopping", "budget"]
-Result = TypeVar("Result")
 
 PROCESS = "optimizer"
 BEAT_S = 1.0
-RETRY_S = 0.2
 MAX_BAD_BATCHES = 3
-DETERMINISTIC_CHECKPOINT_VERSIONS = 50  # where the configuration says none: such a run has none by time
 
 
 class TrainingDivergedError(Exception):
@@ -55,7 +62,7 @@ class TrainingDivergedError(Exception):
 
 
 class Optimizer:
-    """One optimizer process of one run."""
+    """One optimizer process of one run: `start`, then `run`, or `step` by `step`."""
 
     def __init__(
         self,
@@ -79,42 +86,60 @@ class Optimizer:
         deterministic: bool = False,
         settings: SettingsInForce | None = None,
     ) -> None:
-        self.link, self.run_name, self.config, self.budget = link, run, optimizer_config, agent_steps
-        self.folder, self.config_text, self.game_name = run_folder, config_text, game_spec.name
-        self.device = pick_device(device)
+        """Build the network and what trains it; the link and the run folder are left alone until `start`."""
+        self.link, self.config, self.budget, self.folder = link, optimizer_config, agent_steps, run_folder
+        self.resume, self.start_from, self.config_text, self.game_name = resume, start_from, config_text, game_spec.name
+        device_here = pick_device(device)
         self.spec = chunk_spec(
             game_spec, lstm_units=policy_config.lstm_units, bptt_steps=bptt_steps, chunk_steps=chunk_steps
         )
         torch.manual_seed(seed)
         np.random.seed(seed)
-        self.policy = Policy(game_spec, policy_config).use_device(self.device)
+        self.policy = Policy(game_spec, policy_config).use_device(device_here)
         self.learner = Learner(
             self.policy, spec=game_spec, ppo=ppo_config, config=optimizer_config, bptt_steps=bptt_steps, seed=seed
         )
-        self.replay = RecurrenceCheck(game_spec, policy_config, self.device, bptt_steps)
-        self.version = self.agent_steps = self.gradient_steps = self.trained_net = self.passed_net = 0
-        self.batches = self.bad_batches = 0
-        self.warmup_left = optimizer_config.normalizer_warmup_steps
-        self.era = DeterminismEpoch() if deterministic else None
+        self.recurrence = RecurrenceCheck(game_spec, policy_config, device_here, bptt_steps)
+        self.progress = Progress(
+            version=0,
+            agent_steps=0,
+            gradient_steps=0,
+            trained_net=0,
+            warmup_left=optimizer_config.normalizer_warmup_steps,
+        )
+        self.mode = DeterministicRun() if deterministic else FreeRun()
         self.settings = None if settings is None else SettingsReader(settings)
         self.timer, self.prefetch_timer = PhaseTimer(), PhaseTimer()
         self.counters = Counters()
         self.stop_requested = self.checkpoint_failed = False
         self.lease = Lease(link)
-        self._restore(resume, start_from)
-        self._take_settings()
         batch_steps, timer = optimizer_config.batch_steps, self.prefetch_timer
-        heard = Rejections(link, PROCESS, batch_steps=batch_steps, has_learned=self.counters.trained > 0)
+        self.rejections = heard = Rejections(link, PROCESS, batch_steps=batch_steps)
         self.batcher = Batcher(
-            link, self.spec, run=run, batch_steps=batch_steps, device=self.device, timer=timer, rejections=heard
+            link, self.spec, run=run, batch_steps=batch_steps, device=device_here, timer=timer, rejections=heard
         )
         self.prefetcher = Prefetcher(self.batcher) if prefetch and not deterministic else None
-        self.beaten_s = self.checkpointed_s = time.monotonic()
-        self.checkpointed_version = self.version
-        if self.era is not None:
-            self._begin_era(self.era)
-        self._publish()
+        self.next_batch = self.batcher.batch if self.prefetcher is None else self.prefetcher.batch
         self.beaten_s = float("-inf")
+        self.checkpointed_s, self.checkpointed_version = time.monotonic(), 0
+
+    def start(self) -> None:
+        """Take the run's lease, go on from the checkpoint, and publish the first version.
+
+        Raises:
+            LeaseHeldError: another optimizer trains this run.
+            CheckpointError: the checkpoint is missing, damaged, or of another game or network.
+        """
+        self.lease.take()
+        self._restore()
+        self._take_settings()
+        if self.counters.trained:
+            self.rejections.took()
+        if self.prefetcher is not None:
+            self.prefetcher.start()
+        self.checkpointed_s, self.checkpointed_version = time.monotonic(), self.progress.version
+        self.mode.begin_epoch(self.batcher, self.progress)
+        self._publish()
         self._beat()  # at once: it says which number format the run has
 
     def run(self) -> Reason:
@@ -135,7 +160,7 @@ class Optimizer:
             while True:
                 self.step(timeout_s=0.2)
                 self.lease.check()
-                if self.budget is not None and self.agent_steps >= self.budget:
+                if self.budget is not None and self.progress.agent_steps >= self.budget:
                     return "budget"
                 if self.stop_requested or self._beat():
                     return "stopping"
@@ -145,39 +170,35 @@ class Optimizer:
         finally:
             if self.prefetcher is not None:
                 self.prefetcher.close()
-            if save and (self.checkpointed_version != self.version or self.checkpoint_failed):
+            if save and (self.checkpointed_version != self.progress.version or self.checkpoint_failed):
                 self.checkpoint()
             self.lease.release()
 
     def step(self, timeout_s: float) -> bool:
         """Train on one batch if one is ready within `timeout_s`; True if it did."""
+        progress = self.progress
         with self.timer.phase("wait"):
-            batch = self.prefetcher.take(timeout_s) if self.prefetcher else self.batcher.batch(timeout_s)
+            batch = self.next_batch(timeout_s)
         if batch is None:
-            if self.version and self._ask(self.link.needs_republish, default=False):
+            if progress.version and self._ask(self.link.needs_republish, default=False):
                 self._publish(again=True)
             return False
         self._take_settings()
-        if self.era is not None:
-            self.era.check(batch)
+        self.mode.check(batch)
         update = self._learn(batch)
-        self.agent_steps += int(batch.valid.sum())
-        self.batches += 1
+        progress.agent_steps += int(batch.valid.sum())
+        progress.batches += 1
         replayed = self._replay_error(batch, update.freshness) if update and update.gradient_steps else {}
-        due = self._checkpoint_due()
-        late = self._begin_era(self.era) if due and self.era is not None else []
+        versions, age_s = progress.version + 1 - self.checkpointed_version, time.monotonic() - self.checkpointed_s
+        due = self.mode.checkpoint_due(self.config, progress, versions=versions, age_s=age_s)
+        late = self.mode.begin_epoch(self.batcher, progress) if due else ()
         # Publish first: acknowledging makes room, and whoever waited for room should go on with the new version.
         self._publish()
         self._ack(batch, update, late)
         if due:
-            self.checkpoint(era_begins=self.era is not None)
+            self.checkpoint(era_begins=self.mode.begins_epochs)
         self._report(batch, update, replayed)
         return True
-
-    def _begin_era(self, era: DeterminismEpoch) -> Sequence[Ack]:
-        """Begin games anew with the version about to be published; returns the acknowledgements of what is older."""
-        era.begin(first_version=self.version + 1, seed=self.batches)
-        return self.batcher.begin_era(era.first_version)
 
     def _take_settings(self) -> None:
         """Put into force what was asked for since the last look: it holds from this update on."""
@@ -186,35 +207,36 @@ class Optimizer:
             return
         nothing: list[Setting] = []
         requests = self._ask(lambda: self.link.settings(reader.through), default=nothing)
-        if reader.take(requests, lambda data: self.link.report(PROCESS, "event", data), self.agent_steps):
+        if reader.take(requests, lambda data: self.link.report(PROCESS, "event", data), self.progress.agent_steps):
             self.learner.adjust(reader.in_force.ppo, reader.in_force.optimizer)
             self.config, self.budget = reader.in_force.optimizer, reader.in_force.agent_steps
             self.config_text = reader.in_force.text
 
     def _learn(self, batch: Batch) -> Update | None:
         """One update; None if the batch was not trained on (warm-up of the normalisers, or not finite)."""
+        progress = self.progress
         with self.timer.phase("learn"):
-            if self.warmup_left > 0:
-                self.warmup_left -= int(batch.valid.sum())
+            if progress.warmup_left > 0:
+                progress.warmup_left -= int(batch.valid.sum())
                 self.learner.warm_up(batch)
                 return None
             try:
-                update = self.learner.update(batch, version=self.version, agent_steps=self.agent_steps)
+                update = self.learner.update(batch, version=progress.version, agent_steps=progress.agent_steps)
             except NonFiniteUpdateError as error:
                 self._keep_bad_batch(batch, error)
                 return None
-            self.bad_batches = 0
-            self.gradient_steps += update.gradient_steps
+            progress.bad_batches = 0
+            progress.gradient_steps += update.gradient_steps
             return update
 
     def _keep_bad_batch(self, batch: Batch, error: NonFiniteUpdateError) -> None:
         """Keep a batch that gave NaN for inspection; three in a row end the run at the last good checkpoint."""
-        self.bad_batches += 1
-        path = keep_bad_batch(self.folder, self.version, batch)
+        bad = self.progress.bad_batches = self.progress.bad_batches + 1
+        path = keep_bad_batch(self.folder, self.progress.version, batch)
         self.link.report(PROCESS, "event", {"event": "bad_batch", "message": f"{error}; kept as {path}"})
-        if self.bad_batches >= MAX_BAD_BATCHES:
+        if bad >= MAX_BAD_BATCHES:
             self._ack(batch, None)
-            raise TrainingDivergedError(f"{self.bad_batches} batches in a row were not finite: {error}; see {path}")
+            raise TrainingDivergedError(f"{bad} batches in a row were not finite: {error}; see {path}")
 
     def _ack(self, batch: Batch, update: Update | None, late: Sequence[Ack] = ()) -> None:
         """Acknowledge the batch, and `late` with it.
@@ -228,13 +250,13 @@ class Optimizer:
                 trained = int(update.freshness.trained_windows[k]) * window_steps
                 stale = int(update.freshness.stale_windows[k]) * window_steps
                 acks.append(Ack(id=message.id, trained=trained, stale=stale))
-            elif self.bad_batches:
+            elif self.progress.bad_batches:
                 acks.append(Ack(id=message.id, rejected=message.steps))
             else:
                 acks.append(Ack(id=message.id, stale=message.steps))
-        trained = sum(s.trained for s in acks)
-        self.trained_net += trained
-        self.passed_net += trained * (update.epochs if update else 0)
+        trained = sum(ack.trained for ack in acks)
+        self.progress.trained_net += trained
+        self.progress.passed_net += trained * (update.epochs if update else 0)
         self.batcher.remember(acks)
         with self.timer.phase("settle"):
             self.counters = self._until_up(lambda: self.link.ack(acks))
@@ -243,23 +265,15 @@ class Optimizer:
         """Publish the next version (or, after a restart of Redis, the same one again)."""
         with self.timer.phase("publish"):
             if not again:
-                self.version += 1
-            weights = encode_weights(
-                self.policy, version=self.version, agent_steps=self.agent_steps, spec_hash=self.spec.hash
-            )
-            self.replay.keep(weights)
-            marked = weights if self.era is None else self.era.mark(weights)
-            self._until_up(lambda: self.link.publish(marked))
+                self.progress.version += 1
+            version, agent_steps = self.progress.version, self.progress.agent_steps
+            weights = encode_weights(self.policy, version=version, agent_steps=agent_steps, spec_hash=self.spec.hash)
+            self.recurrence.keep(weights)
+            self._until_up(lambda: self.link.publish(self.mode.mark(weights)))
 
     def _until_up(self, call: Callable[[], Result]) -> Result:
         """Repeat an idempotent call until the link is up again."""
-        while True:
-            try:
-                return call()
-            except LinkDownError:
-                if self.stop_requested:
-                    raise
-                time.sleep(RETRY_S)
+        return until_up(call, give_up=lambda: self.stop_requested)
 
     def _ask(self, call: Callable[[], Result], *, default: Result) -> Result:
         try:
@@ -269,20 +283,23 @@ class Optimizer:
 
     def _replay_error(self, batch: Batch, freshness: Freshness) -> dict[str, float]:
         every = self.config.replay_error_versions
-        if every == 0 or self.batches % every:
+        if every == 0 or self.progress.batches % every:
             return {}
         with self.timer.phase("replay"):
-            return self.replay(batch, freshness)
+            return self.recurrence(batch, freshness)
 
     def _report(self, batch: Batch, update: Update | None, replayed: dict[str, float]) -> None:
-        metrics: dict[str, float] = {"version": self.version, "agent_steps": self.agent_steps, **replayed}
+        progress = self.progress
+        metrics: dict[str, float] = {"version": progress.version, "agent_steps": progress.agent_steps, **replayed}
         if update is not None:
             staleness = update.freshness.staleness
             metrics |= update.stats
             metrics["lag/staleness_mean"] = float(staleness.mean())
             metrics["lag/staleness_p95"] = float(np.percentile(staleness, 95))
-        if self.counters.produced and self.trained_net:
-            epochs = self.passed_net / self.trained_net  # done on average: `target_kl` and changed settings count
+        if self.counters.produced and progress.trained_net:
+            epochs = (
+                progress.passed_net / progress.trained_net
+            )  # done on average: `target_kl` and changed settings count
             metrics["lag/sample_reuse"] = self.counters.trained * epochs / self.counters.produced
         self.link.report(PROCESS, "metrics", dict(metrics))
 
@@ -294,7 +311,7 @@ class Optimizer:
         self.beaten_s = now
         data: dict[str, float | int | str] = {
             "pid": os.getpid(),
-            "version": self.version,
+            "version": self.progress.version,
             "precision": self.policy.precision,
             "rss_bytes": psutil.Process().memory_info().rss,
         }
@@ -306,25 +323,10 @@ class Optimizer:
         except LinkDownError:
             return False
 
-    def _checkpoint_due(self) -> bool:
-        """Whether the version about to be published is to be kept; in a deterministic run time has no say in it."""
-        if self.era is not None:
-            return self.batches % (self.config.checkpoint_versions or DETERMINISTIC_CHECKPOINT_VERSIONS) == 0
-        by_time = self.config.checkpoint_s and time.monotonic() - self.checkpointed_s >= self.config.checkpoint_s
-        every = self.config.checkpoint_versions
-        return bool(by_time) or (every > 0 and self.version + 1 - self.checkpointed_version >= every)
-
     def checkpoint(self, *, era_begins: bool = False) -> None:
         """Write one now; a full disk is reported and training goes on from memory."""
         info = CheckpointInfo(
-            version=self.version,
-            agent_steps=self.agent_steps,
-            gradient_steps=self.gradient_steps,
-            trained_net=self.trained_net,
-            passed_net=self.passed_net,
-            batches=self.batches,
-            warmup_left=self.warmup_left,
-            bad_batches=self.bad_batches,
+            **asdict(self.progress),
             era_begins=era_begins,
             settings_through=BEFORE_ALL if self.settings is None else self.settings.through,
             journal_bytes=self._journal_bytes(),
@@ -334,7 +336,7 @@ class Optimizer:
             game=self.game_name,
             config=self.config_text,
         )
-        self.checkpointed_s, self.checkpointed_version = time.monotonic(), self.version
+        self.checkpointed_s, self.checkpointed_version = time.monotonic(), info.version
         with self.timer.phase("checkpoint"):
             try:
                 save_checkpoint(
@@ -349,7 +351,7 @@ class Optimizer:
                 self.checkpoint_failed = True
                 return
         self.checkpoint_failed = False
-        self.link.report(PROCESS, "event", {"event": "checkpoint", "version": self.version})
+        self.link.report(PROCESS, "event", {"event": "checkpoint", "version": info.version})
 
     def _journal_bytes(self) -> int:
         try:
@@ -357,40 +359,40 @@ class Optimizer:
         except OSError:  # nobody keeps one: the optimizer may run without a controller
             return 0
 
-    def _restore(self, resume: bool, start_from: Path | None) -> None:
+    def _restore(self) -> None:
         """Go on from this run's newest checkpoint, or start a new run from the weights of another."""
         # A version is never used twice: count on from the largest that anybody has ever seen.
-        self.version = self._until_up(self.link.announced_version)
+        self.progress.version = announced = self._until_up(self.link.announced_version)
         folder = None
-        if resume:
-            folder = checkpoint_to_resume(self.folder, deterministic=self.era is not None)
-        elif start_from is not None:
-            folder = find_checkpoint(start_from)
+        if self.resume:
+            folder = checkpoint_to_resume(self.folder, deterministic=self.mode.begins_epochs)
+        elif self.start_from is not None:
+            folder = find_checkpoint(self.start_from)
         if folder is not None:
             info, snapshot = load_fitting(folder, spec=self.spec, policy=self.policy)
             self.learner.restore(snapshot)
-            self.warmup_left = 0 if info.gradient_steps else self.warmup_left
-            if resume:
+            if info.gradient_steps:
+                self.progress.warmup_left = 0
+            if self.resume:
                 check_precision(folder, info, self.policy)
-                self._go_on_from(info)
+                self._go_on_from(info, announced)
                 restore_random_state(snapshot)
         self._count_undone()
 
-    def _go_on_from(self, info: CheckpointInfo) -> None:
-        self.trained_net, self.batches, self.bad_batches = info.trained_net, info.batches, info.bad_batches
-        self.agent_steps, self.gradient_steps = info.agent_steps, info.gradient_steps
-        self.passed_net = info.trained_net if info.passed_net is None else info.passed_net
-        self.version = max(self.version, info.version)
+    def _go_on_from(self, info: CheckpointInfo, announced: int) -> None:
+        if info.warmup_left == UNKNOWN:
+            info.warmup_left = self.progress.warmup_left
+        self.progress = info.progress()
+        self.progress.version = max(announced, info.version)
         if self.settings is not None:
             self.settings.reported_through = info.settings_through
-        if info.warmup_left is not None:
-            self.warmup_left = info.warmup_left
 
     def _count_undone(self) -> None:
         """Steps trained by a predecessor after what this process starts from was written are in no weights any more."""
         self.counters = self._until_up(self.link.counters)
-        undone = max(0, self.counters.trained - self.trained_net)
+        undone = max(0, self.counters.trained - self.progress.trained_net)
         if undone != self.counters.undone:
             self._until_up(lambda: self.link.mark_undone(undone))
         if self.counters.produced:
-            self.link.report(PROCESS, "event", {"event": "resumed", "version": self.version, "steps_undone": undone})
+            resumed = {"event": "resumed", "version": self.progress.version, "steps_undone": undone}
+            self.link.report(PROCESS, "event", resumed)

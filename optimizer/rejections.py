@@ -16,15 +16,15 @@ class AllRejectedError(Exception):
 class Rejections:
     """What one optimizer rejected so far, by kind of reason."""
 
-    def __init__(self, sink: ReportSink, process: str, *, batch_steps: int, has_learned: bool = False) -> None:
-        """`process` reports the events to `sink`; a run that `has_learned` is never ended."""
+    def __init__(self, sink: ReportSink, process: str, *, batch_steps: int) -> None:
+        """`process` reports the events to `sink`."""
         self._sink, self._process, self._most_steps = sink, process, FIRST_BATCHES * batch_steps
         self._chunks: Counter[str] = Counter()  # by kind of reason
         self._steps: Counter[str] = Counter()
-        self._taken = has_learned
+        self._taken = False
 
     def took(self) -> None:
-        """A chunk was sound."""
+        """A chunk was sound, or the run has learned before: from now on it is never ended."""
         self._taken = True
 
     def rejected(self, message: Message, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The rollout worker's loop: play a window, send the chunks that closed, look for new weights and orders."""
+"""The rollout worker's loop: play a window, send the chunks that closed, look for new weights and control messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Literal
 
-import numpy as np
 import psutil
 
 from quintet.games.api import VectorGame
@@ -30,6 +29,7 @@ from quintet.wire.config import WireConfig
 from quintet.wire.errors import DecodeError, LinkDownError, WeightsRefusedError
 from quintet.wire.link import ControlMessage, EncodedWeights, PendingChunk, Registration, WorkerLink
 from quintet.wire.reports import MAX_REPORT_BYTES, PhaseTimer
+from quintet.wire.retry import RETRY_S, until_up
 
 Reason = Literal["stopping", "scaled_down", "controller_lost", "node_leaves"]
 
@@ -39,9 +39,8 @@ LATE_S = 2.5  # a loop that has not beaten for so long is in one long call, and 
 TOLD_ROW_S = 0.5  # rows that take longer are told of
 PART_WINDOW_S = 2.0  # a worker that is to leave plays its window to the end if that takes no longer
 ROOM_POLL_S = 0.002  # how often a worker asks whether the stream has room again
-RETRY_S = 0.2  # pause after a link that was down
 REGISTER_S = 30.0  # how long a worker that starts waits for a link that is down
-LEASE_GRACE_S = 5.0  # a lease may end for a moment though its controller lives: Redis was away, or its clock jumped
+LEASE_GRACE_S = 5.0  # a lease may end for a moment though its controller runs: Redis was away, or its clock jumped
 LOOK_S = 0.05  # the least time between two looks within a window, or while the stream is full
 FETCH_PATIENCE_S = 0.5  # or a window's time; once per fetch: over a slow network a worker had better play on
 LAST_PUSH_S = 30.0  # how long a worker that leaves waits for room for its last chunks: an update may take so long
@@ -50,7 +49,10 @@ NOT_STARTED = ControlMessage(version=0, wanted_workers=1 << 30, stopping=False, 
 
 
 class Worker:
-    """One registered worker: its games, its policy, its chunks."""
+    """One worker: its games, its policy, its chunks. `start`, then `run`, or step by step."""
+
+    registration: Registration  # from `start` on
+    play: SelfPlay  # likewise
 
     def __init__(
         self,
@@ -63,11 +65,10 @@ class Worker:
         link: WorkerLink,
         worker: int,
         seed: int,
-        lockstep_batch_steps: int = 0,
     ) -> None:
-        """With `lockstep_batch_steps`, the run's optimizer.batch_steps, it plays in turns with the optimizer."""
+        """`worker` is its number. The link is left alone until `start`."""
         self.link, self.policy, self.wire, self.seed = link, policy, wire, seed
-        self.name = f"worker/{worker}"
+        self.number, self.name = worker, f"worker/{worker}"
         self.spec = chunk_spec(
             game.spec,
             lstm_units=policy.config.lstm_units,
@@ -76,22 +77,11 @@ class Worker:
         )
         self.timer = PhaseTimer()
         self.chunker = Chunker(self.spec, run=run, slots=game.n_games)
-        self.registration = self._register(worker)
-        self.chunker.register(self.registration)
-        # Each incarnation plays other games: a replaced worker must not repeat its predecessor's.
         self.game = guard(game)
         self.beating, self.row_s, self.row_began_s = threading.Lock(), 0.0, 0.0
         self.polled_s = self.beaten_s = float("-inf")
-        with pulsing(self._is_late, self._say_alive):  # games may take long to reset
-            self.play = SelfPlay(
-                self.game, policy, self.chunker, seed=seed + 7919 * self.registration.incarnation, timer=self.timer
-            )
         self.pending: deque[PendingChunk] = deque()
-        self.version = self.era = 0
-        # The stream, bounded as `open_run` bounds it, has room for so many steps when less than a batch is in flight.
-        chunk_steps = config.chunk_steps * game.spec.agents_per_team
-        bound = wire.max_queued_steps(batch_steps=lockstep_batch_steps, chunk_steps=chunk_steps)
-        self.turn_steps = bound - lockstep_batch_steps + 1 if lockstep_batch_steps else 0
+        self.version = 0
         self.message = NOT_STARTED
         self.lease_missed_s: float | None = None  # since when nobody holds the controller's lease
         self.leave_requested = False  # set by a signal: the machine is about to go
@@ -99,26 +89,33 @@ class Worker:
         self.fetch_patience_s = self.window_s = 0.0  # how long the last window took
         self.fetcher = ThreadPoolExecutor(1, thread_name_prefix="weights")
 
-    def _register(self, worker: int) -> Registration:
-        """Take worker i's place. A registration whose answer was lost is closed by the next one."""
+    def start(self) -> None:
+        """Register, for up to `REGISTER_S` while the link is down, and reset the games.
+
+        Raises:
+            LinkError: nobody answers, or the run is not open.
+            GameError: the game's own.
+        """
+        # A registration whose answer was lost is closed by the next one.
         deadline_s = time.monotonic() + REGISTER_S
-        while True:
-            try:
-                return self.link.register(worker, self.spec.hash)
-            except LinkDownError:
-                if time.monotonic() > deadline_s:
-                    raise
-                time.sleep(RETRY_S)
+        self.registration = until_up(
+            lambda: self.link.register(self.number, self.spec.hash), give_up=lambda: time.monotonic() > deadline_s
+        )
+        self.chunker.register(self.registration)
+        # Each incarnation plays other games: a replaced worker must not repeat its predecessor's.
+        seed = self.seed + 7919 * self.registration.incarnation
+        with pulsing(self._is_late, self._send_heartbeat):  # games may take long to reset
+            self.play = SelfPlay(self.game, self.policy, self.chunker, seed=seed, timer=self.timer)
 
     def run(self) -> Reason:
         """Play until told to leave.
 
-        consumes: weights, the directive.
+        consumes: weights, control messages.
         waits for: the first version; room in the stream.
         unblocked by: the optimizer's first publish; its acknowledgement of a batch.
         produces: chunks, episode reports, heartbeats, and at the end a deregistration.
         """
-        with pulsing(self._is_late, self._say_alive):
+        with pulsing(self._is_late, self._send_heartbeat):
             reason = self._reason_to_leave()
             while reason is None:
                 if self._ready():
@@ -133,37 +130,13 @@ class Worker:
         return time.monotonic() - self.beaten_s > LATE_S
 
     def _ready(self) -> bool:
-        """Whether to play now, with the newest weights at hand; in lockstep, whether it is the worker's turn."""
-        if self.turn_steps:
-            with self.timer.phase("wait"):
-                try:
-                    mine = self._is_my_turn()
-                except LinkDownError:
-                    mine = False
-                    time.sleep(RETRY_S)
-                if not mine:
-                    self._poll()
-                    time.sleep(ROOM_POLL_S)
-            return mine
+        """Whether to play now, with the newest weights at hand."""
         self._poll()
         self._take_weights(wait=self.version == 0)
         if self.version == 0:
             with self.timer.phase("wait"):
                 time.sleep(0.02)
         return self.version > 0
-
-    def _is_my_turn(self) -> bool:
-        """In lockstep: whether the optimizer has used up what it can; then its newest weights are here.
-
-        It publishes before it acknowledges. So once less than a batch is in flight it has nothing to do, and what it
-        has announced is what it made of all that was pushed.
-        """
-        if not self.link.has_room(self.turn_steps, 0):
-            return False
-        self.message = self.link.control_message()
-        if self.message.version != self.version:
-            self._load(self._latest())
-        return 0 < self.version == self.message.version
 
     def play_window(self) -> None:
         """One window with the newest weights at hand; its chunks wait in `pending` until they are pushed."""
@@ -176,27 +149,31 @@ class Worker:
         """For a loop that owns both ends: newest weights, one window, one push. False while there is no room."""
         if not self._push():
             return False
-        if self.turn_steps:
-            if not self._is_my_turn():
-                return False
-        else:
-            self._poll()
-            self._take_weights(wait=True)
+        if not self._take_news():
+            return False
         if self.version:
             self.play_window()
             self._push()
         self._beat()
         return True
 
+    def _take_news(self) -> bool:
+        """At a window's border, in a process that the optimizer shares; False where it is the optimizer's turn."""
+        self._poll()
+        self._take_weights(wait=True)
+        return True
+
     def _between_rows(self, row: int) -> bool:
-        """Look for news and say that the worker lives; whether to leave here, since the rest would take too long."""
+        """Send a heartbeat and look for news; whether to leave here, since the rest would take too long."""
         now = time.monotonic()
         if self.row_began_s:
             self.row_s = now - self.row_began_s
         self.row_began_s = now
         self._beat()
-        if self.turn_steps:
-            return False
+        return self._leaves_within(row)
+
+    def _leaves_within(self, row: int) -> bool:
+        """Whether to leave before this row of the window; looks for news."""
         self._look()
         rows = self.spec.bptt_steps
         if not row or (rows - row) * self.row_s <= PART_WINDOW_S or self._reason_to_leave() is None:
@@ -210,7 +187,7 @@ class Worker:
         self._poll(least_s=LOOK_S)
 
     def _poll(self, least_s: float = 0.0) -> None:
-        """Look at orders and the announced version, at most every `poll_s` and every `least_s`."""
+        """Read the control message, at most every `poll_s` and every `least_s`."""
         now = time.monotonic()
         if now - self.polled_s < max(self.wire.poll_s, least_s):
             return
@@ -225,7 +202,11 @@ class Worker:
             self.lease_missed_s = None
         elif self.lease_missed_s is None:
             self.lease_missed_s = time.monotonic()
-        if self.message.version != self.version and self.fetching is None and not self.turn_steps:
+        self._fetch()
+
+    def _fetch(self) -> None:
+        """Begin to fetch the announced version, where it is another."""
+        if self.message.version != self.version and self.fetching is None:
             self.fetching = self.fetcher.submit(self._latest)
             self.fetch_patience_s = max(FETCH_PATIENCE_S, self.window_s)
 
@@ -258,7 +239,7 @@ class Worker:
             raise WeightsRefusedError(f"{self.name} cannot read the run's weights: {error}") from error
 
     def _load(self, weights: EncodedWeights | None) -> None:
-        """Take these, if there are any; in a new era begin the games anew.
+        """Take these, if there are any.
 
         Raises:
             WeightsRefusedError: they are of another network or number format.
@@ -270,9 +251,6 @@ class Worker:
         except DecodeError as error:
             raise WeightsRefusedError(f"{self.name} cannot play with version {weights.version}: {error}") from error
         self.version = weights.version
-        if weights.era > self.era:
-            self.era = weights.era
-            self.play = self.play.begin_anew(games_seed(self.seed, weights.era_seed))
 
     def _encode(self, chunks: list[TrajectoryChunk]) -> None:
         with self.timer.phase("encode"):
@@ -337,10 +315,7 @@ class Worker:
 
     def _leave(self) -> None:
         """Close the open chunks, push what the stream takes, deregister: what it did not take is counted as lost."""
-        if (
-            self.version and not self.turn_steps
-        ):  # a run that can be repeated has no chunks cut short by a deregistration
-            self._encode(self.play.finish())
+        self._encode(self._last_chunks())
         patience_s = LAST_PUSH_WHEN_STOPPING_S if self.message.stopping else LAST_PUSH_S
         self._send(until_s=time.monotonic() + patience_s)
         self.beaten_s = float("-inf")
@@ -349,19 +324,23 @@ class Worker:
             self.link.deregister(self.registration, self.chunker.cumulative_steps)
         self.fetcher.shutdown(wait=False, cancel_futures=True)
 
+    def _last_chunks(self) -> list[TrajectoryChunk]:
+        """The open ones, cut short."""
+        return self.play.finish() if self.version else []
+
     def _beat(self) -> None:
         """Once a second: heartbeat, finished episodes, phase shares."""
         now = time.monotonic()
         if now - self.beaten_s < HEARTBEAT_S:
             return
         self.beaten_s = now
-        if not self._say_alive():
+        if not self._send_heartbeat():
             return
         for episodes in portions(self.play.episodes.drain()):
             self.link.report(self.name, "episodes", {"episodes": episodes})
         self.link.report(self.name, "phases", dict(self.timer.drain()))
 
-    def _say_alive(self) -> bool:
+    def _send_heartbeat(self) -> bool:
         """One heartbeat, by the loop or by the pulse; with what the game is at, if that takes long."""
         data: dict[str, float | int | str] = {
             "pid": os.getpid(),
@@ -380,11 +359,6 @@ class Worker:
             except LinkDownError:
                 return False
         return True
-
-
-def games_seed(seed: int, era_seed: int) -> int:
-    """What seeds the games and the sampling of one era: a hash of both numbers, 31 bits."""
-    return int(np.random.SeedSequence((seed, era_seed)).generate_state(1)[0]) & 0x7FFF_FFFF
 
 
 def portions(episodes: list[Episode]) -> Iterator[list[Episode]]:

@@ -81,8 +81,8 @@ class EncodedWeights:
     precision: Precision  # what the run computes in, and so whoever loads these
     sha256: str  # of `payload`, hex
     payload: bytes
-    era: int = 0  # deterministic runs: games were begun anew for this version, and what is older is not trained on
-    era_seed: int = 0  # what those games are seeded by, beside the run's seed
+    epoch: int = 0  # deterministic runs: games were begun anew for this version, and what is older is not trained on
+    epoch_seed: int = 0  # what those games are seeded by, beside the run's seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

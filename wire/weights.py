@@ -2,8 +2,8 @@ r"""One version of the weights as bytes: a small header and the safetensors byte
 
     b"quintet-weights\n" | header length, u32 little-endian | msgpack header | payload
 
-The header is the list [wire version, version, agent_steps, spec hash, sha256 of the payload, payload length, era,
-era seed, number format].
+The header is the list [wire version, version, agent_steps, spec hash, sha256 of the payload, payload length, epoch,
+epoch seed, number format].
 What the payload means is for `quintet.model.weights`; here it is bytes with a hash.
 """
 
@@ -31,8 +31,8 @@ _HEADER: tuple[tuple[str, type], ...] = (
     ("spec_hash", str),
     ("sha256", str),
     ("payload bytes", int),
-    ("era", int),
-    ("era seed", int),
+    ("epoch", int),
+    ("epoch seed", int),
     ("number format", str),
 )
 
@@ -51,8 +51,8 @@ def pack_weights(weights: EncodedWeights) -> bytes:
             weights.spec_hash,
             weights.sha256,
             len(weights.payload),
-            weights.era,
-            weights.era_seed,
+            weights.epoch,
+            weights.epoch_seed,
             weights.precision,
         ]
     )
@@ -80,7 +80,7 @@ def read_weights(file: BinaryIO, n_bytes_found: int) -> EncodedWeights:
         header = msgpack.unpackb(header_bytes, max_array_len=16, max_map_len=0, max_ext_len=0)
     except (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException) as error:
         raise DecodeError(f"weights header: found bytes that are not msgpack ({error}), expected a list") from error
-    _, version, agent_steps, spec_hash, sha256, n_bytes, era, era_seed, precision = _checked_header(header)
+    _, version, agent_steps, spec_hash, sha256, n_bytes, epoch, epoch_seed, precision = _checked_header(header)
     if len(payload) != n_bytes:
         raise DecodeError(f"weights of version {version}: found {len(payload)} bytes, expected {n_bytes}")
     weights = EncodedWeights(
@@ -90,8 +90,8 @@ def read_weights(file: BinaryIO, n_bytes_found: int) -> EncodedWeights:
         precision=precision,
         sha256=sha256,
         payload=payload,
-        era=era,
-        era_seed=era_seed,
+        epoch=epoch,
+        epoch_seed=epoch_seed,
     )
     verify_weights(weights)
     return weights

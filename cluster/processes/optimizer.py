@@ -104,6 +104,7 @@ def _train(folder: RunFolder, redis_url: str, start_from: Path | None, workers_h
         optimizer = make_optimizer(
             config, folder, link, start_from=start_from, prefetch=True, workers_here=workers_here
         )
+        optimizer.start()
 
         def ask_to_stop(*_: object) -> None:
             optimizer.stop_requested = True

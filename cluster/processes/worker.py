@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quintet.cluster.processes.malloc import keep_freed_memory
 from quintet.cluster.processes.spawn import usable_cores
@@ -44,6 +44,7 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
         try:
             config = parse_config(link.run_config(), source=f"the configuration of run {run}")
             player, game = make_worker(config, run, link, worker)
+            player.start()
 
             def ask_to_leave(*_: object) -> None:
                 player.leave_requested = True
@@ -83,7 +84,7 @@ def give_way(workers: int) -> None:
 
 
 def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> tuple[Worker, VectorGame]:
-    """A registered worker and the game that it plays, to be closed after it.
+    """A worker, to be started, and the game that it plays, to be closed after it.
 
     What is compiled at a first use is compiled before the worker registers: from then on it is expected to be heard of.
     """
@@ -93,6 +94,7 @@ def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> t
     from quintet.model.kernels.precompile import compile_kernels
     from quintet.model.policy import Policy
     from quintet.rollout_workers.guarded_game import guarded
+    from quintet.rollout_workers.lockstep import LockstepWorker
     from quintet.rollout_workers.rehearsal import rehearse_policy
     from quintet.rollout_workers.worker import Worker
 
@@ -103,15 +105,8 @@ def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> t
     policy = Policy(game.spec, config.model).use_device(torch.device("cpu"))
     with guarded(config.game, game, "step"):
         rehearse_policy(game, policy, config.seed)
-    player = Worker(
-        game=game,
-        policy=policy,
-        run=run,
-        config=config.rollout,
-        wire=config.wire,
-        link=link,
-        worker=worker,
-        seed=config.seed,
-        lockstep_batch_steps=config.optimizer.batch_steps if config.deterministic else 0,
-    )
-    return player, game
+    given: dict[str, Any] = {"game": game, "policy": policy, "run": run, "link": link, "worker": worker}
+    given |= {"config": config.rollout, "wire": config.wire, "seed": config.seed}
+    if config.deterministic:
+        return LockstepWorker(batch_steps=config.optimizer.batch_steps, **given), game
+    return Worker(**given), game

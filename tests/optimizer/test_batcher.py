@@ -210,9 +210,10 @@ def test_the_prefetch_thread_keeps_one_batch_ready_and_no_more() -> None:
     stream = Stream()
     stream.put(n=12)
     prefetcher = Prefetcher(batcher_of(stream))
+    prefetcher.start()
     try:
         wait_until(prefetcher.ready.full)
-        first, second = prefetcher.take(5.0), prefetcher.take(5.0)
+        first, second = prefetcher.batch(5.0), prefetcher.batch(5.0)
         assert first is not None
         assert second is not None
         assert [int(x) for b in (first, second) for x in b.reward[0, :, 0]] == [1, 2, 3, 4, 5, 6]
@@ -234,10 +235,11 @@ def test_the_prefetch_thread_outlives_a_link_that_is_down_and_hands_over_what_en
 
     stream.pop = failing_pop  # type: ignore[method-assign]
     prefetcher = Prefetcher(batcher_of(stream))
+    prefetcher.start()
     wait_until(lambda: not prefetcher.thread.is_alive())
     assert answers == []
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        prefetcher.take(0.0)
+        prefetcher.batch(0.0)
     prefetcher.close()
 
 

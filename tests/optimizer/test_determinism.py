@@ -14,9 +14,16 @@ from quintet.games.api import VectorGame
 from quintet.games.registry import make_game
 from quintet.optimizer.checkpoint import CheckpointInfo, find_checkpoint, read_info, read_snapshot, save_checkpoint
 from quintet.optimizer.config import PPOConfig
-from quintet.optimizer.determinism import EpochBrokenError, make_deterministic, random_state, restore_random_state
+from quintet.optimizer.determinism import (
+    DeterministicRun,
+    EpochBrokenError,
+    make_deterministic,
+    random_state,
+    restore_random_state,
+)
 from quintet.optimizer.loop import Optimizer
-from quintet.rollout_workers.worker import Worker, games_seed
+from quintet.rollout_workers.lockstep import LockstepWorker, games_seed
+from quintet.rollout_workers.worker import Worker
 from quintet.wire.memory_link import MemoryLink
 from tests.support.in_process_run import InProcessRun, drop
 
@@ -162,7 +169,7 @@ def test_another_seed_comes_to_other_weights(tmp_path: Path, undisturbed: tuple[
     assert weights_hash(optimizer) != undisturbed[0]
 
 
-def test_every_checkpoint_begins_an_era_with_games_of_their_own(tmp_path: Path) -> None:
+def test_every_checkpoint_begins_an_epoch_with_games_of_its_own(tmp_path: Path) -> None:
     run = deterministic_run(tmp_path / "run")
     optimizer, worker = start(run), run.worker()
     played = []
@@ -170,14 +177,16 @@ def test_every_checkpoint_begins_an_era_with_games_of_their_own(tmp_path: Path) 
         run.train(optimizer, worker, CHECKPOINT_EVERY)
         while not worker.step_in_process():
             optimizer.step(0.0)
-        played.append((worker.era, optimizer.era is not None and optimizer.era.seed))
+        assert isinstance(worker, LockstepWorker)
+        assert isinstance(optimizer.mode, DeterministicRun)
+        played.append((worker.epoch, optimizer.mode.seed))
         info = read_info(find_checkpoint(run.folder))
         assert (info.era_begins, info.batches, info.version) == (True, played[-1][1], played[-1][0])
     assert played == [(5, 4), (9, 8)]
     assert len({games_seed(1, seed) for seed in range(100)} | {games_seed(2, 0)}) == 101
 
 
-def test_a_worker_replaced_within_an_era_sends_the_run_back_to_its_checkpoint(tmp_path: Path) -> None:
+def test_a_worker_replaced_within_an_epoch_sends_the_run_back_to_its_checkpoint(tmp_path: Path) -> None:
     run = deterministic_run(tmp_path / "run")
     optimizer, worker = start(run), run.worker()
     run.train(optimizer, worker, CHECKPOINT_EVERY + 1)
@@ -186,7 +195,7 @@ def test_a_worker_replaced_within_an_era_sends_the_run_back_to_its_checkpoint(tm
         run.train(optimizer, replaced, 2)
 
 
-def test_the_checkpoint_of_a_farewell_is_kept_but_not_gone_on_from(
+def test_the_checkpoint_of_a_stopped_run_is_kept_but_not_gone_on_from(
     tmp_path: Path, undisturbed: tuple[str, dict[int, dict[str, object]]]
 ) -> None:
     run = deterministic_run(tmp_path / "run")
@@ -196,7 +205,7 @@ def test_the_checkpoint_of_a_farewell_is_kept_but_not_gone_on_from(
     optimizer.run()
     assert read_info(find_checkpoint(run.folder)).era_begins is False
     successor = start(run, resume=True)
-    assert successor.batches == CHECKPOINT_EVERY
+    assert successor.progress.batches == CHECKPOINT_EVERY
     run.train(successor, worker, BATCHES - CHECKPOINT_EVERY)
     assert weights_hash(successor) == undisturbed[0]
 

@@ -43,13 +43,13 @@ class ScriptedLease:
 
 def test_a_lease_whose_holder_no_longer_renews_it_is_waited_for() -> None:
     link = ScriptedLease(LinkDownError("away"), LeaseHeldError("held"), LeaseHeldError("held"))
-    Lease(link, ttl_s=0.01, patience_s=30.0)
+    Lease(link, ttl_s=0.01, patience_s=30.0).take()
     assert link.taken == 4
 
 
 def test_a_lease_that_is_held_on_is_refused() -> None:
     with pytest.raises(LeaseHeldError, match="held by ada"):
-        Lease(ScriptedLease(*[LeaseHeldError("held by ada")] * 1000), ttl_s=0.01, patience_s=0.0)
+        Lease(ScriptedLease(*[LeaseHeldError("held by ada")] * 1000), ttl_s=0.01, patience_s=0.0).take()
 
 
 def test_a_thread_renews_it_and_finds_out_that_it_is_lost() -> None:

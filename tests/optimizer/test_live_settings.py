@@ -30,7 +30,7 @@ def rates(run: InProcessRun) -> list[float]:
 def test_a_change_holds_from_the_next_update_on_and_is_reported_with_its_agent_step(run: InProcessRun) -> None:
     optimizer, worker = run.optimizer(settings=LiveConfig(CONFIG)), run.worker()
     run.train(optimizer, worker, 2)
-    at = optimizer.agent_steps
+    at = optimizer.progress.agent_steps
     run.link.request_settings({"ppo.learning_rate": "1e-4", "ppo.adam_epsilon": "1e-3"}, by="ada@lab")
     run.link.request_settings({"ppo.team_spirit": "0.5", "ppo.discount": "0.9"}, by="bob@lab")
     run.train(optimizer, worker, 2)

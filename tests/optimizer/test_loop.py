@@ -32,7 +32,7 @@ def link() -> WatchedLink:
 
 @pytest.fixture
 def run(tmp_path: Path, link: WatchedLink, monkeypatch: pytest.MonkeyPatch) -> InProcessRun:
-    monkeypatch.setattr(service_module, "RETRY_S", 0.0)
+    monkeypatch.setattr("quintet.wire.retry.RETRY_S", 0.0)
     monkeypatch.setattr(service_module, "BEAT_S", 0.0)
     return InProcessRun(folder=tmp_path, link=link)
 
@@ -75,9 +75,9 @@ def test_the_budget_ends_the_run_with_a_checkpoint(run: InProcessRun, link: Watc
     while worker.step_in_process():
         pass
     assert optimizer.run() == "budget"
-    assert optimizer.agent_steps >= 100
+    assert optimizer.progress.agent_steps >= 100
     data = read_info(find_checkpoint(run.folder))
-    assert (data.version, data.agent_steps) == (link.announced_version(), optimizer.agent_steps)
+    assert (data.version, data.agent_steps) == (link.announced_version(), optimizer.progress.agent_steps)
     assert data.config == "text = 1\n"
     assert optimizer.prefetcher is None or not optimizer.prefetcher.thread.is_alive()
 
@@ -99,7 +99,7 @@ def test_the_warm_up_is_settled_as_stale_and_takes_no_gradient_step(run: InProce
     assert (link.counters().trained, link.counters().stale) == (0, 2 * run.batch_steps)
     run.train(optimizer, worker, 1)
     assert link.counters().trained == run.batch_steps
-    assert optimizer.gradient_steps == 1
+    assert optimizer.progress.gradient_steps == 1
     assert link.counters().unaccounted == 0
 
 
@@ -112,7 +112,7 @@ def test_windows_that_are_too_old_are_settled_as_stale(run: InProcessRun, link: 
     counters = link.counters()
     assert (counters.trained, counters.stale) == (3 * run.batch_steps, run.batch_steps)
     assert [m["lag/staleness_mean"] for m in metrics(run)] == [0.0, 1.0, 2.0, 3.0]
-    assert optimizer.gradient_steps == 3
+    assert optimizer.progress.gradient_steps == 3
     assert counters.unaccounted == 0
 
 
@@ -206,7 +206,7 @@ def test_sample_reuse_counts_the_epochs_that_were_done_also_after_a_resume(tmp_p
     run = InProcessRun(folder=tmp_path, ppo=PPOConfig(epochs=4, minibatches=2, target_kl=1e-12))  # always after one
     optimizer, worker = run.optimizer(), run.worker()
     run.train(optimizer, worker, 8)
-    assert optimizer.gradient_steps == 8 * 2
+    assert optimizer.progress.gradient_steps == 8 * 2
     optimizer.checkpoint()
     drop(optimizer)
     run.train(run.optimizer(resume=True), worker, 8)
@@ -221,8 +221,8 @@ def test_agent_steps_are_the_valid_rows_of_what_was_consumed(run: InProcessRun, 
     consumed = 10 * run.batch_steps
     assert link.counters().trained == consumed
     # Every game of 5 to 9 rows is followed by one row, the last observation's, that is not valid.
-    assert consumed * 5 / 6 - run.batch_steps < optimizer.agent_steps < consumed * 9 / 10 + run.batch_steps
-    assert optimizer.agent_steps < consumed
+    assert consumed * 5 / 6 - run.batch_steps < optimizer.progress.agent_steps < consumed * 9 / 10 + run.batch_steps
+    assert optimizer.progress.agent_steps < consumed
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,10 +238,10 @@ def test_a_resume_at_version_100_of_a_run_that_announced_120_goes_on_at_121(
 ) -> None:
     optimizer, worker = run.optimizer(prefetch=prefetch, max_staleness=200), run.worker()
     run.train(optimizer, worker, 2)
-    optimizer.version = 99
+    optimizer.progress.version = 99
     optimizer._publish()
     optimizer.checkpoint()
-    at_checkpoint = optimizer.agent_steps, optimizer.gradient_steps, link.counters().trained
+    at_checkpoint = optimizer.progress.agent_steps, optimizer.progress.gradient_steps, link.counters().trained
     weights = link.latest(0)
     assert weights is not None
     run.train(optimizer, worker, 20)
@@ -251,7 +251,7 @@ def test_a_resume_at_version_100_of_a_run_that_announced_120_goes_on_at_121(
     resumed = run.optimizer(resume=True, prefetch=prefetch)
     assert link.announced_version() == 121
     assert link.counters().undone == trained - at_checkpoint[2] == 20 * run.batch_steps
-    assert (resumed.agent_steps, resumed.gradient_steps) == at_checkpoint[:2]
+    assert (resumed.progress.agent_steps, resumed.progress.gradient_steps) == at_checkpoint[:2]
     again = link.latest(0)
     assert again is not None
     assert again.payload == weights.payload
@@ -380,7 +380,7 @@ def test_a_run_can_start_from_the_weights_of_another_with_its_own_steps(run: InP
     source.checkpoint()
     other = InProcessRun(folder=tmp_path / "other")
     optimizer = other.optimizer(start_from=run.folder)
-    assert (optimizer.version, optimizer.agent_steps, other.link.counters().undone) == (1, 0, 0)
+    assert (optimizer.progress.version, optimizer.progress.agent_steps, other.link.counters().undone) == (1, 0, 0)
     folder = find_checkpoint(run.folder)
     assert torch.equal(
         optimizer.policy.state_dict()["layer.weight"],

@@ -33,6 +33,7 @@ from tests.support.policy_factory import with_values
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcessRun:
     monkeypatch.setattr(worker_module, "RETRY_S", 0.0)
+    monkeypatch.setattr("quintet.wire.retry.RETRY_S", 0.0)
     return InProcessRun(folder=tmp_path)
 
 
@@ -281,6 +282,7 @@ def test_a_worker_that_starts_while_the_link_is_down_waits_and_the_registration_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "RETRY_S", 0.0)
+    monkeypatch.setattr("quintet.wire.retry.RETRY_S", 0.0)
     run = InProcessRun(folder=tmp_path)
     register, calls = run.link.register, []
 
@@ -328,6 +330,7 @@ class FlakyLink(MemoryLink):
 
 def test_a_link_that_fails_and_loses_answers_costs_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "RETRY_S", 0.0)
+    monkeypatch.setattr("quintet.wire.retry.RETRY_S", 0.0)
     run = InProcessRun(folder=tmp_path, link=FlakyLink(RUN))
     run.link.publish(weights(run, 1))
     worker = run.worker()

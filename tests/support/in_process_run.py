@@ -20,6 +20,7 @@ from quintet.optimizer.live_settings import SettingsInForce
 from quintet.optimizer.loop import Optimizer
 from quintet.rollout_workers.chunker import Chunker
 from quintet.rollout_workers.config import RolloutConfig
+from quintet.rollout_workers.lockstep import LockstepWorker
 from quintet.rollout_workers.self_play import SelfPlay
 from quintet.rollout_workers.worker import Worker
 from quintet.wire.chunk import ChunkSpec, TrajectoryChunk, chunk_spec
@@ -150,18 +151,20 @@ class InProcessRun:
         self.link.hold_lease(1e6)
 
     def worker(self, index: int = 0, game: VectorGame | None = None) -> Worker:
-        """A worker that looks for news at every window."""
-        return Worker(
-            game=game or self.make(self.slots),
-            policy=Policy(self.game_spec, self.policy).use_device(CPU),
-            run=RUN,
-            config=RolloutConfig(games_per_worker=self.slots, bptt_steps=self.bptt, chunk_steps=self.chunk),
-            wire=WireConfig(poll_s=0.0),
-            link=self.link,
-            worker=index,
-            seed=index,
-            lockstep_batch_steps=self.batch_steps if self.deterministic else 0,
-        )
+        """A worker that has registered and looks for news at every window."""
+        given: dict[str, Any] = {
+            "game": game or self.make(self.slots),
+            "policy": Policy(self.game_spec, self.policy).use_device(CPU),
+            "run": RUN,
+            "config": RolloutConfig(games_per_worker=self.slots, bptt_steps=self.bptt, chunk_steps=self.chunk),
+            "wire": WireConfig(poll_s=0.0),
+            "link": self.link,
+            "worker": index,
+            "seed": index,
+        }
+        worker = LockstepWorker(batch_steps=self.batch_steps, **given) if self.deterministic else Worker(**given)
+        worker.start()
+        return worker
 
     def optimizer(
         self,
@@ -174,9 +177,9 @@ class InProcessRun:
         settings: SettingsInForce | None = None,
         **config: Any,
     ) -> Optimizer:
-        """An optimizer with tiny batches, no warm-up of the normalisers and no checkpoints by time."""
+        """A started optimizer with tiny batches, no warm-up of the normalisers and no checkpoints by time."""
         fields: dict[str, Any] = {"batch_steps": self.batch_steps, "normalizer_warmup_steps": 0, "checkpoint_s": 0.0}
-        return Optimizer(
+        optimizer = Optimizer(
             game_spec=self.game_spec,
             policy_config=self.policy,
             optimizer_config=OptimizerConfig(**(fields | config)),
@@ -196,6 +199,8 @@ class InProcessRun:
             deterministic=self.deterministic,
             settings=settings,
         )
+        optimizer.start()
+        return optimizer
 
     def train(self, optimizer: Optimizer, worker: Worker, batches: int) -> None:
         """Play and learn by turns until so many more batches are settled."""

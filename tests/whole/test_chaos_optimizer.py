@@ -140,7 +140,7 @@ def test_an_optimizer_killed_at_the_worst_moment_is_replaced_and_every_step_is_a
     assert found.trained == BATCHES_BEFORE * run.batch_steps
     link.close_worker(0)
     successor, worker = run.optimizer(resume=True), run.worker()
-    assert successor.trained_net == info.trained_net
+    assert successor.progress.trained_net == info.trained_net
     assert link.counters().undone == found.trained - info.trained_net == 2 * run.batch_steps
     assert link.announced_version() == announced + 1
     run.train(successor, worker, 3)

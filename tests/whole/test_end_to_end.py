@@ -94,7 +94,7 @@ def share_right(run: InProcessRun, agent_steps: int, *, enough: float = 2.0) -> 
     torch.manual_seed(0)
     optimizer, worker = run.optimizer(), run.worker()
     answers: list[float] = []
-    while optimizer.agent_steps < agent_steps and (len(answers) < 400 or np.mean(answers[-400:]) < enough):
+    while optimizer.progress.agent_steps < agent_steps and (len(answers) < 400 or np.mean(answers[-400:]) < enough):
         worker.step_in_process()
         answers += [e["return"][0] for e in worker.play.episodes.drain()]
         optimizer.step(0.0)
@@ -142,6 +142,6 @@ def test_two_workers_and_an_optimizer_in_threads_of_their_own_run_to_the_budget_
     assert len(errors) > 3
     assert max(errors) <= 1e-5
     info = read_info(find_checkpoint(tmp_path))
-    assert (info.agent_steps, info.version) == (optimizer.agent_steps, run.link.announced_version())
+    assert (info.agent_steps, info.version) == (optimizer.progress.agent_steps, run.link.announced_version())
     played = sum(len(data["episodes"]) for data in run.events("episodes"))
     assert played >= 20_000 / (WAIT_ROWS + 1) * 0.9
