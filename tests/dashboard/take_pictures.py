@@ -8,11 +8,11 @@ The address is the one that `quintet train` prints. Needs Chromium, and a run of
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quintet.games.skirmish.rules import STEP_S
+from tests.support.needs import CHROMIUM, CHROMIUM_ARGUMENTS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -33,11 +33,10 @@ def take_pictures(address: str, folder: Path) -> None:
     """Every page, light and wide; the overview also dark and on a phone."""
     from playwright.sync_api import sync_playwright
 
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
+    if not CHROMIUM:
         raise SystemExit("take_pictures: there is no chromium on PATH: apt-get install chromium")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGUMENTS))
         page = browser.new_page(viewport={"width": 1280, "height": 960}, color_scheme="light")
         page.set_default_timeout(PATIENCE_MS)
         page.goto(address)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,26 +15,15 @@ import pytest
 from quintet.cluster.processes.spawn import wait_gone
 from quintet.wire.redis_link.link import RedisLink
 from tests.support.live_run import LiveRun, command_line, live_run
+from tests.support.needs import CHROMIUM, CHROMIUM_ARGUMENTS, IN_CHROMIUM, extra
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 PATIENCE_MS = 90_000
 ENDLESS = ("--agent-steps", "1000000000", "--cores-per-worker", "0.25")
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on PATH: apt-get install chromium"),
-]
+pytestmark = [*IN_CHROMIUM, pytest.mark.timeout(400)]
 
 
 @dataclass
@@ -59,7 +47,7 @@ class Visit:
 @pytest.fixture(scope="module")
 def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
     """A run that learns, its web page as `quintet train` started it, and a browser that gave the token."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    sync_api = extra("playwright.sync_api", "dev")
     with (
         live_run(tmp_path_factory.mktemp("web"), *ENDLESS, dashboard=True) as run,
         sync_api.sync_playwright() as driver,
@@ -68,7 +56,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
         found = re.search(r"dashboard: (http://\S+)", run.output.read_text())
         assert found is not None
         hurry(run.find("quintet dashboard"))
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGUMENTS))
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(PATIENCE_MS)
         page.set_default_navigation_timeout(PATIENCE_MS)

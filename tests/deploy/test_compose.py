@@ -23,15 +23,17 @@ import pytest
 
 from quintet.cluster.compose_env import ROOT, USERS, fresh_env, secret_names, users_template, write_env
 from quintet.control.errors import UsageError
+from tests.support.needs import extra
 
 EXAMPLE = (ROOT / ".env.example").read_text()
 PATIENCE_S = 240.0
+NO_CLIENT = "there is no docker with compose v2 on PATH: install Docker Engine and its compose plugin"
 Found = TypeVar("Found")
 
 
 @cache
 def services() -> dict[str, dict[str, Any]]:
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: docker-compose.yml cannot be read")
+    yaml = extra("yaml", "dev")
     found: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     return found
 
@@ -135,14 +137,16 @@ def has_compose() -> bool:
 def why_no_engine() -> str | None:
     """None where a Docker engine answers."""
     if not has_compose():
-        return "there is no docker client with compose v2 here"
+        return NO_CLIENT
     found = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
-    return None if found.returncode == 0 else f"no Docker engine answers: {found.stderr.strip()[-200:]}"
+    if not found.returncode:
+        return None
+    return f"no Docker engine answers (start one, or give this user access to it): {found.stderr.strip()[-200:]}"
 
 
 def test_compose_reads_the_file_and_names_what_lacks_without_secrets(tmp_path: Path) -> None:
     if not has_compose():
-        pytest.skip("there is no docker client with compose v2 here")
+        pytest.skip(NO_CLIENT)
     env_file = tmp_path / ".env"
     write_env(env_file, force=False)
     files = ("-f", "docker-compose.yml", "-f", "docker-compose.gpu.yml")

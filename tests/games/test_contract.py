@@ -15,6 +15,7 @@ from quintet.games.api import GameContractError, GameSpec, Observation, Transiti
 from quintet.games.contract import check_game
 from quintet.games.counting import CountingGame, CountingOptions
 from quintet.games.registry import make_game
+from tests.support.needs import extra
 
 HIDE = {"wrappers": [{"name": "quintet.games.adapters.wrappers:mask_observation", "hide": [1, 3]}]}
 PAIRS = {"teams": [["a", "c"], ["b", "d"]]}
@@ -36,7 +37,7 @@ EVERYTHING = {
 def _played(name: str, options: dict[str, Any], rows: int | None, *, chance: bool) -> None:
     for package in ("popgym", "pettingzoo"):
         if name.startswith((f"{package}:", f"gymnasium:{package}:")):
-            pytest.importorskip(package)
+            extra(package)
     check_game(lambda n_games: make_game(name, n_games, seed=0, options=options), rows=rows, random=chance)
 
 

@@ -11,6 +11,7 @@ import pytest
 import tests.envs.game_zoo
 from quintet.games.api import GameContractError, GameError, MissingExtraError, UnknownGameError
 from quintet.games.registry import FAMILIES, OWN_GAMES, make_game
+from tests.support.needs import extra
 
 OWN_GAME = """
 from tests.envs.game_zoo import Lottery
@@ -80,7 +81,7 @@ def test_a_module_in_the_current_directory_is_found(tmp_path: Path, monkeypatch:
 )
 def test_an_unknown_name_gives_one_line_with_the_nearest_ones(name: str, message: str) -> None:
     if name.startswith("pettingzoo:"):
-        pytest.importorskip("pettingzoo")
+        extra("pettingzoo")
     with pytest.raises(UnknownGameError, match=message) as caught:
         make_game(name, 1, 0)
     assert "\n" not in str(caught.value)
@@ -99,7 +100,7 @@ def test_a_missing_package_gives_the_command_that_brings_it(
     package: str, name: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if package in ("pygame", "pymunk"):
-        pytest.importorskip("pettingzoo")
+        extra("pettingzoo")
     for module in [m for m in sys.modules if m.startswith((package, "pettingzoo.classic", "pettingzoo.butterfly"))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(sys, "meta_path", [_Without(package), *sys.meta_path])

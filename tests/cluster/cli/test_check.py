@@ -18,6 +18,7 @@ from quintet.control.config import parse_config
 from quintet.games.registry import make_game
 from tests.envs.mistaken_envs import Plain
 from tests.support.live_run import ROOT, quintet
+from tests.support.needs import extra
 
 SMALL = ("--set", "model.lstm_units=16", "--set", "rollout.games_per_worker=2")
 
@@ -44,7 +45,7 @@ def found(game: str, *overrides: str) -> list[str]:
 def test_a_sound_game_is_found_sound(game: str, capfd: pytest.CaptureFixture[str]) -> None:
     for package, mark in (("popgym", ":popgym"), ("pettingzoo", "pettingzoo:"), ("pyspiel", "openspiel:")):
         if mark in game:
-            pytest.importorskip(package)
+            extra(package, {"pyspiel": "openspiel"}.get(package, ""))
     assert found(game) == []
     assert capfd.readouterr().out == ""  # what environments and checkers print goes to stderr
 
@@ -59,7 +60,7 @@ def test_a_sound_game_is_found_sound(game: str, capfd: pytest.CaptureFixture[str
     ],
 )
 def test_a_fault_is_the_last_finding_and_begins_with_the_place(game: str, says: str) -> None:
-    pytest.importorskip("pettingzoo")
+    extra("pettingzoo")
     *_, last = found(game)
     assert last.startswith("tests/envs/mistaken_")
     assert says in last

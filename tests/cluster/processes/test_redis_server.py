@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from quintet.cluster.processes import redis_server as embedded_redis
 from quintet.cluster.processes.redis_server import EmbeddedRedis, EmbeddedRedisError, find_server
 from quintet.wire.redis_link.client import RedisServer
+from tests.support.needs import no_root
 
 pytestmark = pytest.mark.redis
 MIB = 2**20
@@ -132,12 +134,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         start(tmp_path / "file" / "redis")
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_not_writable_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "redis"
-    folder.mkdir(mode=0o500)
-    with pytest.raises(EmbeddedRedisError, match="Permission denied"):
-        start(folder)
+def test_a_folder_that_is_not_writable_is_named() -> None:
+    with TemporaryDirectory() as folder:  # not below tmp_path, which is closed to all but one user
+        Path(folder).chmod(0o555)
+        with no_root(), pytest.raises(EmbeddedRedisError, match=f"{folder}.*Permission denied"):
+            start(Path(folder))
 
 
 def fake_server(folder: Path, script: str) -> None:

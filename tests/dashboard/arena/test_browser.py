@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,20 +15,14 @@ import pytest
 
 from tests.support.arena_run import SKIRMISH, arena_run
 from tests.support.live_run import environment
+from tests.support.needs import CHROMIUM, CHROMIUM_ARGUMENTS, IN_CHROMIUM, extra
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), "")
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync")
 PATIENCE_MS = 240_000
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on PATH: apt-get install chromium"),
-]
+pytestmark = [*IN_CHROMIUM, pytest.mark.timeout(600)]
 
 
 def hurry(server: psutil.Process) -> None:
@@ -65,9 +58,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    sync_api = extra("playwright.sync_api", "dev")
     with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGUMENTS))
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(PATIENCE_MS)
         yield page

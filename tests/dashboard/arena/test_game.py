@@ -19,6 +19,7 @@ from quintet.games.skirmish.replay.file import GameRecorder, write_replay
 from quintet.games.skirmish.rules import PRESETS, REWARD_NAMES
 from quintet.optimizer.checkpoint import CheckpointError
 from tests.support.arena_run import OUTPOST, SKIRMISH, arena_run
+from tests.support.needs import extra
 
 
 def frames(game: Game, count: int) -> list[dict[str, Any]]:
@@ -91,7 +92,7 @@ def test_what_cannot_be_played_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # pygame's own, when it is imported
 def test_other_games_show_the_pictures_that_they_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pygame")
+    extra("pygame", "pettingzoo")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     game = Game(
         StreamRequest(folder=str(arena_run(tmp_path, 'game = "gymnasium:CartPole-v1"\n[model]\nlstm_units = 8\n')))

@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.grafana_boards import BOARDS, marks, panels
 from tests.support.live_run import ROOT, environment, live_run
+from tests.support.needs import needs_prometheus
 
 DEPLOY = ROOT / "deploy"
 GAME = "game=pettingzoo:pettingzoo.classic.tictactoe_v3"  # it has a winner, so there is something under game/
@@ -28,12 +29,7 @@ LEARNING_S = 240.0  # until a run on a busy machine has learned for a while
 COMPARED = re.compile(r"(quintet:\w+) (<|>|==|!=) [\d.]+")
 
 
-def needs(program: str) -> pytest.MarkDecorator:
-    why = f"there is no {program} on this machine (Debian: apt-get install prometheus)"
-    return pytest.mark.skipif(shutil.which(program) is None, reason=why)
-
-
-@needs("promtool")
+@needs_prometheus("promtool")
 def test_the_rules_fire_at_what_they_should_and_at_nothing_else() -> None:
     result = subprocess.run(
         ["promtool", "test", "rules", "alerts_test.yml"], cwd=DEPLOY, capture_output=True, text=True, check=False
@@ -41,7 +37,7 @@ def test_the_rules_fire_at_what_they_should_and_at_nothing_else() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@needs("promtool")
+@needs_prometheus("promtool")
 def test_the_configuration_is_one() -> None:
     command = ["promtool", "check", "config", "--syntax-only", str(DEPLOY / "prometheus.yml")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -142,7 +138,7 @@ def rule_expressions(server: Prometheus) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.redis
-@needs("prometheus")
+@needs_prometheus("prometheus")
 @pytest.mark.timeout(420)
 def test_every_expression_finds_data_in_a_live_run(tmp_path: Path) -> None:
     settings = [word for setting in (GAME, "optimizer.replay_error_versions=2") for word in ("--set", setting)]

@@ -18,8 +18,9 @@ from quintet.games.api import (
 )
 from quintet.games.contract import check_game, random_actions
 from quintet.games.registry import make_game
+from tests.support.needs import extra
 
-pyspiel = pytest.importorskip("pyspiel")
+pyspiel = extra("pyspiel", "openspiel")
 
 
 def moves(game: VectorGame, *choices: int) -> list[Transition]:

@@ -15,6 +15,7 @@ from quintet.games.adapters.pettingzoo import ParallelGame, TurnGame
 from quintet.games.api import GameError
 from quintet.games.registry import make_game
 from tests.envs.mistaken_envs import Plain, Sound
+from tests.support.needs import extra
 
 HERE = "tests.games.adapters.test_own_environment"
 ONE = Sound()
@@ -129,7 +130,7 @@ def test_a_class_behind_the_familys_name_is_told_the_right_one() -> None:
 
 
 def test_pettingzoo_classes_are_games_by_either_name() -> None:
-    pytest.importorskip("pettingzoo")
+    extra("pettingzoo")
     for name in ("pettingzoo:tests.envs.mistaken_parallel:Pair", "tests.envs.mistaken_parallel:Pair"):
         assert isinstance(make_game(name, 2, 0), ParallelGame)
     assert isinstance(make_game("pettingzoo:pettingzoo.classic.rps.rps:raw_env", 1, 0), TurnGame | ParallelGame)

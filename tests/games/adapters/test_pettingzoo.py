@@ -14,8 +14,9 @@ from quintet.games.adapters.pettingzoo_source import make_pettingzoo
 from quintet.games.api import Array, GameError, Transition, UnsupportedSpaceError, VectorGame
 from quintet.games.contract import random_actions
 from quintet.games.registry import make_game
+from tests.support.needs import extra
 
-pytest.importorskip("pettingzoo")
+extra("pettingzoo")
 
 TICTACTOE = "pettingzoo:pettingzoo.classic.tictactoe_v3"
 COUNTDOWN = "pettingzoo:tests.envs.countdown_v0"

@@ -19,8 +19,9 @@ from quintet.rollout_workers.chunker import Chunker
 from quintet.rollout_workers.self_play import SelfPlay
 from quintet.wire.chunk import TrajectoryChunk, chunk_spec
 from quintet.wire.reports import PhaseTimer
+from tests.support.needs import extra
 
-pytest.importorskip("pettingzoo")
+extra("pettingzoo")
 
 VISITORS = "pettingzoo:zoo_visitors_v0"
 COUNTDOWN = "pettingzoo:tests.envs.countdown_v0"

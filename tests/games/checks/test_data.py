@@ -14,6 +14,7 @@ from quintet.games.api import GameError
 from quintet.games.checks.data import Mismatch, check_choice
 from quintet.games.contract import random_actions
 from quintet.games.registry import make_game
+from tests.support.needs import extra
 
 CALLED = {"NoInfo": "reset", "NoSeed": "reset", "OldApi": "reset"}
 
@@ -127,7 +128,7 @@ def test_a_sound_environment_gets_no_remark(name: str) -> None:
 
 
 def _pair(name: str) -> Any:
-    pytest.importorskip("pettingzoo")
+    extra("pettingzoo")
     game = make_game(f"pettingzoo:tests.envs.mistaken_parallel:{name}", 2, 0)
     observation, random = game.reset(3), np.random.default_rng(0)
     for _ in range(10):

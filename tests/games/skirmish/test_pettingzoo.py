@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-pytest.importorskip("pettingzoo")
+pytest.importorskip("pettingzoo", reason="pettingzoo is not installed: pip install -e '.[pettingzoo]'")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of an example that its tests import

@@ -40,7 +40,7 @@ def test_a_game_finds_the_engine_compiled() -> None:
 def test_who_wants_a_kernel_waits_for_whoever_compiles_it() -> None:
     folder: Path | None = kernel._FOLDER
     if folder is None:
-        pytest.skip("no folder for compiled kernels can be written here")
+        pytest.skip("no folder for compiled kernels can be written: set NUMBA_CACHE_DIR to one that can")
     results: list[float] = []
     wanted = threading.Thread(target=lambda: results.append(total(np.array([1.0, 2.0]))))
     with (folder / "total.lock").open("w") as file:
