@@ -39,7 +39,7 @@ from quintet.control.metrics import AGENT_STEPS, TIME_S, VERSION
 from quintet.control.sinks import last_jsonl, read_jsonl
 from quintet.control.status import RunStatus
 from quintet.dashboard import tiles as glance
-from quintet.dashboard.charts import View, as_sent
+from quintet.dashboard.charts import ChartView, as_sent
 from quintet.dashboard.pages import cluster, overview
 from quintet.dashboard.series import MetricsTable
 from quintet.wire.link import Counters, Heartbeat
@@ -122,7 +122,7 @@ def beat(process: str) -> Heartbeat:
 
 def charts(table: MetricsTable) -> None:
     """What `Chart.show` computes and sends, for every chart of Overview."""
-    view = View(table)
+    view = ChartView(table)
     for spec in overview.CHARTS:
         encode({line.name: as_sent(view.curve(line.name)) for line in spec[6]})
 

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from quintet.control import metrics as names
-from quintet.control.metrics import Row
+from quintet.control.metrics import MetricsRow
 from quintet.control.output import stdout
 from quintet.control.status import bottleneck, phase_shares
 from quintet.wire.link import Counters
@@ -48,7 +48,7 @@ class BoardState:
     agent_steps_budget: int | None = None
     minutes_budget: float | None = None
     until: str | None = None
-    row: Row = field(default_factory=dict)  # the latest value of every metric
+    row: MetricsRow = field(default_factory=dict)  # the latest value of every metric
     counters: Counters = field(default_factory=Counters)
     phases: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # seconds by process and phase
     events: Sequence[str] = ()  # the journal's last lines, oldest first
@@ -238,7 +238,7 @@ _NUMBERS: tuple[tuple[tuple[str, str, str], ...], ...] = (
 """Line by line: what it can do, how it learns, what it learns from."""
 
 
-def _numbers(row: Row) -> Iterator[Text]:
+def _numbers(row: MetricsRow) -> Iterator[Text]:
     for entries in _NUMBERS:
         line = Text()
         for k, (label, name, form) in enumerate(entries):
@@ -247,7 +247,7 @@ def _numbers(row: Row) -> Iterator[Text]:
         yield line
 
 
-def _games(row: Row, width: int) -> Iterator[Text]:
+def _games(row: MetricsRow, width: int) -> Iterator[Text]:
     """Workers, then what the game reports, win rates first: as many whole entries as fit."""
     live, wanted = (_show(row, name, ".0f") for name in (names.WORKERS_LIVE, names.WORKERS_WANTED))
     games = [name for name in row if name.startswith("game/")]
@@ -269,7 +269,7 @@ def _label(name: str) -> str:
     return (f"{stem}, team {team}" if team.isdigit() else name).replace("_", " ")
 
 
-def _show(row: Row, name: str, form: str) -> str:
+def _show(row: MetricsRow, name: str, form: str) -> str:
     value = row.get(name)
     if value is None:
         return "–"

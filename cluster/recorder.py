@@ -17,7 +17,7 @@ from quintet.control.doctor.health_check import HealthCheck, in_one_line
 from quintet.control.errors import RunFailedError, one_line
 from quintet.control.journal import Event, EventKind, Journal
 from quintet.control.live_settings import SettingsWatch
-from quintet.control.metrics import MetricsAggregator, Row, parse_until, phase_row
+from quintet.control.metrics import MetricsAggregator, MetricsRow, parse_until, phase_row
 from quintet.control.run_folder import RunFolder
 from quintet.control.sinks import JsonlSink, MetricsSink, TensorBoardSink, last_jsonl
 from quintet.control.status import AT_THE_START, STARTING, TRAINING, RunStatus, stage_at_the_start
@@ -279,7 +279,7 @@ class Recorder:
         if event in names.COUNTED_EVENTS:
             self.happened[event] += 1
 
-    def _latest_row(self) -> Row:
+    def _latest_row(self) -> MetricsRow:
         """The latest value of every metric, how often each event happened, and when the last version was made."""
         head = {names.WALL_S: self.wall_s} | ({names.TIME_S: self._version_s} if self._version_s > 0 else {})
         happened = {names.EVENTS + name: float(times) for name, times in self.happened.items()}

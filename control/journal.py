@@ -14,7 +14,7 @@ EventKind = Literal[
     "started", "resumed", "checkpoint", "checkpoint failed", "worker started", "worker died", "optimizer died",
     "restarted", "scaled", "set", "rejected", "stopped", "failed", "note",
 ]  # fmt: skip
-DEATHS: tuple[EventKind, ...] = ("worker died", "optimizer died")
+CRASHES: tuple[EventKind, ...] = ("worker died", "optimizer died")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -260,19 +260,11 @@ def _field_docs(kind: type[Any]) -> dict[str, str]:
 
 
 class RequestSource(Protocol):
-    """Where requests are read, and the configuration that the run was opened with."""
+    """Where requests are read, and the configuration that the run was opened with; a link says what each answers."""
 
-    def run_config(self) -> str:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def amend_config(self, config_text: str) -> None:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def settings(self, after: str) -> list[Setting]:
-        """See `quintet.wire.settings.SettingsChannel`."""
-        ...
+    def run_config(self) -> str: ...  # noqa: D102
+    def amend_config(self, config_text: str) -> None: ...  # noqa: D102
+    def settings(self, after: str) -> list[Setting]: ...  # noqa: D102
 
 
 class SettingsWatch:
@@ -377,7 +369,7 @@ def take_in_requests(
 ) -> tuple[RunConfig, str]:
     """The configuration to open a run with, and through which request it holds what was asked for before.
 
-    A run that goes on takes in what its last controller did not live to write down; what was said on the command line
+    A run that goes on takes in what its last controller had no time to write down; what was said on the command line
     now (`overrides`) is the last word. A new run takes in nothing, whatever an old one of its name left on a server.
     """
     requests = link.settings(BEFORE_ALL)

@@ -13,51 +13,13 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, cast
 
 from quintet.wire.link import Counters, Report
 
-COVERED_S = 15.0
-"""Reports older than those that cover this much no longer count."""
-MOST_REPORTS = 100
-
-
-class RecentPhases:
-    """Reports of phases by process; see `quintet.wire.reports.PhaseTimer` for where they come from."""
-
-    def __init__(self) -> None:
-        self._reports: dict[str, deque[Mapping[str, float]]] = {}
-        self._shares: dict[str, dict[str, float]] = {}  # worked out once per report: rows and pages ask more often
-        self._heard_s: dict[str, float] = {}
-
-    def add(self, process: str, seconds: Mapping[str, float], time_s: float) -> None:
-        """Take in one report: seconds by phase, sent at `time_s`."""
-        self._heard_s[process] = time_s
-        kept = self._reports.setdefault(process, deque(maxlen=MOST_REPORTS))
-        kept.append(seconds)
-        covered_s = sum(sum(report.values()) for report in kept)
-        while covered_s - sum(kept[0].values()) >= COVERED_S:
-            covered_s -= sum(kept.popleft().values())
-        self._shares[process] = _shares(kept)
-
-    def shares(self) -> dict[str, dict[str, float]]:
-        """By process and phase: seconds per second, of what the newest reports cover."""
-        return dict(self._shares)
-
-    def silent_s(self, process: str, now_s: float) -> float:
-        """How long ago a process reported last; infinite if it never did."""
-        return now_s - self._heard_s.get(process, float("-inf"))
-
-
-def _shares(reports: deque[Mapping[str, float]]) -> dict[str, float]:
-    names = sorted(set().union(*reports))
-    covered_s = sum(sum(report.values()) for report in reports)
-    return {name: sum(r.get(name, 0.0) for r in reports) / covered_s for name in names} if covered_s > 0 else {}
-
-
-Row = dict[str, float]
+MetricsRow = dict[str, float]
 
 OPTIMIZER = "optimizer"
 """The process whose metrics make rows."""
@@ -126,6 +88,42 @@ RATE_WINDOW_S = 20.0
 """Seconds that agent_steps_per_s looks back."""
 PHASE_AGE_S = 15.0
 """A worker that reported last so long ago no longer counts; an optimizer may be in one update for longer."""
+COVERED_S = 15.0
+"""Reports older than those that cover this much no longer count."""
+MOST_REPORTS = 100
+
+
+class RecentPhases:
+    """Reports of phases by process; see `quintet.wire.reports.PhaseTimer` for where they come from."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, deque[Mapping[str, float]]] = {}
+        self._shares: dict[str, dict[str, float]] = {}  # worked out once per report: rows and pages ask more often
+        self._heard_s: dict[str, float] = {}
+
+    def add(self, process: str, seconds: Mapping[str, float], time_s: float) -> None:
+        """Take in one report: seconds by phase, sent at `time_s`."""
+        self._heard_s[process] = time_s
+        kept = self._reports.setdefault(process, deque(maxlen=MOST_REPORTS))
+        kept.append(seconds)
+        covered_s = sum(sum(report.values()) for report in kept)
+        while covered_s - sum(kept[0].values()) >= COVERED_S:
+            covered_s -= sum(kept.popleft().values())
+        self._shares[process] = _shares(kept)
+
+    def shares(self) -> dict[str, dict[str, float]]:
+        """By process and phase: seconds per second, of what the newest reports cover."""
+        return dict(self._shares)
+
+    def silent_s(self, process: str, now_s: float) -> float:
+        """How long ago a process reported last; infinite if it never did."""
+        return now_s - self._heard_s.get(process, float("-inf"))
+
+
+def _shares(reports: deque[Mapping[str, float]]) -> dict[str, float]:
+    names = sorted(set().union(*reports))
+    covered_s = sum(sum(report.values()) for report in reports)
+    return {name: sum(r.get(name, 0.0) for r in reports) / covered_s for name in names} if covered_s > 0 else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +140,19 @@ class MetricsAggregator:
     """Keeps the latest value of every metric and the running means over the last 100 episodes."""
 
     def __init__(self) -> None:
-        self.latest: Row = {}
+        self.latest: MetricsRow = {}
         self.episodes_total = 0
         self._staleness_sums = (0, 0.0, 0.0)  # how many, of the means, of the 95th percentiles
         self._episodes: deque[_Episode] = deque(maxlen=EPISODE_WINDOW)
         self._progress: deque[tuple[float, float]] = deque()
         self._phases = RecentPhases()
 
-    def consume(self, reports: Iterable[Report]) -> list[Row]:
+    def consume(self, reports: Iterable[Report]) -> list[MetricsRow]:
         """Take in reports in order; returns one row for every "metrics" report of the optimizer: one per version.
 
         Metrics of other processes are merged into the rows that follow. Events are left to the journal.
         """
-        rows: list[Row] = []
+        rows: list[MetricsRow] = []
         for report in reports:
             if report.kind == "metrics" and report.process == OPTIMIZER:
                 rows.append(self._version_row(report))
@@ -168,19 +166,7 @@ class MetricsAggregator:
 
     def observe(self, counters: Counters, *, workers_wanted: int, workers_live: int) -> None:
         """Note the step counters and the workers as they are now."""
-        self.latest |= {
-            STEPS_PRODUCED: counters.produced,
-            STEPS_TRAINED: counters.trained,
-            STEPS_STALE: counters.stale,
-            STEPS_REJECTED: counters.rejected,
-            STEPS_LOST: counters.lost,
-            STEPS_IN_FLIGHT: counters.in_flight,
-            STEPS_UNDONE: counters.undone,
-            QUEUE_BYTES: counters.queued_bytes,
-            QUEUE_CHUNKS: counters.queued_chunks,
-            WORKERS_WANTED: workers_wanted,
-            WORKERS_LIVE: workers_live,
-        }
+        self.latest |= counter_row(counters) | {WORKERS_WANTED: workers_wanted, WORKERS_LIVE: workers_live}
 
     def phases(self, now_s: float) -> dict[str, dict[str, float]]:
         """Seconds per second by process and phase, all workers as one: a mean over those that reported lately."""
@@ -202,7 +188,7 @@ class MetricsAggregator:
         versions, mean, p95 = self._staleness_sums
         return (mean / versions, p95 / versions) if versions else (None, None)
 
-    def _version_row(self, report: Report) -> Row:
+    def _version_row(self, report: Report) -> MetricsRow:
         numbers = _numbers(report.data)
         self.latest |= numbers
         if STALENESS_MEAN in numbers and STALENESS_P95 in numbers:
@@ -236,9 +222,9 @@ class MetricsAggregator:
         if self._episodes:
             self.latest |= self._episode_means()
 
-    def _episode_means(self) -> Row:
+    def _episode_means(self) -> MetricsRow:
         episodes = self._episodes
-        row: Row = {
+        row: MetricsRow = {
             EPISODES: self.episodes_total,
             EPISODIC_RETURN: _mean([e.mean_return for e in episodes]),
             EPISODIC_LENGTH: _mean([e.length for e in episodes]),
@@ -253,7 +239,14 @@ class MetricsAggregator:
         return row
 
 
-def phase_row(phases: Mapping[str, Mapping[str, float]]) -> Row:
+def counter_row(counters: Counters) -> MetricsRow:
+    """The run's counters as metrics."""
+    plain = asdict(counters)
+    queue = {QUEUE_BYTES: plain.pop("queued_bytes"), QUEUE_CHUNKS: plain.pop("queued_chunks")}
+    return {f"steps/{name}": value for name, value in plain.items()} | queue
+
+
+def phase_row(phases: Mapping[str, Mapping[str, float]]) -> MetricsRow:
     """Seconds per second by process and phase as metrics."""
     row = {f"phase/{process}/{name}_s": s for process, seconds in phases.items() for name, s in seconds.items()}
     return row | {QUEUE_WAIT_S: phases[WORKER].get(WAIT, 0.0)} if WORKER in phases else row
@@ -273,7 +266,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _numbers(data: Mapping[str, object]) -> Row:
+def _numbers(data: Mapping[str, object]) -> MetricsRow:
     """What of a report's data is a number: texts (a device's name) are for people, not for charts."""
     return {k: float(v) for k, v in data.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 

@@ -84,7 +84,7 @@ class MetricsSink(Protocol):
 
 
 class JsonlFile:
-    """A file of one JSON object per line, appended to. Whatever kills the writer costs at most the last line."""
+    """A file of one JSON object per line, appended to. However the writer ends, at most the last line is lost."""
 
     def __init__(self, path: Path) -> None:
         torn = _ends_torn(path)
@@ -103,7 +103,7 @@ class JsonlFile:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a `JsonlFile`, oldest first; lines that a kill left torn are skipped, a missing file is empty."""
+    """The objects of a `JsonlFile`, oldest first; torn lines are skipped, a missing file is empty."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -166,8 +166,8 @@ class TensorBoardSink:
     Rows are scalars. The configuration is a text, and a trial of the HParams page, where runs are compared by what they
     were set to. Marks are texts at the step where something happened.
 
-    Written record by record with TensorBoard's own record writer: it needs neither TensorFlow nor a thread, and a kill
-    costs at most the last record.
+    Written record by record with TensorBoard's own record writer: it needs neither TensorFlow nor a thread, and however
+    it ends, at most the last record is lost.
     """
 
     def __init__(self, folder: Path, config: RunConfig | None = None) -> None:

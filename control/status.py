@@ -1,4 +1,4 @@
-"""What `quintet status` says: how far a run is, who lives, where the steps went, and which stage starves."""
+"""What `quintet status` says: how far a run is, who runs, where the steps went, and which stage starves."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from quintet.control.metrics import MetricsAggregator
 from quintet.control.sinks import finite
 from quintet.wire.link import Counters
 
+STEP_PARTS = ("produced", "trained", "stale", "rejected", "lost", "in_flight", "undone")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
@@ -78,13 +80,7 @@ def build_summary(
         agent_steps_per_s=(agent_steps - first_agent_steps) / wall_s if wall_s > 0 else 0.0,
         wall_s=wall_s,
         versions=int(row.get(names.VERSION, 0)),
-        steps_produced=counters.produced,
-        steps_trained=counters.trained,
-        steps_stale=counters.stale,
-        steps_rejected=counters.rejected,
-        steps_lost=counters.lost,
-        steps_in_flight=counters.in_flight,
-        steps_undone=counters.undone,
+        **{f"steps_{part}": getattr(counters, part) for part in STEP_PARTS},
         staleness_mean=staleness_mean,
         staleness_p95=staleness_p95,
         sample_reuse=row.get(names.SAMPLE_REUSE),

@@ -1,4 +1,4 @@
-"""The web page as a process: pages, static files, metrics, and the door in front of all of them."""
+"""The web page as a process: pages, static files, metrics, and the token in front of all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from nicegui import app as nicegui_app
 from nicegui import ui
 
-from quintet.dashboard import layout as frame
+from quintet.dashboard import layout
 from quintet.dashboard.auth import LOOPBACK, MAY_CHANGE, Auth
 from quintet.dashboard.context import PageContext
 from quintet.dashboard.monitoring.exporter import CONTENT_TYPE, Exporter
@@ -57,16 +57,15 @@ def serve(site: Site, listener: socket.socket) -> None:
 def build(site: Site, watcher: Watcher) -> Auth:
     """The ASGI application."""
     api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    every_page = frame.pages()
-    for page in every_page:
-        _add_page(page, every_page, site, watcher)
+    for page in layout.pages():
+        _add_page(page, site, watcher)
     nicegui_app.add_static_files("/static", str(STATIC), max_cache_age=60)
     _add_endpoints(api, site, watcher)
     ui.run_with(
         api,
         title="Quintet",
         favicon=STATIC / "favicon.svg",
-        dark=False,  # the frame's own script sets the theme
+        dark=False,  # the layout's own script sets the theme
         tailwind=False,
         binding_refresh_interval=None,
         show_welcome_message=False,
@@ -77,16 +76,16 @@ def build(site: Site, watcher: Watcher) -> Auth:
     )
 
 
-def _add_page(page: ModuleType, every_page: Sequence[ModuleType], site: Site, watcher: Watcher) -> None:
+def _add_page(page: ModuleType, site: Site, watcher: Watcher) -> None:
     @ui.page(page.PATH, title=f"{page.TITLE} · Quintet")
     def show(request: Request, run: str = "") -> None:
         places = watcher.places()
         watch = watcher.watch(run or site.run)
         if watch is None:
-            frame.build_without_run(page, every_page, run, places)
+            layout.build_without_run(page, run, places)
             return
         context = PageContext(watcher, watch, may_change=bool(request.scope.get(MAY_CHANGE)))
-        frame.build(page, every_page, context, places)
+        layout.build(page, context, places)
 
 
 def _add_endpoints(api: FastAPI, site: Site, watcher: Watcher) -> None:

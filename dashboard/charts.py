@@ -13,7 +13,7 @@ from nicegui.element import Element
 
 from quintet.control.journal import Event
 from quintet.control.metrics import AGENT_STEPS, TIME_S
-from quintet.dashboard.series import Column, Curve, MetricsTable, kept_rows, thin
+from quintet.dashboard.series import Column, MetricsTable, ThinCurve, kept_rows, thin
 
 POINTS = 320
 """Points of a curve at most: about as many as its chart has pixels for."""
@@ -43,7 +43,7 @@ class Mark:
     level: Literal["note", "warn", "bad"] = "note"
 
 
-class View:
+class ChartView:
     """Which rows a page's charts show, and against what; made once for all charts of one update."""
 
     def __init__(self, table: MetricsTable, *, axis: Axis = "steps", share: float = 1.0, points: int = POINTS) -> None:
@@ -59,7 +59,7 @@ class View:
         self.axis = axis
         self.x: Column = table.column(TIME_S if axis == "time" else AGENT_STEPS)[:rows][self._rows]
 
-    def curve(self, name: str) -> Curve:
+    def curve(self, name: str) -> ThinCurve:
         """One metric over these rows."""
         column = self._table.column(name)
         if len(column) < self._n_rows:  # the file was replaced while we looked: the next update shows the new one
@@ -119,13 +119,13 @@ class Chart(Element, component="static/chart.js", esm={"nicegui-echart": str(_EC
         self._props["tall"] = tall
         self._props["from-zero"] = from_zero
 
-    def show(self, view: View, marks: Sequence[Mark] = ()) -> None:
+    def show(self, view: ChartView, marks: Sequence[Mark] = ()) -> None:
         """Draw this chart's metrics over what the view shows."""
         self.feed({line.name: view.curve(line.name) for line in self.lines}, marks, axis=view.axis)
 
     def feed(
         self,
-        curves: Mapping[str, Curve],
+        curves: Mapping[str, ThinCurve],
         marks: Sequence[Mark] = (),
         *,
         axis: Axis = "steps",
@@ -145,7 +145,7 @@ class Chart(Element, component="static/chart.js", esm={"nicegui-echart": str(_EC
         )
 
 
-def as_sent(curve: Curve) -> dict[str, Any]:
+def as_sent(curve: ThinCurve) -> dict[str, Any]:
     """A curve as it travels; points without a number are left out."""
     there = ~np.isnan(curve.mean)
     plain = {"x": curve.x[there], "mean": curve.mean[there]}

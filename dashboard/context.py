@@ -1,19 +1,14 @@
-"""What a page of the web page gets: one run's numbers, events, status and link, and whether it may change anything."""
+"""What a page of the web page gets: the watch of one run, a link to it, and whether it may change anything."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
-from quintet.control.config import RunConfig
-from quintet.control.doctor.rules import Finding
-from quintet.control.journal import Event
-from quintet.control.status import RunStatus
-from quintet.dashboard.run_watch import Connection, RunWatch, Watcher
-from quintet.dashboard.series import MetricsTable
+from quintet.dashboard.run_watch import RunWatch, Watcher
 from quintet.wire.redis_link.link import RedisLink
 
 if TYPE_CHECKING:
@@ -28,7 +23,7 @@ def page_address(path: str, run: str) -> str:
 
 
 class PageContext:
-    """One run as one open page sees it. Everything but `in_thread` answers at once, from what a thread read lately."""
+    """One run as one open page sees it. Everything but `in_thread` answers at once."""
 
     def __init__(self, watcher: Watcher, watch: RunWatch, *, may_change: bool) -> None:
         self._watcher = watcher
@@ -40,71 +35,25 @@ class PageContext:
         self.on_error: Callable[[str], None] = lambda text: None
 
     @property
-    def config(self) -> RunConfig | None:
-        """The run's configuration; None while it is not known."""
-        return self._seen().config
-
-    @property
-    def redis_url(self) -> str | None:
-        """Where the run is open, password and all: for a process that a page starts, never for a browser."""
-        return self._seen().place.redis_url
-
-    @property
-    def connection(self) -> Connection:
-        """How the page stands with the run; see `quintet.dashboard.run_watch.RunWatch.connection`."""
-        return self._seen().connection
-
-    @property
-    def link_error(self) -> str:
-        """Why Redis does not answer; empty while it does."""
-        return self._seen().link_error
-
-    @property
-    def share_read(self) -> float:
-        """How much of metrics.jsonl was read, 0 to 1: the rest is being read now."""
-        return self._seen().table.share_read
-
-    def metrics(self) -> MetricsTable:
-        """The rows so far: `.column(name)` is [rows], NaN where a row lacks it; `.latest`, `.names`, `len()`."""
-        return self._seen().table
-
-    def latest(self) -> Mapping[str, float]:
-        """The newest value of every metric."""
-        return self._seen().latest
-
-    def journal(self) -> Sequence[Event]:
-        """Every event so far, oldest first."""
-        return tuple(self._seen().events)
-
-    def evaluations(self) -> Sequence[Mapping[str, object]]:
-        """What `quintet eval` found for this run so far, oldest first."""
-        return tuple(self._seen().evaluations)
-
-    def status(self) -> RunStatus | None:
-        """What Redis said a moment ago: counters, heartbeats, wanted workers; None while it is silent."""
-        return self._seen().status
-
-    def findings(self) -> tuple[Finding, ...] | None:
-        """What the doctor found some seconds ago, the worst first; None before it looked."""
-        return self._seen().findings
-
-    def phases(self) -> Mapping[str, Mapping[str, float]]:
-        """Seconds per second by process ("worker/3", "optimizer", "optimizer/prefetch") and phase."""
-        return self._seen().phases
+    def watch(self) -> RunWatch:
+        """What is known of the run: asking for it keeps it watched; a new watch where the old one was forgotten."""
+        found = self._watcher.watch(self.run)
+        if found is not None:
+            self._watch = found
+        return self._watch
 
     def link(self) -> RedisLink | None:
         """A link to the run's Redis, None where it never answered. Its calls block: use them through `in_thread`."""
-        watch = self._seen()
+        watch = self.watch
         return watch.link if watch.status is not None else None
 
     def other_runs(self) -> list[str]:
         """The names of all other runs, the newest first."""
         return [place.run for place in self._watcher.places() if place.run != self.run]
 
-    def other(self, run: str) -> PageContext | None:
-        """Another run, to look at beside this one; None where there is none of that name. It may change nothing."""
-        watch = self._watcher.watch(run)
-        return None if watch is None else PageContext(self._watcher, watch, may_change=False)
+    def other(self, run: str) -> RunWatch | None:
+        """Another run, to look at beside this one; None where there is none of that name."""
+        return self._watcher.watch(run)
 
     def address(self, path: str) -> str:
         """The address of a page for this run, for a link."""
@@ -131,10 +80,3 @@ class PageContext:
                 raise
 
         return ui.timer(period_s, guarded)
-
-    def _seen(self) -> RunWatch:
-        """The watch, kept alive by being asked for; a new one where the old one was forgotten meanwhile."""
-        found = self._watcher.watch(self.run)
-        if found is not None:
-            self._watch = found
-        return self._watch

@@ -50,8 +50,8 @@ class RunWatch:
     def __init__(self, place: RunPlace) -> None:
         self.place = place
         self.table = MetricsTable(place.folder / "metrics.jsonl")
-        self.evaluations: list[dict[str, object]] = []
-        self.events: list[Event] = []
+        self.evaluations: tuple[dict[str, object], ...] = ()  # replaced, never changed: pages read them meanwhile
+        self.events: tuple[Event, ...] = ()
         self.config: RunConfig | None = None
         self.link: RedisLink | None = None
         self.link_error = ""
@@ -108,9 +108,9 @@ class RunWatch:
         events, evaluations = self._journal.read(), self._evaluations.read()
         restarts = (self._journal.restarts, self._evaluations.restarts)
         if restarts != self._restarts:
-            self._restarts, self.events, self.evaluations = restarts, [], []
-        self.events += [event for record in events if (event := event_of(record)) is not None]
-        self.evaluations += evaluations
+            self._restarts, self.events, self.evaluations = restarts, (), ()
+        self.events += tuple(event for record in events if (event := event_of(record)) is not None)
+        self.evaluations += tuple(evaluations)
         self._files_seen = True
         return more
 

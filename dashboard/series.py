@@ -152,7 +152,7 @@ def kept_rows(agent_steps: Column) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class ThinCurve:
     """A curve in few points, each of which stands for `width` rows; all arrays [points]."""
 
     x: Column
@@ -162,7 +162,7 @@ class Curve:
     width: int
 
 
-def thin(x: Column, y: Column, points: int) -> Curve:
+def thin(x: Column, y: Column, points: int) -> ThinCurve:
     """At most `points` points that keep every peak: mean, least and greatest of equally many rows each.
 
     Widths are powers of two and buckets are aligned to the first row, so a growing curve does not shimmer. NaN is left
@@ -171,7 +171,7 @@ def thin(x: Column, y: Column, points: int) -> Curve:
     rows = len(y)
     width = 1 if rows <= points else 2 ** math.ceil(math.log2(rows / points))
     if width == 1:
-        return Curve(x, y, y, y, 1)
+        return ThinCurve(x, y, y, y, 1)
     starts = np.arange(0, rows, width)
     ends = np.minimum(starts + width, rows) - 1
     missing = np.isnan(y)
@@ -183,7 +183,7 @@ def thin(x: Column, y: Column, points: int) -> Curve:
         count = np.add.reduceat(~missing, starts, dtype=np.float64)
         low, high = np.fmin.reduceat(y, starts), np.fmax.reduceat(y, starts)
     mean = np.divide(total, count, out=np.full(len(starts), np.nan), where=count > 0)
-    return Curve(x[ends], mean.astype(y.dtype), low, high, width)
+    return ThinCurve(x[ends], mean.astype(y.dtype), low, high, width)
 
 
 def trend(y: Column, rows: int = 50) -> float | None:

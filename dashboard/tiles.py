@@ -1,4 +1,4 @@
-"""One glance at a run: how far it is, whether it learns, whether it is healthy. Pure functions of rows and events."""
+"""What the tiles say of a run: how far it is, whether it learns, whether it is healthy. Pure functions."""
 
 from __future__ import annotations
 

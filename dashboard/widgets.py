@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Literal
@@ -25,6 +25,10 @@ class Markup:
         if content != self._content:
             self._content = content
             self.element.set_content(content)
+
+    def say(self, level: Level, text: str) -> None:
+        """Answer what somebody asked for; a screen reader says it."""
+        self.set(f'<p class="said {level}" role="status">{escape(text)}</p>')
 
 
 class Tile:
@@ -49,7 +53,7 @@ class Tile:
 
 
 @contextmanager
-def tiles(*, narrow: bool = False) -> Iterator[Element]:
+def tile_row(*, narrow: bool = False) -> Iterator[Element]:
     """A row of tiles, which wraps; narrow ones have room for a short remark only."""
     with ui.element("div").classes("tiles narrow" if narrow else "tiles") as element:
         yield element
@@ -66,9 +70,7 @@ def grid(*, two: bool = False) -> Iterator[Element]:
 def panel(title: str, note: str = "", *, wide: bool = False) -> Iterator[Element]:
     """A titled box; `note` says in a few words what one sees."""
     with ui.element("section").classes("panel wide" if wide else "panel") as element:
-        ui.html(f"<h2>{escape(title)}</h2>" + (f"<p>{escape(note)}</p>" if note else ""), sanitize=False).classes(
-            "panel-head"
-        )
+        Markup(f"<h2>{escape(title)}</h2>" + (f"<p>{escape(note)}</p>" if note else ""), classes="panel-head")
         yield element
 
 
@@ -77,8 +79,13 @@ def empty(text: str) -> str:
     return f'<p class="empty">{escape(text)}</p>'
 
 
+def table_html(head: str, rows: Iterable[str]) -> str:
+    """A table of cells that are HTML already."""
+    return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
 def button(text: str, *, kind: Literal["plain", "primary"] = "plain") -> Element:
     """A button of this page's own look; give it a click handler with `.on("click", ...)`."""
     with ui.element("button").classes(f"button {kind}").props('type="button"') as element:
-        ui.html(escape(text), sanitize=False, tag="span")
+        Markup(escape(text), tag="span")
     return element

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from quintet.control import metrics as names
 from quintet.control.doctor.health_snapshot import HealthSnapshot
-from quintet.control.journal import DEATHS, Event
+from quintet.control.journal import CRASHES, Event
 from quintet.control.status import (
     SILENT_S,
     STARVES,
@@ -156,7 +156,7 @@ def _processes(snapshot: HealthSnapshot) -> Iterator[Finding]:
 
 def _is_starting(snapshot: HealthSnapshot) -> bool:
     """Whether processes were started so lately that they may still be loading."""
-    starts = (e.time_s for e in snapshot.events if e.kind in ("started", "resumed", "scaled", "restarted", *DEATHS))
+    starts = (e.time_s for e in snapshot.events if e.kind in ("started", "resumed", "scaled", "restarted", *CRASHES))
     return snapshot.now_s - max(starts, default=float("-inf")) <= START_S
 
 
@@ -207,13 +207,13 @@ def _some(processes: Sequence[str]) -> str:
     return ", ".join(processes[:5]) + (f" and {len(processes) - 5} more" if len(processes) > 5 else "")
 
 
-def _ended(snapshot: HealthSnapshot) -> Iterator[Finding]:
-    died: dict[str, list[Event]] = {}
+def _crashes(snapshot: HealthSnapshot) -> Iterator[Finding]:
+    crashed: dict[str, list[Event]] = {}
     for event in snapshot.events:
-        is_death = event.kind in DEATHS or (event.kind == "restarted" and event.process in ("redis", "ray"))
-        if is_death and snapshot.now_s - event.time_s <= RECENT_S:
-            died.setdefault(event.process, []).append(event)
-    for process, events in died.items():
+        is_crash = event.kind in CRASHES or (event.kind == "restarted" and event.process in ("redis", "ray"))
+        if is_crash and snapshot.now_s - event.time_s <= RECENT_S:
+            crashed.setdefault(event.process, []).append(event)
+    for process, events in crashed.items():
         ago_s = snapshot.now_s - events[-1].time_s
         yield Finding(
             severity="error" if len(events) >= FLAPPING else "warning",
@@ -447,7 +447,7 @@ CHECKS: tuple[Callable[[HealthSnapshot], Iterator[Finding]], ...] = (
     _reachable,
     _conservation,
     _processes,
-    _ended,
+    _crashes,
     _flow,
     _learning,
     _rejections,

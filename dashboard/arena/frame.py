@@ -1,4 +1,4 @@
-"""What the Arena sends a browser: one setting per show, and one frame per step; plain data for JSON."""
+"""What the Arena sends a browser: one setting per session, and one frame per step; plain data for JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_PICTURE_WIDTH = 640
 
 
 class FrameSource(Protocol):
-    """A show that is on: frames one after the other."""
+    """Where a session's frames come from, one after the other."""
 
     setting: dict[str, Any]
 

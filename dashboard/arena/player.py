@@ -14,8 +14,8 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Any
 
-from quintet.dashboard.arena.hub import packed, receive
-from quintet.dashboard.arena.request import ArenaError, StreamRequest, show_from
+from quintet.dashboard.arena.request import ArenaError, StreamRequest, request_from
+from quintet.dashboard.arena.stream_server import packed, receive
 
 if TYPE_CHECKING:
     from quintet.dashboard.arena.frame import FrameSource
@@ -55,7 +55,7 @@ class Player:
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         from quintet.dashboard.arena.frame import encode
 
-        show = show_from(question["show"])
+        show = request_from(question["show"])
         if question["ask"] == "drop":
             performance = self.shows.pop(show.key, None)
             if performance is not None:
@@ -79,7 +79,7 @@ def opened(show: StreamRequest) -> FrameSource:
         ArenaError, GameError, CheckpointError, ConfigError: it cannot be shown, and why.
     """
     if show.replay:
-        from quintet.dashboard.arena.replay import Recording
+        from quintet.dashboard.arena.recording import Recording
 
         return Recording(show)
     from quintet.dashboard.arena.game import Game

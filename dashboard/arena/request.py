@@ -26,7 +26,7 @@ class ArenaError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamRequest:
-    """What is on. All who ask for the same show watch the same game."""
+    """A game to show. All who ask for the same share one session."""
 
     folder: str  # the run's
     redis_url: str = ""  # of a live run; holds a password, so it never goes to a browser or a command line
@@ -52,7 +52,7 @@ class StreamRequest:
 
     @property
     def key(self) -> str:
-        """Equal for equal shows."""
+        """Equal for equal requests."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
@@ -61,8 +61,8 @@ class StreamRequest:
         return Path(self.folder)
 
 
-def read_show(told: Mapping[str, str], *, folder: Path, redis_url: str) -> StreamRequest:
-    """The show that a browser's query asks for, of a run that the server chose.
+def read_request(told: Mapping[str, str], *, folder: Path, redis_url: str) -> StreamRequest:
+    """What a browser's query asks for, of a run that the server chose.
 
     Raises:
         ArenaError: a value that cannot be.
@@ -82,7 +82,7 @@ def read_show(told: Mapping[str, str], *, folder: Path, redis_url: str) -> Strea
     )
 
 
-def show_from(told: Mapping[str, Any]) -> StreamRequest:
+def request_from(told: Mapping[str, Any]) -> StreamRequest:
     """Undo `dataclasses.asdict`.
 
     Raises:

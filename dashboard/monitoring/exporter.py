@@ -17,7 +17,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -66,33 +65,16 @@ OWN_HELP: dict[str, str] = {
 
 
 class MetricsSource(Protocol):
-    """What the exporter asks of a link; it only ever reads."""
+    """What the exporter asks of a link, which says what each answers; it only ever reads."""
 
     run: str
 
-    def latest_row(self) -> dict[str, float]:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def stopping(self) -> bool:
-        """See `quintet.wire.link.ProcessRegistry`."""
-        ...
-
-    def run_config(self) -> str:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def heartbeats(self) -> list[Heartbeat]:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def counters(self) -> Counters:
-        """See `quintet.wire.link.ChunkSource`."""
-        ...
-
-    def server_health(self) -> ServerHealth | None:
-        """See `quintet.wire.redis_link.link.RedisLink`; None where there is no server."""
-        ...
+    def latest_row(self) -> dict[str, float]: ...  # noqa: D102
+    def stopping(self) -> bool: ...  # noqa: D102
+    def run_config(self) -> str: ...  # noqa: D102
+    def heartbeats(self) -> list[Heartbeat]: ...  # noqa: D102
+    def counters(self) -> Counters: ...  # noqa: D102
+    def server_health(self) -> ServerHealth | None: ...  # noqa: D102
 
 
 class Exporter:
@@ -119,18 +101,14 @@ class Exporter:
 
     def _gather(self, page: _Page) -> None:
         source = self._source
-        config_text, row, counters, beats = (
-            source.run_config(),
-            source.latest_row(),
-            source.counters(),
-            source.heartbeats(),
-        )
+        config_text, row = source.run_config(), source.latest_row()
+        counters, beats = source.counters(), source.heartbeats()
         page.own("up", 1)
         page.own("run_open", bool(config_text))
         page.own("run_stopping", source.stopping())
         self._limits(page, config_text)
         never = {names.EVENTS + event: 0.0 for event in names.COUNTED_EVENTS}
-        for name, value in (never | row | _counted(counters)).items():
+        for name, value in (never | row | names.counter_row(counters)).items():
             page.metric(name, value)
         page.own("steps_unaccounted", counters.unaccounted)
         self._processes(page, beats, row)
@@ -248,13 +226,6 @@ class _Page:
 def prometheus_name(name: str) -> str:
     """`charts/episodic_return` -> `quintet_charts_episodic_return`."""
     return "quintet_" + re.sub(r"[^a-zA-Z0-9_]", "_", name)
-
-
-def _counted(counters: Counters) -> dict[str, float]:
-    """The step counters as metrics: fresher than the latest row, and there when nobody writes rows."""
-    plain = asdict(counters)
-    queue = {names.QUEUE_BYTES: plain.pop("queued_bytes"), names.QUEUE_CHUNKS: plain.pop("queued_chunks")}
-    return {f"steps/{name}": value for name, value in plain.items()} | queue
 
 
 PATIENCE_S = 5.0

@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 from nicegui import app, ui
 
-from quintet.dashboard.arena.hub import StreamServer
-from quintet.dashboard.arena.request import ArenaError, StreamRequest, read_show
+from quintet.dashboard.arena.request import ArenaError, StreamRequest, read_request
+from quintet.dashboard.arena.stream_server import StreamServer
 from quintet.dashboard.context import PageContext
 
 TITLE = "Arena"
 PATH = "/arena"
 MOST_ASKED = 200  # frames of one answer
 
-hub = StreamServer()
+server = StreamServer()
 _tickets: dict[str, PageContext] = {}  # of the pages that are open: which run each of them shows
 
 
 def build(context: PageContext) -> None:
-    """The stage, which `static/arena.js` fills."""
+    """The place which `static/arena.js` fills."""
     ui.add_head_html('<link rel="stylesheet" href="/static/arena.css">')
     ui.add_head_html('<script type="module" src="/static/arena.js"></script>')
     ticket = secrets.token_urlsafe(12)
@@ -33,7 +33,7 @@ def build(context: PageContext) -> None:
 
 @app.get(PATH + "/{what}")
 async def answer(what: str, request: Request) -> Response:
-    """What the page fetches: `open`, the setting of a show, and `frames`; what cannot be shown is {"error": why}."""
+    """What the page fetches: `open`, a session's setting, and `frames`; what cannot be shown is {"error": why}."""
     told = dict(request.query_params)
     try:
         return _json(await _answer(what, told))
@@ -57,23 +57,23 @@ async def _answer(what: str, told: Mapping[str, str]) -> bytes:
     context = _tickets.get(told.get("ticket", ""))
     if context is None:
         raise LookupError("this page is from before the dashboard was started; load it again")
-    show = read_show(told, folder=context.folder, redis_url=context.redis_url or "")
+    wanted = read_request(told, folder=context.folder, redis_url=context.watch.place.redis_url or "")
     if what == "open":
-        setting, epoch = await hub.open(show)
+        setting, epoch = await server.open(wanted)
         return b'{"epoch":"%s","setting":%s}' % (epoch.encode(), setting)
     if what == "frames":
-        return await _frames(show, told)
+        return await _frames(wanted, told)
     raise LookupError(f"there is no /arena/{what}")
 
 
-async def _frames(show: StreamRequest, told: Mapping[str, str]) -> bytes:
+async def _frames(wanted: StreamRequest, told: Mapping[str, str]) -> bytes:
     try:
         after, most = int(told.get("after", "-1")), int(told.get("most", "1"))
     except ValueError as error:
         raise ArenaError(f"'after' and 'most' must be whole numbers: {error}") from error
-    found = await hub.frames(show, after=after, most=max(0, min(most, MOST_ASKED)))
+    found = await server.frames(wanted, after=after, most=max(0, min(most, MOST_ASKED)))
     head = {"epoch": found.epoch, "first": found.first, "made": found.made, "done": found.done}
     return json.dumps(head).encode()[:-1] + b',"frames":[' + b",".join(found.frames) + b"]}"
 
 
-app.on_shutdown(hub.close)
+app.on_shutdown(server.close)

@@ -1,4 +1,4 @@
-"""Cluster: who lives, what each process spends its time on, what happened, and what the doctor says."""
+"""Cluster: who runs, what each process spends its time on, what happened, and what the doctor says."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from quintet.control.errors import UsageError
 from quintet.control.journal import Event
 from quintet.control.operations import scale
 from quintet.control.status import SILENT_S, RunStatus, bottleneck, phase_shares, phases_of
-from quintet.dashboard import tiles as glance
+from quintet.dashboard import tiles
 from quintet.dashboard.context import PageContext
-from quintet.dashboard.widgets import Markup, Tile, button, empty, grid, panel, tiles
+from quintet.dashboard.widgets import Markup, Tile, button, empty, grid, panel, table_html, tile_row
 from quintet.wire.errors import LinkError
 from quintet.wire.link import Counters, Heartbeat
 
@@ -50,13 +50,13 @@ def build(context: PageContext) -> None:
 class _Cluster:
     def __init__(self, context: PageContext) -> None:
         self.context = context
-        with tiles(narrow=True):
+        with tile_row(narrow=True):
             self.workers = Tile("Workers live, of wanted")
             self.version = Tile("Newest version")
             self.speed = Tile("Agent steps per second")
             self.memory = Tile("Memory of all processes")
             self.queue = Tile("In the stream")
-            self.died = Tile("Died so far", hint="processes that ended without having been asked to")
+            self.crashed = Tile("Died so far", hint="processes that ended without having been asked to")
         with grid(two=True):
             with panel("Workers", "takes effect within seconds; a worker that leaves finishes its window first"):
                 self._scale_form()
@@ -73,15 +73,11 @@ class _Cluster:
         context = self.context
         self.bottleneck = Markup(classes="said")
         if not context.may_change:
-            ui.html(
-                empty(
-                    "To change the number of workers, open the address with the token that was printed at the start."
-                ),
-                sanitize=False,
-            )
+            who = "open the address with the token that was printed at the start"
+            Markup(empty(f"To change the number of workers, {who}."))
             return
         with ui.element("div").classes("line-of-fields"):
-            ui.html('<label for="workers">Wanted</label>', sanitize=False)
+            Markup('<label for="workers">Wanted</label>')
             self.wish = ui.element("input").props(
                 'type="number" min="0" id="workers" inputmode="numeric" style="width:5.5em"'
             )
@@ -97,7 +93,7 @@ class _Cluster:
         self._text = str(getattr(event, "args", ""))
 
     async def _scale_by(self, change: int) -> None:
-        status = self.context.status()
+        status = self.context.watch.status
         if status is not None:
             self._text = str(max(0, status.wanted_workers + change))
             await self._scale(None)
@@ -107,43 +103,42 @@ class _Cluster:
         if not self.context.may_change:
             return
         if link is None:
-            self._say("bad", "Redis does not answer: nobody can be asked now")
+            self.answer.say("bad", "Redis does not answer: nobody can be asked now")
             return
         try:
             workers = workers_of(self._text)
             before, was_auto = await self.context.in_thread(lambda: scale(link, self.context.run, workers))
         except (UsageError, LinkError) as error:
-            return self._say("bad", str(error))
-        self._say("good", f"{before} → {workers} workers asked for" + ("; autoscaling is off" if was_auto else ""))
-
-    def _say(self, level: str, text: str) -> None:
-        self.answer.set(f'<p class="said {level}" role="status">{escape(text)}</p>')
+            return self.answer.say("bad", str(error))
+        self.answer.say(
+            "good", f"{before} → {workers} workers asked for" + ("; autoscaling is off" if was_auto else "")
+        )
 
     def update(self) -> None:
         """Show everything as it is now."""
-        context = self.context
-        row, status, events = context.latest(), context.status(), context.journal()
-        deaths = Counter(event.process for event in events if event.kind.endswith("died"))
+        watch = self.context.watch
+        row, status, events = watch.latest, watch.status, watch.events
+        crashes = Counter(event.process for event in events if event.kind.endswith("died"))
         self._show_tiles(row, status)
-        who = ", ".join(f"{process} {times}" for process, times in deaths.most_common(3))
-        self.died.set(str(deaths.total()), who or "nobody", "warn" if deaths else "")
-        self.doctor.set(findings_html(context.findings(), live=context.connection == "live"))
+        who = ", ".join(f"{process} {times}" for process, times in crashes.most_common(3))
+        self.crashed.set(str(crashes.total()), who or "nobody", "warn" if crashes else "")
+        self.doctor.set(findings_html(watch.findings, live=watch.connection == "live"))
         self.bottleneck.set(escape(bottleneck(phases_of(row), status.counters if status else Counters())))
         self.events.set(events_html(events))
         if status is None:
-            self.processes.set(empty(NO_STATUS[context.connection]))
+            self.processes.set(empty(NO_STATUS[watch.connection]))
             self.legend.set("")
             return
-        self.processes.set(processes_html(status.heartbeats, context.phases(), row, deaths))
-        self.legend.set(legend_html(context.phases()))
+        self.processes.set(processes_html(status.heartbeats, watch.phases, row, crashes))
+        self.legend.set(legend_html(watch.phases))
 
     def _show_tiles(self, row: Mapping[str, float], status: RunStatus | None) -> None:
         version, speed = row.get(names.VERSION), row.get(names.AGENT_STEPS_PER_S)
         made = row.get(names.TIME_S)
-        age = f"made {glance.duration(time.time() - made)} ago" if made else ""
+        age = f"made {tiles.duration(time.time() - made)} ago" if made else ""
         self.version.set("–" if version is None else f"{version:,.0f}", age)
         self.speed.set("–" if speed is None else f"{speed:,.0f}")
-        self.queue.set(*glance.queue(row, status.counters if status else None, self.context.config))
+        self.queue.set(*tiles.queue(row, status.counters if status else None, self.context.watch.config))
         if status is None:
             self.workers.set("–", "not known")
             self.memory.set("–", "not known")
@@ -151,8 +146,8 @@ class _Cluster:
         live, wanted = status.live_workers, status.wanted_workers
         self.workers.set(f"{live} / {wanted}", "" if live == wanted else "on the way", "" if live == wanted else "warn")
         resident = [rss for beat in status.heartbeats if (rss := _told(beat, "rss_bytes")) is not None]
-        note = f"largest {glance.data(max(resident))}" if resident else ""
-        self.memory.set(glance.data(sum(resident)) if resident else "–", note)
+        note = f"largest {tiles.data(max(resident))}" if resident else ""
+        self.memory.set(tiles.data(sum(resident)) if resident else "–", note)
 
 
 def workers_of(text: str) -> int:
@@ -171,16 +166,16 @@ def processes_html(
     heartbeats: Sequence[Heartbeat],
     phases: Mapping[str, Mapping[str, float]],
     row: Mapping[str, float],
-    deaths: Mapping[str, int],
+    crashes: Mapping[str, int],
 ) -> str:
     """Every process that was heard of, as a table."""
     if not heartbeats:
         return empty("nobody has said anything yet: the processes are starting")
     newest = row.get(names.VERSION, 0.0)
-    lines = "".join(_process_html(beat, phases, newest, deaths) for beat in sorted(heartbeats, key=_order))
+    lines = (_process_html(beat, phases, newest, crashes) for beat in sorted(heartbeats, key=_order))
     head = "<th>process</th><th>time spent</th>"
     head += "".join(f"<th class=n>{text}</th>" for text in ("version", "heard", "steps", "died", "memory", "pid"))
-    return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
+    return table_html(head, lines)
 
 
 def _order(beat: Heartbeat) -> tuple[int, int, str]:
@@ -190,19 +185,19 @@ def _order(beat: Heartbeat) -> tuple[int, int, str]:
 
 
 def _process_html(
-    beat: Heartbeat, phases: Mapping[str, Mapping[str, float]], newest: float, deaths: Mapping[str, int]
+    beat: Heartbeat, phases: Mapping[str, Mapping[str, float]], newest: float, crashes: Mapping[str, int]
 ) -> str:
     bars = [stack_html(phases[name]) for name in (beat.process, f"{beat.process}/prefetch") if name in phases]
     version, rss, pid = (_told(beat, name) for name in ("version", "rss_bytes", "pid"))
     behind = 0 if version is None else int(newest - version)
     lag = f' <span class="faint">{behind:,} behind</span>' if behind > 0 else ""
-    silent, died = beat.age_s > SILENT_S, deaths.get(beat.process, 0)
+    silent, crashed = beat.age_s > SILENT_S, crashes.get(beat.process, 0)
     cells = (
         "–" if version is None else f"{version:,.0f}{lag}",
         f'<span class="{"bad" if silent else ""}">{beat.age_s:.0f} s{" ✕ silent" * silent}</span>',
         f"{beat.cumulative_steps:,}" if beat.cumulative_steps else "–",
-        f'<span class="warn">{died}</span>' if died else "0",
-        "–" if rss is None else glance.data(rss),
+        f'<span class="warn">{crashed}</span>' if crashed else "0",
+        "–" if rss is None else tiles.data(rss),
         "–" if pid is None else f"{pid:.0f}",
     )
     numbers = "".join(f'<td class="n">{cell}</td>' for cell in cells)

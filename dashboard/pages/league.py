@@ -10,8 +10,8 @@ import numpy as np
 from quintet.control import metrics as names
 from quintet.dashboard.charts import Chart, Line
 from quintet.dashboard.context import PageContext
-from quintet.dashboard.series import Curve
-from quintet.dashboard.widgets import Markup, empty, grid, panel
+from quintet.dashboard.series import ThinCurve
+from quintet.dashboard.widgets import Markup, empty, grid, panel, table_html
 
 TITLE = "League"
 PATH = "/league"
@@ -52,12 +52,12 @@ class _League:
     def update(self) -> None:
         """Show what was evaluated since."""
         context = self.context
-        self.itself.set(itself_html(context.latest()))
-        evaluations = context.evaluations()
+        self.itself.set(itself_html(context.watch.latest))
+        evaluations = context.watch.evaluations
         if len(evaluations) == self._shown:
             return
         self._shown = len(evaluations)
-        self.table.set(table_html(evaluations, context.run))
+        self.table.set(opponents_html(evaluations, context.run))
         curves, lines = win_rate_curves(evaluations)
         self.chart.feed(curves, lines=lines)
 
@@ -70,7 +70,7 @@ def newest_of_each(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return list(newest.values())
 
 
-def table_html(evaluations: Sequence[Evaluation], run: str) -> str:
+def opponents_html(evaluations: Sequence[Evaluation], run: str) -> str:
     """The newest evaluation against each opponent, as a table with whiskers."""
     if not evaluations:
         return empty(
@@ -81,8 +81,7 @@ def table_html(evaluations: Sequence[Evaluation], run: str) -> str:
         f'<th class="n">{text}</th>'
         for text in ("win rate or return", "95 %", "games", "draws", "version", "agent steps")
     )
-    lines = "".join(_line_html(evaluation) for evaluation in newest_of_each(evaluations))
-    return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
+    return table_html(head, map(_line_html, newest_of_each(evaluations)))
 
 
 def _line_html(evaluation: Evaluation) -> str:
@@ -110,7 +109,7 @@ def whisker_html(mean: float, low: float, high: float) -> str:
     )
 
 
-def win_rate_curves(evaluations: Sequence[Evaluation]) -> tuple[dict[str, Curve], list[Line]]:
+def win_rate_curves(evaluations: Sequence[Evaluation]) -> tuple[dict[str, ThinCurve], list[Line]]:
     """For each opponent, its evaluations in order of agent steps, the interval as the band."""
     opponents: dict[str, list[Evaluation]] = {}
     for evaluation in evaluations:
@@ -124,7 +123,7 @@ def win_rate_curves(evaluations: Sequence[Evaluation]) -> tuple[dict[str, Curve]
             np.array([_number(g, name) for g in games])
             for name in ("agent_steps", "win_rate", "win_rate_low", "win_rate_high")
         )
-        curves[opponent] = Curve(x, mean, low, high, 2)
+        curves[opponent] = ThinCurve(x, mean, low, high, 2)
         lines.append(Line(name=opponent, label=opponent, slot=slot))
     return curves, lines
 

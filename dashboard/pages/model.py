@@ -9,7 +9,7 @@ from html import escape
 from nicegui import app
 
 from quintet.control.config import dump_config
-from quintet.dashboard.charts import Chart, Line, View
+from quintet.dashboard.charts import Chart, ChartView, Line
 from quintet.dashboard.context import PageContext
 from quintet.dashboard.widgets import Markup, button, empty, grid, panel
 from quintet.explain.process import Answer, answered, end_children, known_answer, newest_checkpoint
@@ -75,7 +75,7 @@ class _Topic:
 
     async def explain(self) -> None:
         """Have it computed, elsewhere, and show it."""
-        config = self.context.config
+        config = self.context.watch.config
         if self._busy or config is None:
             return
         self._busy = True
@@ -125,7 +125,7 @@ class _Entropies:
 
     def update(self) -> None:
         """Draw what has come since."""
-        table = self.context.metrics()
+        table = self.context.watch.table
         heads = head_metrics(list(table.names))
         self.none.set("" if heads else empty("No head has been trained yet: numbers come with the first update."))
         if not heads:
@@ -134,7 +134,7 @@ class _Entropies:
             Line(name=name, label=name.split("/")[1], slot=k % MOST_HEADS + 1)
             for k, name in enumerate(heads[:MOST_HEADS])
         ]
-        view = View(table)
+        view = ChartView(table)
         self.chart.feed({line.name: view.curve(line.name) for line in lines}, lines=lines)
 
 

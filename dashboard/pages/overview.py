@@ -9,11 +9,12 @@ import numpy as np
 from nicegui import ui
 
 from quintet.control import metrics as names
-from quintet.dashboard import tiles as glance
-from quintet.dashboard.charts import Axis, Chart, Line, Unit, View
+from quintet.dashboard import tiles
+from quintet.dashboard.charts import Axis, Chart, ChartView, Line, Unit
 from quintet.dashboard.context import PageContext
+from quintet.dashboard.run_watch import RunWatch
 from quintet.dashboard.series import MetricsTable
-from quintet.dashboard.widgets import Markup, Tile, button, empty, grid, panel, tiles
+from quintet.dashboard.widgets import Markup, Tile, button, empty, grid, panel, tile_row
 
 TITLE = "Overview"
 PATH = "/"
@@ -60,18 +61,18 @@ CHARTS: tuple[Spec, ...] = (
 
 def build(context: PageContext) -> None:
     """The whole page."""
-    glances = _Glances(context)
-    context.every(UPDATE_S, glances.update)
+    numbers = _Tiles(context)
+    context.every(UPDATE_S, numbers.update)
     curves = _Curves(context)
     context.every(CHARTS_S, curves.update)
 
 
-class _Glances:
+class _Tiles:
     """Tiles, progress and the conservation law."""
 
     def __init__(self, context: PageContext) -> None:
         self.context = context
-        with tiles():
+        with tile_row():
             self.learns = Tile("Win rate or return", hint="the newest evaluation's win rate, else the mean return")
             self.value = Tile("Explained variance", hint="how much of the returns the value foresees; 1 is all")
             self.speed = Tile("Agent steps per second")
@@ -88,37 +89,35 @@ class _Glances:
 
     def update(self) -> None:
         """Show the numbers as they are now."""
-        context, table = self.context, self.context.metrics()
-        row, status, config = context.latest(), context.status(), context.config
-        live = context.connection == "live"
+        watch = self.context.watch
+        row, table, status = watch.latest, watch.table, watch.status
         counters = status.counters if status else None
-        if glance.has_winners(row) and not context.evaluations():
+        if tiles.has_winners(row) and not watch.evaluations:
             self.learns.set(f"{row.get(names.WIN_RATE + '_0', 0):.1%}", "team 0, against itself: see League")
         else:
-            self.learns.set(*glance.learning(table, row, context.evaluations()))
+            self.learns.set(*tiles.learning(table, row, watch.evaluations))
         explained = row.get(names.EXPLAINED_VARIANCE)
         if explained is not None:
-            self.value.set(f"{explained:.2f}", glance.trend_text(table, names.EXPLAINED_VARIANCE))
-        self._show_progress(live)
-        self.stale.set(*glance.staleness(row, config))
+            self.value.set(f"{explained:.2f}", tiles.trend_text(table, names.EXPLAINED_VARIANCE))
+        self._show_progress(watch)
+        self.stale.set(*tiles.staleness(row, watch.config))
         reuse = row.get(names.SAMPLE_REUSE)
         self.reuse.set("–" if reuse is None else f"{reuse:.2f}")
-        self.queue.set(*glance.queue(row, counters, config))
-        self.health.set(*glance.health(context.findings(), live=live))
-        self.law.set(law_html(glance.law(row, counters)))
+        self.queue.set(*tiles.queue(row, counters, watch.config))
+        self.health.set(*tiles.health(watch.findings, live=watch.connection == "live"))
+        self.law.set(law_html(tiles.law(row, counters)))
 
-    def _show_progress(self, live: bool) -> None:
-        context, row = self.context, self.context.latest()
+    def _show_progress(self, watch: RunWatch) -> None:
+        row, status, live = watch.latest, watch.status, watch.connection == "live"
         speed = row.get(names.AGENT_STEPS_PER_S)
-        status = context.status()
         who = f"{status.live_workers} of {status.wanted_workers} workers" if status else "last known"
         self.speed.set("–" if speed is None else f"{speed:,.0f}", who)
-        far = glance.progress(context.config, row, context.journal(), now_s=time.time(), live=live)
+        far = tiles.progress(watch.config, row, watch.events, now_s=time.time(), live=live)
         steps = f"{row.get(names.AGENT_STEPS, 0):,.0f} agent steps, version {row.get(names.VERSION, 0):,.0f}"
         if far.share is None:
             self.progress.set(f"v{row.get(names.VERSION, 0):,.0f}", f"{row.get(names.AGENT_STEPS, 0):,.0f} agent steps")
         elif far.left_s is not None and far.share < 1:
-            self.progress.set(f"{far.share:.0%}", f"{glance.duration(far.left_s)} left; {steps}")
+            self.progress.set(f"{far.share:.0%}", f"{tiles.duration(far.left_s)} left; {steps}")
         else:
             self.progress.set(f"{far.share:.0%}", steps)
 
@@ -129,13 +128,13 @@ def law_html(numbers: dict[str, int]) -> str:
         return empty("no step has been produced yet")
     bar = "".join(
         f'<i style="flex:{numbers[name]} 0 0;background:var(--s{slot})" title="{name.replace("_", " ")}"></i>'
-        for name, slot in glance.LAW_PARTS
+        for name, slot in tiles.LAW_PARTS
         if numbers[name] > 0
     )
     keys = "".join(
         f'<span><i style="background:var(--s{slot})"></i>{name.replace("_", " ")} '
         f'<b data-step="{name}">{numbers[name]:,}</b> {numbers[name] / numbers["produced"]:.2%}</span>'
-        for name, slot in glance.LAW_PARTS
+        for name, slot in tiles.LAW_PARTS
     )
     keys = f'<span>produced <b data-step="produced">{numbers["produced"]:,}</b></span>{keys}'
     if numbers["undone"]:
@@ -158,13 +157,12 @@ class _Curves:
             self._choices("of the run", SPANS, self._choose_share)
             self.marks = Markup()
         self.charts: list[Chart] = []
-        self._components = Markup()
         section = ""
         holder = None
         for name, title, note, unit, low, high, lines in CHARTS:
             if name != section:
                 section = name
-                ui.html(escape(name), sanitize=False, tag="h2").classes("section")
+                Markup(escape(name), tag="h2", classes="section")
                 holder = ui.element("div").classes("grid-of-panels")
                 if name == "Learning":
                     self._learning = holder
@@ -178,13 +176,13 @@ class _Curves:
 
     def update(self) -> None:
         """Draw what came, if anything did."""
-        table, events = self.context.metrics(), self.context.journal()
+        table, events = self.context.watch.table, self.context.watch.events
         state = (len(table), len(events), self.axis, self.share)
         if state == self._shown:
             return
         self._shown = state
         self._add_charts(table)
-        view = View(table, axis=self.axis, share=self.share)
+        view = ChartView(table, axis=self.axis, share=self.share)
         marks = view.marks(events)
         for chart in self.charts:
             chart.show(view, marks)
@@ -215,7 +213,7 @@ class _Curves:
             self.charts.append(self._game)
 
     def _choices(self, label: str, choices: tuple[tuple[str, object], ...], choose: object) -> None:
-        ui.html(escape(label), sanitize=False, tag="span")
+        Markup(escape(label), tag="span")
         with ui.element("div").classes("segments").props(f'role="group" aria-label="{escape(label)}"'):
             buttons = [button(text) for text, _ in choices]
         for one, (_, value) in zip(buttons, choices, strict=True):

@@ -14,11 +14,11 @@ from quintet.control.config import ConfigError, RunConfig
 from quintet.control.journal import Event
 from quintet.control.live_settings import LiveKey, check_changes, differences, live_keys, setting_text, who_asks
 from quintet.control.operations import change_settings
-from quintet.dashboard.charts import Axis, Chart, Line, View
+from quintet.dashboard.charts import Axis, Chart, ChartView, Line
 from quintet.dashboard.context import PageContext
-from quintet.dashboard.series import Curve
+from quintet.dashboard.series import MetricsTable, ThinCurve
 from quintet.dashboard.tiles import has_winners
-from quintet.dashboard.widgets import Markup, button, empty, grid, panel
+from quintet.dashboard.widgets import Markup, button, empty, grid, panel, table_html
 from quintet.wire.errors import LinkError
 
 TITLE = "Runs"
@@ -51,7 +51,7 @@ class _Compare:
             with panel("Several runs on one plot", wide=True):
                 with ui.element("div").classes("bar-of-controls"):
                     self.picker = _select("metric", self._choose_metric)
-                    ui.html("against", sanitize=False, tag="span")
+                    Markup("against", tag="span")
                     self.axes = _select("horizontal axis", self._choose_axis)
                     self.axes.offer([("steps", "agent steps"), ("time", "seconds since the run began")], "steps")
                 self.chart = Chart("Several runs", [], tall=True)
@@ -62,7 +62,7 @@ class _Compare:
     def _checkboxes(self) -> None:
         others = self.context.other_runs()[: LISTED - 1]
         with ui.element("fieldset").classes("run-list"):
-            ui.html("Runs, the newest first", sanitize=False, tag="legend")
+            Markup("Runs, the newest first", tag="legend")
             for run in (self.context.run, *others):
                 with ui.element("label"):
                     box = ui.element("input").props('type="checkbox"' + (" checked" if run in self.chosen else ""))
@@ -71,9 +71,9 @@ class _Compare:
                         lambda event, run=run: self._toggle(run, bool(event.args)),
                         js_handler="(e) => emit(e.target.checked)",
                     )
-                    ui.html(escape(run), sanitize=False, tag="span")
+                    Markup(escape(run), tag="span")
             if not others:
-                ui.html(empty("There is no other run in this folder yet."), sanitize=False)
+                Markup(empty("There is no other run in this folder yet."))
         self.told = Markup(classes="said")
 
     def _toggle(self, run: str, wanted: bool) -> None:
@@ -91,32 +91,32 @@ class _Compare:
 
     def update(self) -> None:
         """Draw what came, if anything did."""
-        runs = {name: found for name in self.chosen[:MOST_RUNS] if (found := self.context.other(name)) is not None}
-        offered = sorted({metric for run in runs.values() for metric in run.metrics().names})
+        runs = {name: run for name in self.chosen[:MOST_RUNS] if (run := self.context.other(name)) is not None}
+        offered = sorted({metric for run in runs.values() for metric in run.table.names})
         if offered != self._offered:
             self._offered = offered
             self.picker.offer([(name, name) for name in offered], self.metric)
-        if has_winners(self.context.latest()) and self.metric == names.EPISODIC_RETURN and not self._shown:
+        if has_winners(self.context.watch.latest) and self.metric == names.EPISODIC_RETURN and not self._shown:
             self.metric = names.EXPLAINED_VARIANCE  # what one team gains, the other loses: the mean return says nothing
             self.picker.offer([(name, name) for name in offered], self.metric)
-        state = (self.metric, self.axis, *((name, len(run.metrics())) for name, run in runs.items()))
+        state = (self.metric, self.axis, *((name, len(run.table)) for name, run in runs.items()))
         if state == self._shown:
             return
         self._shown = state
         curves, lines = {}, []
         for slot, (name, run) in enumerate(runs.items(), 1):
-            curves[name] = run_curve(run, self.metric, self.axis)
+            curves[name] = run_curve(run.table, self.metric, self.axis)
             lines.append(Line(name=name, label=name, slot=slot))
         self.chart.feed(curves, lines=lines, axis="steps")
         self.table.set(differences_html({name: run.config for name, run in runs.items()}))
 
 
-def run_curve(run: PageContext, metric: str, axis: Axis) -> Curve:
+def run_curve(table: MetricsTable, metric: str, axis: Axis) -> ThinCurve:
     """One metric of one run; against time, in seconds since its first row, so that runs of different days compare."""
-    view = View(run.metrics(), axis=axis)
+    view = ChartView(table, axis=axis)
     curve = view.curve(metric)
     if axis == "time" and len(curve.x):
-        return Curve(curve.x - view.x[0], curve.mean, curve.low, curve.high, curve.width)
+        return ThinCurve(curve.x - view.x[0], curve.mean, curve.low, curve.high, curve.width)
     return curve
 
 
@@ -129,13 +129,13 @@ def differences_html(configs: Mapping[str, RunConfig | None]) -> str:
     if not found:
         return empty("Their configurations are the same in every key.")
     head = "<th>key</th>" + "".join(f"<th>{escape(name)}</th>" for name in known)
-    lines = "".join(
+    lines = (
         f'<tr><td class="k"><code>{escape(key)}</code></td>'
         + "".join(f"<td>{escape(value)}</td>" for value in values)
         + "</tr>"
         for key, values in found.items()
     )
-    return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
+    return table_html(head, lines)
 
 
 class _Settings:
@@ -154,10 +154,7 @@ class _Settings:
 
     def _form(self) -> None:
         if not self.context.may_change:
-            ui.html(
-                empty("To change settings, open the address with the token that was printed at the start."),
-                sanitize=False,
-            )
+            Markup(empty("To change settings, open the address with the token that was printed at the start."))
         with ui.element("div").classes("line-of-fields"):
             picker = _select("setting", self._choose)
             wanted = "ppo.learning_rate" if "ppo.learning_rate" in self.keys else self.key
@@ -180,40 +177,37 @@ class _Settings:
 
     def _typed(self, event: Any) -> None:
         self.text = str(event.args)
-        config = self.context.config
+        config = self.context.watch.config
         if config is None or not self.text.strip():
             self.answer.set("")
             return
         try:
             check_changes(config, {self.key: self.text})
         except ConfigError as error:
-            self._say("bad", str(error))
+            self.answer.say("bad", str(error))
         else:
             self.answer.set("")
 
     async def _change(self, _: object) -> None:
-        context, link, config = self.context, self.context.link(), self.context.config
-        if not context.may_change:
+        watch, link, config = self.context.watch, self.context.link(), self.context.watch.config
+        if not self.context.may_change:
             return
-        if link is None or config is None or context.connection != "live":
-            self._say(
+        if link is None or config is None or watch.connection != "live":
+            self.answer.say(
                 "bad", "this run is not being trained now: go on with it by quintet train --resume --set KEY=VALUE"
             )
             return
         changes, by = {self.key: self.text}, f"{who_asks()} (dashboard)"
         try:
-            await context.in_thread(lambda: change_settings(link, config, changes, by))
+            await self.context.in_thread(lambda: change_settings(link, config, changes, by))
         except (ConfigError, LinkError, ValueError) as error:
-            return self._say("bad", str(error))
-        self._say("good", f"{self.key} = {self.text.strip()}: asked for, in force at the optimizer's next update")
-
-    def _say(self, level: str, text: str) -> None:
-        self.answer.set(f'<p class="said {level}" role="status">{escape(text)}</p>')
+            return self.answer.say("bad", str(error))
+        self.answer.say("good", f"{self.key} = {self.text.strip()}: asked for, in force at the optimizer's next update")
 
     def update(self) -> None:
         """Show the setting as it is in force, and the changes so far."""
-        self.described.set(described_html(self.keys[self.key], self.context.config))
-        self.journal.set(changes_html(self.context.journal()))
+        self.described.set(described_html(self.keys[self.key], self.context.watch.config))
+        self.journal.set(changes_html(self.context.watch.events))
 
 
 def described_html(key: LiveKey, config: RunConfig | None) -> str:
@@ -248,7 +242,7 @@ class _Select:
         with self._element:
             for value, text in choices:
                 selected = " selected" if value == chosen else ""
-                ui.html(escape(text), sanitize=False, tag="option").props(f'value="{escape(value)}"{selected}')
+                Markup(escape(text), tag="option").element.props(f'value="{escape(value)}"{selected}')
 
 
 def _select(label: str, choose: Any) -> _Select:

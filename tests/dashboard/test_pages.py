@@ -11,7 +11,7 @@ from quintet.control.doctor.rules import Finding
 from quintet.control.errors import UsageError
 from quintet.control.journal import Event
 from quintet.control.live_settings import differences, setting_text
-from quintet.dashboard.charts import MARK_LEVELS, View, mark_of
+from quintet.dashboard.charts import MARK_LEVELS, ChartView, mark_of
 from quintet.dashboard.pages import cluster, league, overview, runs
 from quintet.dashboard.series import MetricsTable
 from quintet.wire.link import Heartbeat
@@ -63,7 +63,7 @@ def test_what_a_process_says_cannot_become_markup() -> None:
     html += cluster.events_html([event(text=NASTY, process=NASTY)])
     found = Finding(severity="error", about=NASTY, seen=NASTY, why=NASTY, advice=NASTY, details=NASTY)
     html += cluster.findings_html([found], live=True)
-    html += league.table_html([evaluation(NASTY, 0.5, 10)], NASTY) + league.table_html([], NASTY)
+    html += league.opponents_html([evaluation(NASTY, 0.5, 10)], NASTY) + league.opponents_html([], NASTY)
     html += runs.changes_html([event("set", text=NASTY, process=NASTY)])
     html += runs.differences_html({NASTY: CONFIG, "b": replace(CONFIG, game=NASTY)})
     assert "<img" not in html
@@ -74,7 +74,7 @@ def test_nothing_yet_says_so_everywhere() -> None:
     assert "looking" in cluster.findings_html(None, live=True)
     assert "Healthy" in cluster.findings_html([], live=True)
     assert "nothing has happened" in cluster.events_html([])
-    assert "quintet eval one" in league.table_html([], "one")
+    assert "quintet eval one" in league.opponents_html([], "one")
     assert "no winners" in league.itself_html({})
     assert "no step" in overview.law_html({})
     assert "Choose two" in runs.differences_html({"a": CONFIG})
@@ -110,7 +110,7 @@ def test_only_what_a_person_asks_about_becomes_a_mark(tmp_path: object) -> None:
     died = mark_of(event("worker died", text="signal 9", process="worker/1", agent_steps=15), "steps")
     assert died is not None
     assert (died.x, died.level, died.text) == (15.0, MARK_LEVELS["worker died"], "worker/1 worker died: signal 9")
-    view = View(table_of(tmp_path, [{"agent_steps": 10.0}, {"agent_steps": 20.0}]))
+    view = ChartView(table_of(tmp_path, [{"agent_steps": 10.0}, {"agent_steps": 20.0}]))
     marks = view.marks([event("set", agent_steps=n) for n in (5, 15, 25)])
     assert [mark.x for mark in marks] == [15.0]
 
@@ -120,9 +120,9 @@ def test_a_view_shows_the_last_part_of_a_run_without_what_a_resume_threw_away(tm
     table = table_of(
         tmp_path, [{"agent_steps": s, "time_s": k + 1.0, "losses/entropy": float(k)} for k, s in enumerate(steps)]
     )
-    assert View(table).curve("losses/entropy").mean.tolist() == [0, 1, 4, 5, 6, 7]
-    assert View(table, share=0.5).x.tolist() == [20, 30, 40, 50]
-    assert View(table, axis="time", share=0.25).x.tolist() == [7, 8]
+    assert ChartView(table).curve("losses/entropy").mean.tolist() == [0, 1, 4, 5, 6, 7]
+    assert ChartView(table, share=0.5).x.tolist() == [20, 30, 40, 50]
+    assert ChartView(table, axis="time", share=0.25).x.tolist() == [7, 8]
 
 
 # ---- league ----
@@ -131,7 +131,7 @@ def test_a_view_shows_the_last_part_of_a_run_without_what_a_resume_threw_away(tm
 def test_each_opponent_is_shown_by_its_newest_evaluation() -> None:
     found = [evaluation("random", 0.5, 10), evaluation("bot:easy", 0.2, 10), evaluation("random", 0.8, 20)]
     assert [e["win_rate"] for e in league.newest_of_each(found)] == [0.8, 0.2]
-    html = league.table_html(found, "one")
+    html = league.opponents_html(found, "one")
     assert "<b>80.0%</b>" in html
     assert "70.0% to 90.0%" in html
 
@@ -145,7 +145,7 @@ def test_a_game_without_winners_is_shown_by_its_returns() -> None:
         "games": 20,
         "version": 2,
     }
-    html = league.table_html([alone], "one")
+    html = league.opponents_html([alone], "one")
     assert "<b>471.50</b>" in html
     assert "plays alone" in html
 

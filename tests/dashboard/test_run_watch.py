@@ -55,7 +55,7 @@ def test_a_run_that_ended_is_known_from_its_files(tmp_path: Path) -> None:
 def test_a_folder_without_files_is_no_error(tmp_path: Path) -> None:
     watch = RunWatch(RunPlace(run="x", folder=tmp_path / "x", redis_url=None, is_live=False))
     watch.look_at_files()
-    assert (watch.connection, watch.config, len(watch.table), watch.events) == ("ended", None, 0, [])
+    assert (watch.connection, watch.config, len(watch.table), watch.events) == ("ended", None, 0, ())
 
 
 def test_events_of_a_journal_that_was_replaced_are_not_kept(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_events_of_a_journal_that_was_replaced_are_not_kept(tmp_path: Path) -> N
     watch.look_at_files()
     (place.folder / "journal.jsonl").unlink()
     watch.look_at_files()
-    assert watch.events == []
+    assert watch.events == ()
 
 
 def test_a_live_run_whose_redis_is_away_is_silent_and_says_why(tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ def test_the_watchers_thread_brings_a_page_up_to_date(tmp_path: Path) -> None:
         found = watcher.watch("one")
         assert found is not None
         context = PageContext(watcher, found, may_change=False)
-        wait_until(lambda: context.connection == "ended")
+        wait_until(lambda: context.watch.connection == "ended")
         with (place.folder / "metrics.jsonl").open("a") as file:
             file.write('{"version": 3, "agent_steps": 30}\n')
-        wait_until(lambda: len(context.metrics()) == 3)
+        wait_until(lambda: len(context.watch.table) == 3)
         assert context.link() is None
         assert context.address("/cluster") == "/cluster?run=one"
     finally:

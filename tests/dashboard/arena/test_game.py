@@ -12,7 +12,7 @@ import pytest
 
 from quintet.dashboard.arena.frame import encode
 from quintet.dashboard.arena.game import Game
-from quintet.dashboard.arena.replay import Recording
+from quintet.dashboard.arena.recording import Recording
 from quintet.dashboard.arena.request import ArenaError, StreamRequest
 from quintet.games.api import GameWithPictures
 from quintet.games.skirmish.replay.file import GameRecorder, write_replay

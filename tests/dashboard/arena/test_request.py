@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from quintet.dashboard.arena.request import ArenaError, list_checkpoints, list_replays, read_show, show_from
+from quintet.dashboard.arena.request import ArenaError, list_checkpoints, list_replays, read_request, request_from
 
 
 def test_an_empty_query_is_the_newest_policy_against_itself(tmp_path: Path) -> None:
-    show = read_show({}, folder=tmp_path, redis_url="redis://:secret@host:1")
+    show = read_request({}, folder=tmp_path, redis_url="redis://:secret@host:1")
     assert (show.player, show.opponent, show.replay, show.greedy, show.seed) == ("newest", "itself", "", False, 1)
     assert show.path == tmp_path.resolve()
 
 
 def test_equal_shows_have_equal_keys_and_others_other_ones(tmp_path: Path) -> None:
     def key(**told: str) -> str:
-        return read_show(told, folder=tmp_path, redis_url="").key
+        return read_request(told, folder=tmp_path, redis_url="").key
 
     assert key(opponent="bot:strong") == key(opponent="bot:strong")
     assert len({key(), key(opponent="bot:strong"), key(greedy="1"), key(seed="2"), key(player="000123")}) == 5
@@ -40,12 +40,12 @@ def test_equal_shows_have_equal_keys_and_others_other_ones(tmp_path: Path) -> No
 )
 def test_what_cannot_be_shown_is_refused_with_a_reason(told: dict[str, str], words: str, tmp_path: Path) -> None:
     with pytest.raises(ArenaError, match=words):
-        read_show(told, folder=tmp_path, redis_url="")
+        read_request(told, folder=tmp_path, redis_url="")
 
 
 def test_a_message_with_unknown_fields_is_no_show(tmp_path: Path) -> None:
     with pytest.raises(ArenaError, match="that is no show"):
-        show_from({"folder": str(tmp_path), "command": "rm"})
+        request_from({"folder": str(tmp_path), "command": "rm"})
 
 
 def test_checkpoints_and_replays_are_listed_newest_first_and_nothing_else_is(tmp_path: Path) -> None:

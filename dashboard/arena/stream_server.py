@@ -76,7 +76,7 @@ async def receive_async(pipe: StreamReader) -> dict[str, Any]:
 
 
 IDLE_S = 30.0  # after so long without a question, nobody watches
-MOST_SHOWS = 4  # at a time; the one that was asked for longest ago makes room
+MOST_SESSIONS = 4  # at a time; the one that was asked for longest ago makes room
 RING_FRAMES = 600  # of a game that goes on; a replay is kept whole
 ANSWER_S = 0.4  # the player stops an answer after so long
 LOOK_S = 1.0
@@ -87,9 +87,9 @@ ROOT = Path(__file__).absolute().parents[3]
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """An answer to a browser: frames `first`, `first` + 1 ... of one run of a show."""
+    """An answer to a browser: frames `first`, `first` + 1 ... of one session."""
 
-    epoch: str  # another one means another game: forget what you have
+    epoch: str  # another one means another session: forget what you have
     first: int
     frames: list[bytes]  # JSON
     made: int  # how many there are so far
@@ -97,8 +97,8 @@ class Frames:
 
 
 @dataclass(slots=True)
-class _Stage:
-    """A show that is on."""
+class _Session:
+    """What was asked for, while it is on: all who ask for the same share it."""
 
     setting: bytes
     epoch: str
@@ -117,7 +117,7 @@ class StreamServer:
 
     def __init__(self, *, command: tuple[str, ...] = COMMAND, idle_s: float = IDLE_S) -> None:
         self.command, self.idle_s = command, idle_s
-        self._stages: dict[str, _Stage] = {}
+        self._sessions: dict[str, _Session] = {}
         self._process: Process | None = None
         self._turn = asyncio.Lock()  # the player answers one question at a time
         self._asked_at = time.monotonic()
@@ -128,17 +128,17 @@ class StreamServer:
         """Whether there is a player now."""
         return self._process is not None and self._process.returncode is None
 
-    async def open(self, show: StreamRequest) -> tuple[bytes, str]:
-        """The show's setting as JSON and its epoch; begins it if it is not on.
+    async def open(self, request: StreamRequest) -> tuple[bytes, str]:
+        """The session's setting as JSON and its epoch; begins it if it is not on.
 
         Raises:
             ArenaError: it cannot be shown, and why.
         """
         async with self._turn:
-            stage = await self._stage(show)
-            return stage.setting, stage.epoch
+            session = await self._session(request)
+            return session.setting, session.epoch
 
-    async def frames(self, show: StreamRequest, *, after: int, most: int) -> Frames:
+    async def frames(self, request: StreamRequest, *, after: int, most: int) -> Frames:
         """Frames after number `after`; -1 means from the beginning of what is there, and for a live game from now.
 
         Plays on only when there are none yet. `most` 0 plays nothing: it says that somebody still watches.
@@ -147,17 +147,17 @@ class StreamServer:
             ArenaError: it cannot be shown, and why.
         """
         async with self._turn:
-            stage = await self._stage(show)
-            live = not show.replay
+            session = await self._session(request)
+            live = not request.replay
             if after < 0 and live:
-                after = stage.made - 2  # the newest frame, so that there is something to look at
-            start = max(after + 1, stage.oldest)
-            if start >= stage.made and not stage.done and most > 0:
-                await self._play_on(show, stage, most)
-                start = max(after + 1, stage.oldest)
-            begin = start - stage.oldest
-            chosen = list(stage.frames)[begin : begin + most] if begin < len(stage.frames) else []
-            return Frames(epoch=stage.epoch, first=start, frames=chosen, made=stage.made, done=stage.done)
+                after = session.made - 2  # the newest frame, so that there is something to look at
+            start = max(after + 1, session.oldest)
+            if start >= session.made and not session.done and most > 0:
+                await self._play_on(request, session, most)
+                start = max(after + 1, session.oldest)
+            begin = start - session.oldest
+            chosen = list(session.frames)[begin : begin + most] if begin < len(session.frames) else []
+            return Frames(epoch=session.epoch, first=start, frames=chosen, made=session.made, done=session.done)
 
     async def close(self) -> None:
         """End the player."""
@@ -168,34 +168,35 @@ class StreamServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watchdog
 
-    async def _stage(self, show: StreamRequest) -> _Stage:
+    async def _session(self, request: StreamRequest) -> _Session:
         self._asked_at = time.monotonic()
-        stage = self._stages.get(show.key) if self.playing else None
-        if stage is None:
+        session = self._sessions.get(request.key) if self.playing else None
+        if session is None:
             await self._make_room()
-            answer = await self._ask({"ask": "open", "show": asdict(show)})
-            stage = _Stage(answer["setting"], secrets.token_hex(4), deque(maxlen=None if show.replay else RING_FRAMES))
-            self._stages[show.key] = stage
-        stage.asked_at = time.monotonic()
-        return stage
+            answer = await self._ask({"ask": "open", "show": asdict(request)})
+            frames: deque[bytes] = deque(maxlen=None if request.replay else RING_FRAMES)
+            session = _Session(answer["setting"], secrets.token_hex(4), frames)
+            self._sessions[request.key] = session
+        session.asked_at = time.monotonic()
+        return session
 
     async def _make_room(self) -> None:
-        while len(self._stages) >= MOST_SHOWS:
-            key = min(self._stages, key=lambda key: self._stages[key].asked_at)
+        while len(self._sessions) >= MOST_SESSIONS:
+            key = min(self._sessions, key=lambda key: self._sessions[key].asked_at)
             await self._ask({"ask": "drop", "show": _fields(key)})
-            self._stages.pop(key, None)
+            self._sessions.pop(key, None)
 
-    async def _play_on(self, show: StreamRequest, stage: _Stage, most: int) -> None:
-        answer = await self._ask({"ask": "more", "show": asdict(show), "most": most, "for_s": ANSWER_S})
-        stage.frames.extend(answer["frames"])
-        stage.made += len(answer["frames"])
-        stage.done = answer["done"]
+    async def _play_on(self, request: StreamRequest, session: _Session, most: int) -> None:
+        answer = await self._ask({"ask": "more", "show": asdict(request), "most": most, "for_s": ANSWER_S})
+        session.frames.extend(answer["frames"])
+        session.made += len(answer["frames"])
+        session.done = answer["done"]
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """One question, one answer; starts the player if there is none.
 
         Raises:
-            ArenaError: the player says why not, or it has died.
+            ArenaError: the player says why not, or it has ended.
         """
         process = await self._started()
         assert process.stdin is not None
@@ -220,7 +221,7 @@ class StreamServer:
 
     async def _started(self) -> Process:
         if self._process is None or self._process.returncode is not None:
-            self._stages.clear()
+            self._sessions.clear()
             self._process = await asyncio.create_subprocess_exec(
                 *self.command, stdin=PIPE, stdout=PIPE, env=_environment(), start_new_session=True
             )
@@ -239,7 +240,7 @@ class StreamServer:
 
     async def _stop(self) -> None:
         process, self._process = self._process, None
-        self._stages.clear()
+        self._sessions.clear()
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()

@@ -1,4 +1,4 @@
-"""The player is there while somebody watches; viewers of one show share its frames; what breaks says so."""
+"""The player is there while somebody watches; viewers of one session share its frames; what breaks says so."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from typing import Any
 
 import pytest
 
-from quintet.dashboard.arena.hub import MOST_SHOWS, RING_FRAMES, BrokenTalkError, StreamServer, packed, receive
 from quintet.dashboard.arena.player import serve
 from quintet.dashboard.arena.request import ArenaError, StreamRequest
+from quintet.dashboard.arena.stream_server import (
+    MOST_SESSIONS,
+    RING_FRAMES,
+    BrokenTalkError,
+    StreamServer,
+    packed,
+    receive,
+)
 from tests.support.arena_run import OUTPOST, arena_run
 
-# A player that counts: frame n of a show is the number n. It ends a replay after 50, and dies when told the seed 13.
+# A player that counts: frame n of a session is the number n. It ends a replay after 50, and exits at the seed 13.
 COUNTER = """
 import sys
-from quintet.dashboard.arena.hub import packed, receive
+from quintet.dashboard.arena.stream_server import packed, receive
 made = {}
 while (question := receive(sys.stdin.buffer)) is not None:
     key, ask = str(sorted(question["show"].items())), question["ask"]
@@ -47,13 +54,13 @@ while (question := receive(sys.stdin.buffer)) is not None:
 LIVE = StreamRequest(folder="/runs/one")
 
 
-def with_hub(test: Callable[[StreamServer], Awaitable[None]], *, idle_s: float = 60.0) -> None:
+def with_server(test: Callable[[StreamServer], Awaitable[None]], *, idle_s: float = 60.0) -> None:
     async def carry_out() -> None:
-        hub = StreamServer(command=(sys.executable, "-c", COUNTER), idle_s=idle_s)
+        server = StreamServer(command=(sys.executable, "-c", COUNTER), idle_s=idle_s)
         try:
-            await test(hub)
+            await test(server)
         finally:
-            await hub.close()
+            await server.close()
 
     asyncio.run(carry_out())
 
@@ -63,92 +70,92 @@ def numbers(frames: list[bytes]) -> list[int]:
 
 
 def test_nothing_is_played_before_somebody_asks_and_then_only_what_is_asked_for() -> None:
-    async def look(hub: StreamServer) -> None:
-        assert [hub.playing] == [False]
-        setting, epoch = await hub.open(LIVE)
-        assert hub.playing
+    async def look(server: StreamServer) -> None:
+        assert [server.playing] == [False]
+        setting, epoch = await server.open(LIVE)
+        assert server.playing
         assert json.loads(setting) == {"kind": "count"}
-        found = await hub.frames(LIVE, after=-1, most=5)
+        found = await server.frames(LIVE, after=-1, most=5)
         assert (found.first, numbers(found.frames), found.epoch) == (0, [0, 1, 2, 3, 4], epoch)
-        found = await hub.frames(LIVE, after=4, most=0)
+        found = await server.frames(LIVE, after=4, most=0)
         assert (found.frames, found.made) == ([], 5)
 
-    with_hub(look)
+    with_server(look)
 
 
 def test_a_second_viewer_begins_at_the_newest_frame_and_shares_what_the_first_has_asked_for() -> None:
-    async def look(hub: StreamServer) -> None:
-        await hub.frames(LIVE, after=-1, most=10)
-        assert (await hub.frames(LIVE, after=-1, most=10)).first == 9
-        await hub.frames(LIVE, after=9, most=10)
-        shared = await hub.frames(LIVE, after=9, most=4)
+    async def look(server: StreamServer) -> None:
+        await server.frames(LIVE, after=-1, most=10)
+        assert (await server.frames(LIVE, after=-1, most=10)).first == 9
+        await server.frames(LIVE, after=9, most=10)
+        shared = await server.frames(LIVE, after=9, most=4)
         assert numbers(shared.frames) == [10, 11, 12, 13]
         assert shared.made == 20
 
-    with_hub(look)
+    with_server(look)
 
 
 def test_who_comes_too_late_goes_on_where_the_ring_begins() -> None:
-    async def look(hub: StreamServer) -> None:
+    async def look(server: StreamServer) -> None:
         after = -1
         while after < RING_FRAMES + 100:
-            found = await hub.frames(LIVE, after=after, most=200)
+            found = await server.frames(LIVE, after=after, most=200)
             after = found.first + len(found.frames) - 1
-        late = await hub.frames(LIVE, after=3, most=2)
+        late = await server.frames(LIVE, after=3, most=2)
         assert late.first == found.made - RING_FRAMES
         assert numbers(late.frames) == [late.first, late.first + 1]
 
-    with_hub(look)
+    with_server(look)
 
 
 def test_a_replay_is_kept_whole_and_ends() -> None:
-    async def look(hub: StreamServer) -> None:
-        show = StreamRequest(folder="/runs/one", replay="a.replay")
-        first = await hub.frames(show, after=-1, most=40)
-        rest = await hub.frames(show, after=39, most=40)
+    async def look(server: StreamServer) -> None:
+        wanted = StreamRequest(folder="/runs/one", replay="a.replay")
+        first = await server.frames(wanted, after=-1, most=40)
+        rest = await server.frames(wanted, after=39, most=40)
         assert (first.done, rest.done) == (False, True)
         assert numbers(first.frames + rest.frames) == list(range(50))
-        again = await hub.frames(show, after=-1, most=100)
+        again = await server.frames(wanted, after=-1, most=100)
         assert numbers(again.frames) == list(range(50))
-        assert numbers((await hub.frames(show, after=49, most=10)).frames) == []
+        assert numbers((await server.frames(wanted, after=49, most=10)).frames) == []
 
-    with_hub(look)
+    with_server(look)
 
 
 def test_the_show_that_was_asked_for_longest_ago_makes_room() -> None:
-    async def look(hub: StreamServer) -> None:
-        shows = [StreamRequest(folder="/runs/one", seed=seed) for seed in range(100, 100 + MOST_SHOWS + 1)]
-        epochs = [(await hub.open(show))[1] for show in shows]
-        assert len(set(epochs)) == MOST_SHOWS + 1
-        assert (await hub.open(shows[-1]))[1] == epochs[-1]
-        assert (await hub.open(shows[0]))[1] != epochs[0]  # it was dropped, and begins anew
+    async def look(server: StreamServer) -> None:
+        shows = [StreamRequest(folder="/runs/one", seed=seed) for seed in range(100, 100 + MOST_SESSIONS + 1)]
+        epochs = [(await server.open(show))[1] for show in shows]
+        assert len(set(epochs)) == MOST_SESSIONS + 1
+        assert (await server.open(shows[-1]))[1] == epochs[-1]
+        assert (await server.open(shows[0]))[1] != epochs[0]  # it was dropped, and begins anew
 
-    with_hub(look)
+    with_server(look)
 
 
 def test_the_player_ends_when_nobody_asks_any_more_and_comes_back_with_the_next_one() -> None:
-    async def look(hub: StreamServer) -> None:
-        _, epoch = await hub.open(LIVE)
-        while hub.playing:
+    async def look(server: StreamServer) -> None:
+        _, epoch = await server.open(LIVE)
+        while server.playing:
             await asyncio.sleep(0.05)
-        again = await hub.frames(LIVE, after=30, most=3)
+        again = await server.frames(LIVE, after=30, most=3)
         assert again.epoch != epoch
-        assert hub.playing
+        assert server.playing
 
-    with_hub(look, idle_s=0.3)
+    with_server(look, idle_s=0.3)
 
 
 def test_what_cannot_be_shown_and_a_player_that_dies_are_said() -> None:
-    async def look(hub: StreamServer) -> None:
+    async def look(server: StreamServer) -> None:
         with pytest.raises(ArenaError, match="no such bot"):
-            await hub.open(StreamRequest(folder="/runs/one", opponent="bot:none"))
-        _, epoch = await hub.open(LIVE)
+            await server.open(StreamRequest(folder="/runs/one", opponent="bot:none"))
+        _, epoch = await server.open(LIVE)
         with pytest.raises(ArenaError, match=r"stopped .* ask again"):
-            await hub.open(StreamRequest(folder="/runs/one", seed=13))
-        assert not hub.playing
-        assert (await hub.frames(LIVE, after=-1, most=1)).epoch != epoch
+            await server.open(StreamRequest(folder="/runs/one", seed=13))
+        assert not server.playing
+        assert (await server.frames(LIVE, after=-1, most=1)).epoch != epoch
 
-    with_hub(look)
+    with_server(look)
 
 
 def ask(*questions: dict[str, Any]) -> list[dict[str, Any]]:
@@ -188,9 +195,11 @@ def test_the_page_answers_only_to_pages_that_are_open(monkeypatch: pytest.Monkey
     from quintet.dashboard.pages import arena
 
     async def carry_out() -> None:
-        hub = StreamServer(command=(sys.executable, "-c", COUNTER))
-        monkeypatch.setattr(arena, "hub", hub)
-        monkeypatch.setitem(arena._tickets, "mine", SimpleNamespace(folder=tmp_path, redis_url=None))
+        server = StreamServer(command=(sys.executable, "-c", COUNTER))
+        monkeypatch.setattr(arena, "server", server)
+        place = SimpleNamespace(redis_url=None)
+        page = SimpleNamespace(folder=tmp_path, watch=SimpleNamespace(place=place))
+        monkeypatch.setitem(arena._tickets, "mine", page)
 
         async def get(what: str, **query: str) -> tuple[int, Any]:
             response = await arena.answer(what, SimpleNamespace(query_params=query))  # type: ignore[arg-type]
@@ -206,6 +215,6 @@ def test_the_page_answers_only_to_pages_that_are_open(monkeypatch: pytest.Monkey
             assert "whole number" in (await get("frames", ticket="mine", after="x"))[1]["error"]
             assert "not the name of a file" in (await get("open", ticket="mine", replay="../x.replay"))[1]["error"]
         finally:
-            await hub.close()
+            await server.close()
 
     asyncio.run(carry_out())

@@ -25,13 +25,13 @@ from quintet.wire.chunk import NO_ACTION
 
 
 class Recording:
-    """One show of a replay. Whoever played, the thoughts are those of the run's policy in their place."""
+    """One session of a replay. Whoever played, the traces are those of the run's policy in their place."""
 
-    def __init__(self, show: StreamRequest) -> None:
-        self.show = show
-        self.replay = read_replay(show.path / "replays" / show.replay)
+    def __init__(self, request: StreamRequest) -> None:
+        self.request = request
+        self.replay = read_replay(request.path / "replays" / request.replay)
         self.preset = PRESETS[self.replay.preset]
-        self.config = run_config(show.path)
+        self.config = run_config(request.path)
         game = make_game(self.replay.preset, 1, 0, self.config.game_options if self._own_game else {})
         self.spec: GameSpec = game.spec
         game.close()
@@ -88,16 +88,16 @@ class Recording:
     def _mind(self) -> PolicyView | None:
         """The policy of the checkpoint that was asked for; None where there is none that plays this game."""
         if not self._own_game:
-            if self.show.player != NEWEST:
+            if self.request.player != NEWEST:
                 raise ArenaError(
-                    f"the replay is of {self.replay.preset}, checkpoint {self.show.player} plays {self.config.game}"
+                    f"the replay is of {self.replay.preset}, checkpoint {self.request.player} plays {self.config.game}"
                 )
             return None
         policy, wire = new_policy(self.spec, self.config), self.config.chunk_spec(self.spec)
         try:
-            self.version = load_checkpoint(policy, wire, self.show.path, self.show.player)
+            self.version = load_checkpoint(policy, wire, self.request.path, self.request.player)
         except CheckpointError:
-            if self.show.player != NEWEST:
+            if self.request.player != NEWEST:
                 raise
             return None
         return PolicyView(policy, wire, 2, seed=0, greedy=False)
@@ -117,8 +117,8 @@ class Recording:
             "scene": scene_setting(self.preset),
             "pictures": False,
             "bots": [],
-            "checkpoints": list_checkpoints(self.show.path) if self._own_game else [],
-            "replays": list_replays(self.show.path),
+            "checkpoints": list_checkpoints(self.request.path) if self._own_game else [],
+            "replays": list_replays(self.request.path),
         }
 
     def _taken(self, slots: Array, acting: Array, *, last: bool) -> Actions:
