@@ -162,16 +162,8 @@ FIRST_CHUNKS = "playing the first chunks"
 FIRST_BATCH = "waiting for the first batch"
 WARMING_UP = "warming up the normalisers"
 AT_THE_START = (
-    STARTING,
-    LOADING,
-    COMPILING,
-    LOADING_WORKERS,
-    RESETTING,
-    FIRST_CHUNKS,
-    SLOW_ROWS,
-    FIRST_BATCH,
-    WARMING_UP,
-)
+    STARTING, LOADING, COMPILING, LOADING_WORKERS, RESETTING, FIRST_CHUNKS, SLOW_ROWS, FIRST_BATCH, WARMING_UP,
+)  # fmt: skip
 """Stages that follow one another by themselves, until the run learns or ends."""
 
 _MODEL = Path(__file__).resolve().parent.parent / "model" / "kernels"

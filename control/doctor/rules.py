@@ -128,11 +128,8 @@ def _reachable(snapshot: HealthSnapshot) -> Iterator[Finding]:
         )
 
 
-def _processes(snapshot: HealthSnapshot) -> Iterator[Finding]:
+def _processes(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
     """Those that should be there: controller, optimizer, and as many workers as are wanted."""
-    status = snapshot.status
-    if status is None:
-        return
     heard = {beat.process: beat for beat in status.heartbeats}
     starting = _is_starting(snapshot)
     yield from _process(heard, "controller", "nobody replaces what dies, and workers leave after a minute", starting)
@@ -141,7 +138,7 @@ def _processes(snapshot: HealthSnapshot) -> Iterator[Finding]:
     for process in wanted:
         if process in heard:
             yield from _process(heard, process, "its core makes no steps", starting)
-    yield from _slow_games(snapshot, [heard[process] for process in wanted if process in heard])
+    yield from _slow_games(status, [heard[process] for process in wanted if process in heard])
     absent = [process for process in wanted if process not in heard]
     if absent:
         yield Finding(
@@ -181,10 +178,9 @@ def _process(heard: dict[str, Heartbeat], process: str, why: str, starting: bool
         )
 
 
-def _slow_games(snapshot: HealthSnapshot, workers: Sequence[Heartbeat]) -> Iterator[Finding]:
+def _slow_games(status: RunStatus, workers: Sequence[Heartbeat]) -> Iterator[Finding]:
     """Workers that are well, and whose games take their time."""
-    assert snapshot.status is not None
-    games = snapshot.status.config.rollout.games_per_worker
+    games = status.config.rollout.games_per_worker
     fewer = f"fewer rollout.games_per_worker: {games} games are played one after another for every row"
     for beat in workers:
         in_s, row_s = float(beat.data.get("in_s", 0.0)), float(beat.data.get("row_s", 0.0))
@@ -194,7 +190,7 @@ def _slow_games(snapshot: HealthSnapshot, workers: Sequence[Heartbeat]) -> Itera
             seen = f"has been inside the game's {beat.data.get('in')} for {in_s:.0f} s"
             advice = f"see what the game waits for; the worker itself is well. If that is its pace, {fewer}"
         else:
-            rows = snapshot.status.config.rollout.bptt_steps
+            rows = status.config.rollout.bptt_steps
             seen, advice = (
                 f"plays a slow game: {row_s:.0f} s a row, {row_s * rows:.0f} s a window of {rows} rows",
                 fewer,
@@ -230,9 +226,8 @@ def _times(n: int) -> str:
     return "once" if n == 1 else f"{n} times"
 
 
-def _conservation(snapshot: HealthSnapshot) -> Iterator[Finding]:
-    status = snapshot.status
-    if status is not None and status.counters.unaccounted:
+def _conservation(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
+    if status.counters.unaccounted:
         yield Finding(
             severity="error",
             about="steps",
@@ -242,11 +237,8 @@ def _conservation(snapshot: HealthSnapshot) -> Iterator[Finding]:
         )
 
 
-def _flow(snapshot: HealthSnapshot) -> Iterator[Finding]:
+def _flow(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
     """Which stage starves, and whether anything moves at all."""
-    status = snapshot.status
-    if status is None:
-        return
     if status.wanted_workers == 0:
         seen, advice = "no worker is wanted", "quintet scale N lets N workers play"
         yield Finding(severity="hint", about="workers", seen=seen, why="the run is paused", advice=advice)
@@ -312,11 +304,8 @@ def advice_for(reason: str) -> str:
     return next((advice for part, advice in REJECTED_ADVICE if part in reason), REJECTED_OTHERWISE)
 
 
-def _steps(snapshot: HealthSnapshot) -> Iterator[Finding]:
+def _steps(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
     """Steps that were played for nothing."""
-    status = snapshot.status
-    if status is None:
-        return
     counters, config = status.counters, status.config
     # The first batches only feed the normalisers, and are settled as stale.
     warm_up = config.optimizer.normalizer_warmup_steps + config.optimizer.batch_steps if counters.stale else 0
@@ -343,10 +332,7 @@ def _steps(snapshot: HealthSnapshot) -> Iterator[Finding]:
         )
 
 
-def _learning(snapshot: HealthSnapshot) -> Iterator[Finding]:
-    status = snapshot.status
-    if status is None or not status.metrics:
-        return
+def _learning(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
     losses = [n for n in (names.POLICY_LOSS, names.VALUE_LOSS, names.ENTROPY) if n in status.metrics]
     if broken := [name for name in losses if status.metrics[name] is None]:
         yield Finding(
@@ -402,11 +388,8 @@ def _redis_memory(server: ServerHealth) -> Iterator[Finding]:
         )
 
 
-def _stream(snapshot: HealthSnapshot) -> Iterator[Finding]:
+def _stream(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
     """The bound in steps is there to be reached; the one in bytes only protects Redis."""
-    status = snapshot.status
-    if status is None:
-        return
     queued, bound = status.counters.queued_bytes, status.config.wire.max_queue_bytes
     if queued >= NEARLY_FULL * bound:
         yield Finding(
@@ -443,16 +426,24 @@ def _disk(snapshot: HealthSnapshot) -> Iterator[Finding]:
         )
 
 
-CHECKS: tuple[Callable[[HealthSnapshot], Iterator[Finding]], ...] = (
+Rule = Callable[[HealthSnapshot], Iterator[Finding]]
+
+
+def _of_status(rule: Callable[[HealthSnapshot, RunStatus], Iterator[Finding]]) -> Rule:
+    """A rule about what the run's link says; where that is silent, nothing is found."""
+    return lambda snapshot: iter(()) if snapshot.status is None else rule(snapshot, snapshot.status)
+
+
+CHECKS: tuple[Rule, ...] = (
     _reachable,
-    _conservation,
-    _processes,
+    _of_status(_conservation),
+    _of_status(_processes),
     _crashes,
-    _flow,
-    _learning,
+    _of_status(_flow),
+    _of_status(_learning),
     _rejections,
-    _steps,
+    _of_status(_steps),
     _redis,
-    _stream,
+    _of_status(_stream),
     _disk,
 )
