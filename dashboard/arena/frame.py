@@ -14,7 +14,7 @@ from gymnasium import spaces
 from PIL import Image
 
 from quintet.dashboard.arena.policy_view import PolicyTrace
-from quintet.games.api import Array, GameSpec, Target
+from quintet.games.api import Actions, Array, GameSpec, Target
 from quintet.games.box_units import WIDEST
 
 MOST_PICTURE_WIDTH = 640
@@ -66,42 +66,47 @@ def _limits(bounds: Array) -> list[float | None]:
     return [float(x) if abs(x) <= WIDEST else None for x in bounds.reshape(-1)]
 
 
-def agent_frame(
+def agent_frames(
     *,
-    acting: bool,
-    action: dict[str, Any],
-    thought: PolicyTrace | None,
-    reward: float,
-    total: float,
-    parts: Sequence[float],
-    sums: Sequence[float],
-) -> dict[str, Any]:
-    """One agent at one step.
+    acting: Array,
+    actions: Actions,
+    traces: Sequence[list[PolicyTrace] | None],
+    reward: Array,
+    total: Array,
+    parts: Array,
+    sums: Array,
+) -> list[dict[str, Any]]:
+    """Every agent at one step, team by team.
 
-    `reward` and its `parts` are those of the step that led here, `total` and `sums` the same over the game so far.
+    `acting`, `reward` and `total` are [teams, A], `actions` per head [teams, A, ...], `parts` and `sums` [teams, A, P],
+    `traces` per team. `reward` and its `parts` are those of the step that led here, `total` and `sums` the same over
+    the game so far.
     """
-    return {
-        "acting": acting,
-        "action": action,
-        "reward": rounded(reward),
-        "total": rounded(total),
-        "parts": [rounded(part) for part in parts],
-        "sums": [rounded(part) for part in sums],
-        "mind": None if thought is None else _mind(thought),
-    }
+    return [
+        {
+            "acting": bool(acting[at]),
+            "action": {name: array[at].tolist() for name, array in actions.items()},
+            "reward": rounded(float(reward[at])),
+            "total": rounded(float(total[at])),
+            "parts": [rounded(part) for part in parts[at]],
+            "sums": [rounded(part) for part in sums[at]],
+            "mind": None if (team := traces[at[0]]) is None else _trace_data(team[at[1]]),
+        }
+        for at in np.ndindex(acting.shape)
+    ]
 
 
-def _mind(thought: PolicyTrace) -> dict[str, Any]:
+def _trace_data(trace: PolicyTrace) -> dict[str, Any]:
     heads = {
         name: {key: value for key, value in asdict(head).items() if value is not None}
-        for name, head in thought.heads.items()
+        for name, head in trace.heads.items()
     }
     return {
-        "value": rounded(thought.value),
-        "win": None if thought.win is None else rounded(thought.win),
+        "value": rounded(trace.value),
+        "win": None if trace.win is None else rounded(trace.win),
         "heads": heads,
-        "hidden": thought.hidden,
-        "cell": thought.cell,
+        "hidden": trace.hidden,
+        "cell": trace.cell,
     }
 
 

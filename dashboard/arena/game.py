@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quintet.control.config import RunConfig
-from quintet.dashboard.arena.frame import agent_frame, heads_setting, picture_url
+from quintet.dashboard.arena.frame import agent_frames, heads_setting, picture_url
 from quintet.dashboard.arena.policy_view import PolicyTrace, PolicyView
 from quintet.dashboard.arena.request import (
     BOT,
@@ -35,27 +35,29 @@ DRAWN_FAMILIES = ("gymnasium:", "pettingzoo:")
 
 
 class Game:
-    """One show of games that follow one another. `next` plays a step and says what everybody saw, thought and did."""
+    """A session of games that follow one another. `next` plays a step and says what everybody saw and did, and why."""
 
-    def __init__(self, show: StreamRequest) -> None:
-        self.show = show
-        self.config = run_config(show.path)
+    def __init__(self, request: StreamRequest) -> None:
+        self.request = request
+        self.config = run_config(request.path)
         self.game = make_drawn_game(self.config)
         spec = self.game.spec
-        if show.opponent != ITSELF and spec.teams == 1:
+        if request.opponent != ITSELF and spec.teams == 1:
             raise ArenaError(f"{spec.name} has one team and nobody to play against: the opponent must be {ITSELF!r}")
         self.skirmish = self.game if isinstance(self.game, SkirmishGame) else None
         self.eyes = Eyes(self.skirmish.preset, full_state=False) if self.skirmish else None
         wire = self.config.chunk_spec(spec)
         policy = new_policy(spec, self.config)
-        self.weights = Weights(policy, show, wire)
-        alone = show.opponent == ITSELF
-        self.mind = PolicyView(policy, wire, spec.teams if alone else 1, seed=show.seed, greedy=show.greedy)
+        self.weights = Weights(policy, request, wire)
+        alone = request.opponent == ITSELF
+        self.policy_view = PolicyView(
+            policy, wire, spec.teams if alone else 1, seed=request.seed, greedy=request.greedy
+        )
         self.rows, self.number, self.step = 0, 0, 0
         self.rival = self._rival(spec.teams - 1)
         self.parts = REWARD_NAMES if self.skirmish else ()
         self.setting = self._setting()
-        self.table = SeatedGame(self.game, seed=show.seed)
+        self.table = SeatedGame(self.game, seed=request.seed)
         self.table.sitting = self._sitting()
         self.before: State | None = None
         self.actions: Actions | None = None
@@ -79,7 +81,15 @@ class Game:
             "version": self.weights.version,
             "origin": self.weights.origin,
             "players": self._players(),
-            "agents": self._agents(actions, self._thoughts()),
+            "agents": agent_frames(
+                acting=self.table.observation[ACTING][0] & ~np.bool_(self._is_over),
+                actions={name: array[0] for name, array in actions.items()},
+                traces=self._traces(),
+                reward=self.reward,
+                total=self.total,
+                parts=self.gained,
+                sums=self.sums,
+            ),
             **self._look(),
         }
         self.actions = actions
@@ -106,8 +116,8 @@ class Game:
             "scene": scene_setting(self.skirmish.preset) if self.skirmish else None,
             "pictures": isinstance(self.game, GameWithPictures),
             "bots": list(self.game.bots) if isinstance(self.game, GameWithBots) else [],
-            "checkpoints": list_checkpoints(self.show.path),
-            "replays": list_replays(self.show.path),
+            "checkpoints": list_checkpoints(self.request.path),
+            "replays": list_replays(self.request.path),
         }
 
     def _rival(self, streams: int) -> Player | None:
@@ -116,11 +126,11 @@ class Game:
         Raises:
             ArenaError, CheckpointError: there is no such bot or checkpoint.
         """
-        opponent, spec = self.show.opponent, self.game.spec
+        opponent, spec = self.request.opponent, self.game.spec
         if opponent == ITSELF:
             return None
         if opponent == RANDOM:
-            return RandomPlayer(spec, seed=self.show.seed)
+            return RandomPlayer(spec, seed=self.request.seed)
         if opponent.startswith(BOT):
             bots: Mapping[str, str] = self.game.bots if isinstance(self.game, GameWithBots) else {}
             if opponent.removeprefix(BOT) not in bots:
@@ -129,17 +139,17 @@ class Game:
             return BotPlayer(self.game, opponent.removeprefix(BOT), ~self._seats)
         policy = new_policy(spec, self.config)
         wire = self.config.chunk_spec(spec)
-        load_checkpoint(policy, wire, self.show.path, opponent)
-        return PolicyView(policy, wire, streams, seed=self.show.seed + 1, greedy=self.show.greedy)
+        load_checkpoint(policy, wire, self.request.path, opponent)
+        return PolicyView(policy, wire, streams, seed=self.request.seed + 1, greedy=self.request.greedy)
 
     @property
     def _seats(self) -> Array:
         """[teams] bool: where the run's policy sits; against others it changes seats from game to game."""
         teams = np.arange(self.game.spec.teams)
-        return np.ones(len(teams), np.bool_) if self.show.opponent == ITSELF else teams == self.number % len(teams)
+        return np.ones(len(teams), np.bool_) if self.request.opponent == ITSELF else teams == self.number % len(teams)
 
     def _players(self) -> list[str]:
-        other = f"version {int(self.show.opponent)}" if isinstance(self.rival, PolicyView) else self.show.opponent
+        other = f"version {int(self.request.opponent)}" if isinstance(self.rival, PolicyView) else self.request.opponent
         own = f"version {self.weights.version}" if self.weights.version else "untrained"
         return [own if mine else other for mine in self._seats]
 
@@ -158,17 +168,17 @@ class Game:
         seats = np.flatnonzero(self._seats), np.flatnonzero(~self._seats)
         if isinstance(self.rival, BotPlayer):
             self.rival.streams = seats[1]
-        players: tuple[Player | None, ...] = self.mind, self.rival
+        players: tuple[Player | None, ...] = self.policy_view, self.rival
         return [(player, at) for player, at in zip(players, seats, strict=True) if player is not None]
 
-    def _thoughts(self) -> list[list[PolicyTrace] | None]:
-        """Of each team at the row that was chosen for; None of whoever does not think."""
-        thoughts: list[list[PolicyTrace] | None] = [None] * self.game.spec.teams
+    def _traces(self) -> list[list[PolicyTrace] | None]:
+        """Of each team at the row that was chosen for; None of whoever is no policy."""
+        traces: list[list[PolicyTrace] | None] = [None] * self.game.spec.teams
         for player, at in self.table.sitting:
             if isinstance(player, PolicyView):
-                for team, thought in zip(at, player.thoughts, strict=True):
-                    thoughts[team] = thought
-        return thoughts
+                for team, trace in zip(at, player.traces, strict=True):
+                    traces[team] = trace
+        return traces
 
     def _play(self, actions: Actions) -> None:
         """One step of the game, or the beginning of the next one."""
@@ -200,26 +210,6 @@ class Game:
             picture = self.game.picture()
             return {} if picture is None else {"picture": picture_url(picture)}
         return {}
-
-    def _agents(self, actions: Actions, thoughts: list[list[PolicyTrace] | None]) -> list[dict[str, Any]]:
-        spec = self.game.spec
-        acting = self.table.observation[ACTING][0]
-        found = []
-        for team in range(spec.teams):
-            for agent in range(spec.agents_per_team):
-                thought = thoughts[team]
-                found.append(
-                    agent_frame(
-                        acting=bool(acting[team, agent]) and not self._is_over,
-                        action={name: array[0, team, agent].tolist() for name, array in actions.items()},
-                        thought=None if thought is None else thought[agent],
-                        reward=float(self.reward[team, agent]),
-                        total=float(self.total[team, agent]),
-                        parts=self.gained[team, agent].tolist(),
-                        sums=self.sums[team, agent].tolist(),
-                    )
-                )
-        return found
 
 
 def make_drawn_game(config: RunConfig) -> VectorGame:

@@ -30,10 +30,10 @@ ENVIRONMENT = {
 
 
 class Player:
-    """The shows that are on in this process."""
+    """The sessions that are on in this process."""
 
     def __init__(self) -> None:
-        self.shows: dict[str, FrameSource] = {}
+        self.sources: dict[str, FrameSource] = {}
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """What the dashboard is told. What cannot be shown is an answer too: its reason, in one line."""
@@ -47,54 +47,54 @@ class Player:
             return {"error": str(error)}
 
     def close(self) -> None:
-        """End every show."""
-        for performance in self.shows.values():
-            performance.close()
-        self.shows.clear()
+        """End every session."""
+        for source in self.sources.values():
+            source.close()
+        self.sources.clear()
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         from quintet.dashboard.arena.frame import encode
 
-        show = request_from(question["show"])
+        request = request_from(question["show"])
         if question["ask"] == "drop":
-            performance = self.shows.pop(show.key, None)
-            if performance is not None:
-                performance.close()
+            source = self.sources.pop(request.key, None)
+            if source is not None:
+                source.close()
             return {}
-        performance = self.shows.get(show.key)
+        source = self.sources.get(request.key)
         if question["ask"] == "open":
-            if performance is not None:
-                performance.close()
-            self.shows[show.key] = opened(show)
-            return {"setting": encode(self.shows[show.key].setting)}
-        if performance is None:
+            if source is not None:
+                source.close()
+            self.sources[request.key] = opened(request)
+            return {"setting": encode(self.sources[request.key].setting)}
+        if source is None:
             raise ArenaError("this show is not on; open it again")
-        return _more(performance, int(question["most"]), float(question["for_s"]))
+        return _more(source, int(question["most"]), float(question["for_s"]))
 
 
-def opened(show: StreamRequest) -> FrameSource:
-    """Begin a show.
+def opened(request: StreamRequest) -> FrameSource:
+    """Begin a session.
 
     Raises:
         ArenaError, GameError, CheckpointError, ConfigError: it cannot be shown, and why.
     """
-    if show.replay:
+    if request.replay:
         from quintet.dashboard.arena.recording import Recording
 
-        return Recording(show)
+        return Recording(request)
     from quintet.dashboard.arena.game import Game
 
-    return Game(show)
+    return Game(request)
 
 
-def _more(performance: FrameSource, most: int, for_s: float) -> dict[str, Any]:
+def _more(source: FrameSource, most: int, for_s: float) -> dict[str, Any]:
     """The next frames: at most so many, and no more once so much time has gone by."""
     from quintet.dashboard.arena.frame import encode
 
     frames: list[bytes] = []
     end = time.monotonic() + for_s
     while len(frames) < min(most, MOST_FRAMES):
-        frame = performance.next()
+        frame = source.next()
         if frame is None:
             return {"frames": frames, "done": True}
         frames.append(encode(frame))

@@ -1,4 +1,4 @@
-"""A policy on some seats, and what it thinks: probabilities of every head, value, win probability and LSTM state."""
+"""A policy on some seats, and its traces: probabilities of every head, value, win probability and LSTM state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyTrace:
-    """What one agent thinks at one step."""
+    """What one agent's policy computed at one step."""
 
     value: float  # reward units
     win: float | None
@@ -46,20 +46,20 @@ class PolicyTrace:
 
 
 class PolicyView(PolicyPlayer):
-    """A policy on some seats, which says what it thinks: `thoughts` of the last row, per stream and agent."""
+    """A policy on some seats, with `traces` of the last row, per stream and agent."""
 
     def __init__(self, policy: Policy, spec: ChunkSpec, streams: int, *, seed: int, greedy: bool) -> None:
         super().__init__(policy, spec, streams, seed=seed, greedy=greedy, critic=True)
-        self.thoughts: list[list[PolicyTrace]] = []
+        self.traces: list[list[PolicyTrace]] = []
 
     def act(self, observation: Observation, first: Array, ignored: Array, taken: Actions | None = None) -> Actions:
-        """As every `PolicyPlayer`; then look at what it thought."""
+        """As every `PolicyPlayer`; then trace what it computed."""
         action = super().act(observation, first, ignored, taken)
-        self.thoughts = self._read(observation[ACTING] & ~ignored[:, None])
+        self.traces = self._read(observation[ACTING] & ~ignored[:, None])
         return action
 
     def _read(self, counts: Array) -> list[list[PolicyTrace]]:
-        """The last row's thoughts; `counts` [B, A] says who acts."""
+        """The last row's traces; `counts` [B, A] says who acts."""
         acted = self.acted
         assert acted is not None
         assert acted.row is not None

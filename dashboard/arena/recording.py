@@ -1,4 +1,4 @@
-"""A recorded game of skirmish in the Arena, with what the run's policy thinks at every step of it."""
+"""A recorded game of skirmish in the Arena, with the traces of the run's policy at every step of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from quintet.dashboard.arena.frame import agent_frame, heads_setting
+from quintet.dashboard.arena.frame import agent_frames, heads_setting
 from quintet.dashboard.arena.policy_view import PolicyTrace, PolicyView
 from quintet.dashboard.arena.request import NEWEST, ArenaError, StreamRequest, list_checkpoints, list_replays
 from quintet.dashboard.arena.scene import Eyes, choice_labels, choice_names, scene
@@ -37,7 +37,7 @@ class Recording:
         game.close()
         self.eyes = Eyes(self.preset, full_state="hidden" in self.spec.observation_space.spaces)
         self.version = 0
-        self.mind = self._mind()
+        self.policy_view = self._policy_view()
         self.states = play(self.replay)
         self.step = 0
         self.before: State | None = None
@@ -59,19 +59,21 @@ class Recording:
         rows = {name: array[0] for name, array in observation.items()}
         last = self.step == self.replay.steps
         taken = self._taken(slots, rows[ACTING], last=last)
-        thoughts = None
-        if self.mind is not None:
-            self.mind.act(rows, np.full(2, self.step == 0), np.full(2, last), taken)
-            thoughts = self.mind.thoughts
+        traces = None
+        if self.policy_view is not None:
+            self.policy_view.act(rows, np.full(2, self.step == 0), np.full(2, last), taken)
+            traces = self.policy_view.traces
         frame = {
             "game": 0,
             "step": self.step,
             "first": self.step == 0,
             "last": last,
             "version": self.version,
-            "origin": f"thoughts of checkpoint {self.version:06d}" if self.mind else "no checkpoint, no thoughts",
+            "origin": f"thoughts of checkpoint {self.version:06d}"
+            if self.policy_view
+            else "no checkpoint, no thoughts",
             "players": list(self.replay.players),
-            "agents": self._agents(now, rows[ACTING] & ~np.bool_(last), taken, thoughts),
+            "agents": self._agents(now, rows[ACTING] & ~np.bool_(last), taken, traces),
             "scene": scene(now, self.before, tables, self.replay.players),
             "slots": slots.tolist(),
         }
@@ -85,7 +87,7 @@ class Recording:
     def _own_game(self) -> bool:
         return self.config.game == self.replay.preset
 
-    def _mind(self) -> PolicyView | None:
+    def _policy_view(self) -> PolicyView | None:
         """The policy of the checkpoint that was asked for; None where there is none that plays this game."""
         if not self._own_game:
             if self.request.player != NEWEST:
@@ -130,7 +132,7 @@ class Recording:
         return heads_of(self.spec, played, slots, acting)
 
     def _agents(
-        self, now: State, acting: Array, taken: Actions, thoughts: list[list[PolicyTrace]] | None
+        self, now: State, acting: Array, taken: Actions, traces: list[list[PolicyTrace]] | None
     ) -> list[dict[str, Any]]:
         lead = (2, self.preset.heroes)
         new = now.hero[0]["episode"].reshape(*lead, -1)
@@ -139,19 +141,15 @@ class Recording:
         # As `rewards.collect` does: what a hero has gained less what the enemies have, in the mean.
         reward = gained.sum(axis=-1) - gained.sum(axis=-1).mean(axis=1)[::-1, None]
         self.total += reward
-        return [
-            agent_frame(
-                acting=bool(acting[team, agent]),
-                action={name: int(array[team, agent]) for name, array in taken.items()},
-                thought=None if thoughts is None else thoughts[team][agent],
-                reward=float(reward[team, agent]),
-                total=float(self.total[team, agent]),
-                parts=gained[team, agent].tolist(),
-                sums=new[team, agent].tolist(),
-            )
-            for team in range(2)
-            for agent in range(self.preset.heroes)
-        ]
+        return agent_frames(
+            acting=acting,
+            actions=taken,
+            traces=[None, None] if traces is None else traces,
+            reward=reward,
+            total=self.total,
+            parts=gained,
+            sums=new,
+        )
 
 
 def heads_of(spec: GameSpec, played: Array, slots: Array, acting: Array) -> Actions:

@@ -69,14 +69,14 @@ def load_checkpoint(policy: Policy, spec: ChunkSpec, folder: Path, name: str) ->
 class Weights:
     """Keeps one policy as new as the run, or as its checkpoint is."""
 
-    def __init__(self, policy: Policy, show: StreamRequest, spec: ChunkSpec) -> None:
-        self.policy, self.show, self.spec = policy, show, spec
+    def __init__(self, policy: Policy, request: StreamRequest, spec: ChunkSpec) -> None:
+        self.policy, self.request, self.spec = policy, request, spec
         self.spec_hash = spec.hash
         self.version = UNTRAINED
         self.origin = "untrained"  # for people: "live", "checkpoint 000123"
         self._link: RedisLink | None = None
         self._next_look = 0.0
-        if show.player == NEWEST:
+        if request.player == NEWEST:
             self.refresh()
         if self.version == UNTRAINED:
             self._read_checkpoint()
@@ -88,11 +88,11 @@ class Weights:
             ArenaError: it is of another network or number format than the run's configuration.
         """
         now = time.monotonic()
-        if self.show.player != NEWEST or not self.show.redis_url or now < self._next_look:
+        if self.request.player != NEWEST or not self.request.redis_url or now < self._next_look:
             return
         self._next_look = now + POLL_S
         try:
-            self._link = self._link or connect(self.show.redis_url, self.show.path.name, wait_s=CONNECT_S)
+            self._link = self._link or connect(self.request.redis_url, self.request.path.name, wait_s=CONNECT_S)
             found = self._link.latest(self.version)
         except (LinkError, DecodeError):
             # The run has ended, or its Redis is down for a while: what plays goes on with the weights that it has.
@@ -115,9 +115,9 @@ class Weights:
 
     def _read_checkpoint(self) -> None:
         try:
-            self.version = load_checkpoint(self.policy, self.spec, self.show.path, self.show.player)
+            self.version = load_checkpoint(self.policy, self.spec, self.request.path, self.request.player)
         except CheckpointError:
-            if self.show.player != NEWEST:
+            if self.request.player != NEWEST:
                 raise
             return  # a run that has written none yet
         self.origin = f"checkpoint {self.version:06d}"

@@ -50,8 +50,8 @@ def test_against_a_bot_the_policy_changes_seats_and_only_it_thinks(tmp_path: Pat
             seat = frame["game"] % 2
             assert frame["players"][seat] == "version 7"
             assert frame["players"][1 - seat] == opponent
-            thinks = [agent["mind"] is not None for agent in frame["agents"]]
-            assert thinks == [seat == 0] * 2 + [seat == 1] * 2
+            traced = [agent["mind"] is not None for agent in frame["agents"]]
+            assert traced == [seat == 0] * 2 + [seat == 1] * 2
 
 
 def test_two_checkpoints_play_each_other_and_think_different_things(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_game_that_cannot_draw_has_no_picture_and_is_shown_all_the_same(tmp_pa
 
 
 def recorded(folder: Path, steps: int) -> tuple[list[dict[str, Any]], str]:
-    """The first steps of a live show of skirmish, and the name of a replay of exactly these."""
+    """The first steps of a live session of skirmish, and the name of a replay of exactly these."""
     game = Game(StreamRequest(folder=str(folder), greedy=True))
     assert game.skirmish is not None
     sim = game.skirmish
@@ -132,10 +132,10 @@ def recorded(folder: Path, steps: int) -> tuple[list[dict[str, Any]], str]:
 def test_a_replay_shows_the_very_game_and_the_thoughts_that_were_thought_in_it(tmp_path: Path) -> None:
     folder = arena_run(tmp_path, SKIRMISH, 4)
     live, name = recorded(folder, 70)
-    show = Recording(StreamRequest(folder=str(folder), replay=name))
-    assert show.setting["steps"] == 70
-    again = [show.next() for _ in range(71)]
-    assert show.next() is None
+    session = Recording(StreamRequest(folder=str(folder), replay=name))
+    assert session.setting["steps"] == 70
+    again = [session.next() for _ in range(71)]
+    assert session.next() is None
     for step, (was, now) in enumerate(zip(live, again, strict=True)):
         assert now is not None
         assert now["scene"] == was["scene"], step

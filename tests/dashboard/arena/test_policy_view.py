@@ -1,4 +1,4 @@
-"""What a policy thinks in the Arena is what it does in an evaluation, in numbers that add up."""
+"""What the Arena shows of a policy is what it does in an evaluation, in numbers that add up."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ def rows(observation: Observation) -> Observation:
     return {name: array[0] for name, array in observation.items()}
 
 
-def minds(precision: Precision = "float32") -> PolicyView:
+def a_view(precision: Precision = "float32") -> PolicyView:
     return PolicyView(make_policy(SPEC, lstm_units=8, seed=3, precision=precision), WIRE, 2, seed=5, greedy=False)
 
 
-def think(
+def act(
     view: PolicyView, observation: Observation, first: Array, last: Array, taken: Actions | None = None
 ) -> tuple[Actions, list[list[PolicyTrace]]]:
-    """What it does at a row, and its thoughts."""
-    return view.act(observation, first, last, taken), view.thoughts
+    """What it does at a row, and its traces."""
+    return view.act(observation, first, last, taken), view.traces
 
 
 def test_it_acts_exactly_as_in_an_evaluation_with_the_same_seed(precision: Precision) -> None:
     policy = make_policy(SPEC, lstm_units=8, seed=3, precision=precision)
-    mind, player = minds(precision), PolicyPlayer(policy, WIRE, 2, seed=5, greedy=False)
+    view, player = a_view(precision), PolicyPlayer(policy, WIRE, 2, seed=5, greedy=False)
     game = Outpost(1)
     observation, first, last = game.reset(1), np.ones(2, bool), np.zeros(2, bool)
     for _ in range(40):
         expected = player.act(rows(observation), first, last)
-        found, _ = think(mind, rows(observation), first, last)
+        found, _ = act(view, rows(observation), first, last)
         assert {name: array.tolist() for name, array in found.items()} == {
             name: array.tolist() for name, array in expected.items()
         }
         transition = game.step({name: np.maximum(array, 0)[None] for name, array in found.items()})
         first, last = last, np.repeat(transition.ended, 2) & ~last
         observation = transition.observation
-    assert torch.equal(mind.actor.state, player.actor.state)
+    assert torch.equal(view.actor.state, player.actor.state)
 
 
-def think_once(
+def act_once(
     precision: Precision = "float32",
 ) -> tuple[dict[str, Array], list[list[PolicyTrace]], Observation]:
     observation = Outpost(1).reset(1)
-    actions, thoughts = think(minds(precision), rows(observation), np.ones(2, bool), np.zeros(2, bool))
-    return actions, thoughts, rows(observation)
+    actions, traces = act(a_view(precision), rows(observation), np.ones(2, bool), np.zeros(2, bool))
+    return actions, traces, rows(observation)
 
 
 def test_every_discrete_heads_probabilities_add_up_and_illegal_choices_have_none(precision: Precision) -> None:
-    _, thoughts, observation = think_once(precision)
+    _, traces, observation = act_once(precision)
     for team, agent in np.ndindex(2, 2):
-        heads = thoughts[team][agent].heads
+        heads = traces[team][agent].heads
         assert set(heads) == set(SPEC.action_space)
         for head in heads.values():
             if head.probs is not None:
@@ -78,11 +78,11 @@ def test_every_discrete_heads_probabilities_add_up_and_illegal_choices_have_none
 
 
 def test_a_head_that_the_action_does_not_read_says_what_the_likeliest_reader_would_do() -> None:
-    actions, thoughts, _ = think_once()
+    actions, traces, _ = act_once()
     readers = {"target": (Outpost.HIT, Outpost.HEAL), "dx": (Outpost.WALK,), "word": (Outpost.SHOUT,)}
     seen = set()
     for team, agent in np.ndindex(2, 2):
-        taken, heads = int(actions["act"][team, agent]), thoughts[team][agent].heads
+        taken, heads = int(actions["act"][team, agent]), traces[team][agent].heads
         primary = heads["act"].probs
         assert primary is not None
         for name, those in readers.items():
@@ -95,17 +95,17 @@ def test_a_head_that_the_action_does_not_read_says_what_the_likeliest_reader_wou
 
 def test_who_does_not_act_has_a_value_and_a_memory_but_nothing_to_choose() -> None:
     observation = rows(Outpost(1).reset(1))
-    _, thoughts = think(minds(), observation, np.ones(2, bool), np.array([True, False]))
-    assert [bool(thought.heads) for thought in thoughts[0]] == [False, False]
-    assert all(bool(thought.heads) == acts for thought, acts in zip(thoughts[1], observation[ACTING][1], strict=True))
-    assert all(len(b64decode(thought.hidden)) == 8 for team in thoughts for thought in team)
+    _, traces = act(a_view(), observation, np.ones(2, bool), np.array([True, False]))
+    assert [bool(trace.heads) for trace in traces[0]] == [False, False]
+    assert all(bool(trace.heads) == acts for trace, acts in zip(traces[1], observation[ACTING][1], strict=True))
+    assert all(len(b64decode(trace.hidden)) == 8 for team in traces for trace in team)
 
 
 def test_what_was_done_can_be_told_and_then_nothing_is_drawn(precision: Precision) -> None:
-    actions, thoughts, observation = think_once(precision)
-    again = minds(precision)
-    told, same = think(again, observation, np.ones(2, bool), np.zeros(2, bool), actions)
-    assert same == thoughts
+    actions, traces, observation = act_once(precision)
+    again = a_view(precision)
+    told, same = act(again, observation, np.ones(2, bool), np.zeros(2, bool), actions)
+    assert same == traces
     assert {name: array.tolist() for name, array in told.items()} == {n: a.tolist() for n, a in actions.items()}
     assert torch.equal(again.actor.generator.get_state(), torch.Generator().manual_seed(5).get_state())
 

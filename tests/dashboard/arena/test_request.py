@@ -11,9 +11,9 @@ from quintet.dashboard.arena.request import ArenaError, list_checkpoints, list_r
 
 
 def test_an_empty_query_is_the_newest_policy_against_itself(tmp_path: Path) -> None:
-    show = read_request({}, folder=tmp_path, redis_url="redis://:secret@host:1")
-    assert (show.player, show.opponent, show.replay, show.greedy, show.seed) == ("newest", "itself", "", False, 1)
-    assert show.path == tmp_path.resolve()
+    found = read_request({}, folder=tmp_path, redis_url="redis://:secret@host:1")
+    assert (found.player, found.opponent, found.replay, found.greedy, found.seed) == ("newest", "itself", "", False, 1)
+    assert found.path == tmp_path.resolve()
 
 
 def test_equal_shows_have_equal_keys_and_others_other_ones(tmp_path: Path) -> None:

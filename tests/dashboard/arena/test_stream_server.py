@@ -122,13 +122,13 @@ def test_a_replay_is_kept_whole_and_ends() -> None:
     with_server(look)
 
 
-def test_the_show_that_was_asked_for_longest_ago_makes_room() -> None:
+def test_the_session_that_was_asked_for_longest_ago_makes_room() -> None:
     async def look(server: StreamServer) -> None:
-        shows = [StreamRequest(folder="/runs/one", seed=seed) for seed in range(100, 100 + MOST_SESSIONS + 1)]
-        epochs = [(await server.open(show))[1] for show in shows]
+        requests = [StreamRequest(folder="/runs/one", seed=seed) for seed in range(100, 100 + MOST_SESSIONS + 1)]
+        epochs = [(await server.open(request))[1] for request in requests]
         assert len(set(epochs)) == MOST_SESSIONS + 1
-        assert (await server.open(shows[-1]))[1] == epochs[-1]
-        assert (await server.open(shows[0]))[1] != epochs[0]  # it was dropped, and begins anew
+        assert (await server.open(requests[-1]))[1] == epochs[-1]
+        assert (await server.open(requests[0]))[1] != epochs[0]  # it was dropped, and begins anew
 
     with_server(look)
 
@@ -167,12 +167,13 @@ def ask(*questions: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_the_player_opens_plays_drops_and_answers_errors_in_one_line(tmp_path: Path) -> None:
-    show = asdict(StreamRequest(folder=str(arena_run(tmp_path, OUTPOST))))
-    more = {"ask": "more", "show": show, "most": 3, "for_s": 60.0}
+    wanted = asdict(StreamRequest(folder=str(arena_run(tmp_path, OUTPOST))))
+    more = {"ask": "more", "show": wanted, "most": 3, "for_s": 60.0}
     unopened, opened, frames, brief, dropped, gone, lost = ask(
-        more, {"ask": "open", "show": show}, more, {**more, "most": 50, "for_s": 0.0}, {"ask": "drop", "show": show},
+        more, {"ask": "open", "show": wanted}, more, {**more, "most": 50, "for_s": 0.0},
+        {"ask": "drop", "show": wanted},
         more,
-        {"ask": "open", "show": {**show, "folder": str(tmp_path / "none")}},
+        {"ask": "open", "show": {**wanted, "folder": str(tmp_path / "none")}},
     )  # fmt: skip
     assert unopened == gone == {"error": "this show is not on; open it again"}
     assert json.loads(opened["setting"])["teams"] == 2
