@@ -189,7 +189,7 @@ def _attack(
             attacker.push_again()
             sent += GROUP + 1
         if optimizer.poll() is not None:
-            raise BenchmarkError(f"the optimizer ended: {optimizer.last_words()}")
+            raise BenchmarkError(f"the optimizer ended: {optimizer.why_it_ended()}")
     server.command("XADD", stream, "*", "chunk", bytes(HUGE_BYTES))
     raw["100 MiB"] += 1
     pushed = sum(attacker.pushed_steps for attacker in attackers)
@@ -205,7 +205,7 @@ def _attack(
     _wait(lambda: optimizer.poll() is not None, "the optimizer did not leave")
     if optimizer.poll() != 0:
         ended["optimizer"] = optimizer.poll()
-        print(f"the optimizer ended with {optimizer.poll()}: {optimizer.last_words()}", file=sys.stderr)
+        print(f"the optimizer ended with {optimizer.poll()}: {optimizer.why_it_ended()}", file=sys.stderr)
     end = link.counters()
     kinds = raw + sum((attacker.sent for attacker in attackers), Counter())
     return _books(kinds, pushed, before, after, end, version_after - version_before, attacked_s, ended) | {

@@ -50,7 +50,7 @@ class OptimizerHost(Protocol):
         """Its exit status, None while it runs."""
         ...
 
-    def last_words(self) -> str:
+    def why_it_ended(self) -> str:
         """The last thing that the process said, in one line."""
         ...
 
@@ -168,7 +168,7 @@ class Controller:
         if had_died:
             self.recorder.note("note", process="optimizer", text="it had just died: the checkpoint before that stays")
         elif status != DONE:
-            raise RunFailedError(f"the optimizer: {self.optimizer.last_words()}")
+            raise RunFailedError(f"the optimizer: {self.optimizer.why_it_ended()}")
         if reason != "interrupted":
             self.recorder.check_learned()
         self.recorder.note("stopped", text=reason)
@@ -228,16 +228,16 @@ class Controller:
         with contextlib.suppress(LinkDownError):
             self._check_still_open()  # what it ended of then is no fault of its own
         if status == USAGE:
-            raise UsageError(self.optimizer.last_words())
+            raise UsageError(self.optimizer.why_it_ended())
         if status == FAILED:
-            raise RunFailedError(self.optimizer.last_words())
+            raise RunFailedError(self.optimizer.why_it_ended())
         self._optimizer_died(status)
         return None
 
     def _optimizer_died(self, status: int) -> None:
         lives = self._optimizer_lives
         lives.died(self._clock(), useful=self.recorder.counters.trained > self._trained_before >= 0)
-        how = f"signal {-status}" if status < 0 else self.optimizer.last_words()
+        how = f"signal {-status}" if status < 0 else self.optimizer.why_it_ended()
         self.recorder.note("optimizer died", process="optimizer", text=how)
         if lives.too_many:
             raise RunFailedError(f"the optimizer died {lives.in_a_row} times in a row, last of this: {how}")

@@ -14,7 +14,7 @@ from quintet.cluster.processes.optimizer import CHECKPOINT_FAILED, PASSIVE_WAIT
 from quintet.cluster.processes.signals import Interrupts
 from quintet.cluster.recorder import Recorder
 from quintet.control.config import RunConfig, dump_config
-from quintet.control.errors import RunFailedError, UsageError, exit_code, fault, last_words
+from quintet.control.errors import RunFailedError, UsageError, error_report, exit_code, fault
 from quintet.control.journal import read_journal
 from quintet.control.live_settings import with_known_format
 from quintet.control.run_folder import RunFolder
@@ -62,7 +62,7 @@ def train_in_process(
         try:
             reason = _play_and_learn(config, link, worker, optimizer, recorder, interrupts)
         except GameError as error:
-            words = last_words(error)
+            words = error_report(error)
             raise fault(words["error"], exit_code(error), keep_traceback(folder, 0, words["traceback"])) from error
         link.set_stopping(True)
         worker.run()  # which finds that it is to leave, and does

@@ -35,7 +35,7 @@ class Launcher(Protocol):
         ...
 
     def poll(self, worker: int) -> dict[str, str] | None:
-        """None while it plays; then `{"reason": ...}`, or what `control.errors.last_words` says of an error."""
+        """None while it plays; then `{"reason": ...}`, or what `control.errors.error_report` says of an error."""
         ...
 
     def kill(self, worker: int) -> None:

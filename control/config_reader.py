@@ -19,6 +19,9 @@ SCALAR_FIELD = "value"  # a dataclass with a field of this name may be written a
 class ConfigError(Exception):
     """A configuration that cannot be run; the message is one line that says where it stands and what to do."""
 
+    ends_run_with = 2  # see `quintet.control.errors`
+    run_bears = 0
+
 
 def apply_override(raw: dict[str, Any], override: str, sources: dict[str, str]) -> None:
     """Write one `a.b=c` into the raw tables. What is no TOML value is a string, so quotes are optional; none unsets."""

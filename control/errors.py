@@ -1,4 +1,13 @@
-"""What goes wrong, as a person meets it: one line on stderr and an exit code. Tracebacks go to the run's logs."""
+"""What goes wrong, as a person meets it: one line on stderr and an exit code. Tracebacks go to the run's logs.
+
+An error class that a person can act on says itself what a run does about it:
+
+* `ends_run_with`: the exit code of the command that it ends;
+* `run_bears`: how many of its workers a run may lose to it within FAULTS_WITHIN_S; None or missing: as many as to any
+  other failure, see `quintet.cluster.processes.restart_policy`.
+
+Everything else is a bug: its traceback goes into a file.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +27,13 @@ LINK_DOWN = 75  # of the optimizer process: Redis was away for too long; worth s
 class UsageError(Exception):
     """A command that cannot be carried out as it was given."""
 
+    ends_run_with = USAGE
+
 
 class RunFailedError(Exception):
     """A run that cannot go on; its last good checkpoint stays."""
+
+    ends_run_with = FAILED
 
 
 def one_line(error: BaseException) -> str:
@@ -32,27 +45,6 @@ def one_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-# Whose errors a person can act on: (module, class, exit code, how many such ends of its workers a run bears within
-# FAULTS_WITHIN_S; None: see `cluster.processes.restart_policy`). By name, because the modules take time to load, torch
-# above all, and whoever raised one of them has loaded its module already. The first that fits counts.
-KNOWN_ERRORS: tuple[tuple[str, str, int, int | None], ...] = (
-    ("quintet.control.config_reader", "ConfigError", USAGE, 0),
-    ("quintet.games.api", "GameDataError", FAILED, 0),
-    ("quintet.games.api", "GameCodeError", FAILED, 1),  # it may have been one rare game: one worker is started again
-    ("quintet.games.api", "GameError", USAGE, 0),
-    ("quintet.wire.errors", "SpecMismatchError", USAGE, 0),
-    ("quintet.wire.errors", "LinkAuthError", USAGE, 0),
-    ("quintet.wire.errors", "LinkSetupError", USAGE, 0),
-    ("quintet.wire.errors", "WeightsRefusedError", USAGE, 0),
-    ("quintet.wire.errors", "WireError", FAILED, None),
-    ("quintet.cluster.processes.redis_server", "EmbeddedRedisError", FAILED, None),
-    ("quintet.optimizer.checkpoint", "CheckpointError", FAILED, None),
-    ("quintet.optimizer.learner", "DeviceError", USAGE, None),
-    ("quintet.optimizer.number_format", "NumberFormatError", USAGE, None),
-    ("quintet.optimizer.loop", "TrainingDivergedError", FAILED, None),
-    ("quintet.optimizer.rejections", "AllRejectedError", FAILED, None),
-    ("quintet.optimizer.determinism", "EpochBrokenError", CRASHED, None),  # it goes on from its last checkpoint
-)
 FAULTS_WITHIN_S = 600.0
 UNREACHABLE = (ConnectionError, TimeoutError, EOFError)  # causes: a simulator that a game talks to may come back
 
@@ -61,29 +53,18 @@ def exit_code(error: BaseException) -> int | None:
     """The exit code of an error that a person can act on, None for one that only a programmer can."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    if isinstance(error, UsageError):
-        return USAGE
-    if (known := _known(error)) is not None:
-        return known[0]
-    return FAILED if isinstance(error, RunFailedError | OSError) else None
+    code: int | None = getattr(type(error), "ends_run_with", None)
+    return FAILED if code is None and isinstance(error, OSError) else code
 
 
 def faults_borne(error: BaseException) -> int | None:
-    """After how many such ends of its workers a run is still worth going on with; None: as after any other death."""
-    known = _known(error)
-    return None if known is None or isinstance(error.__cause__, UNREACHABLE) else known[1]
+    """How many of its workers a run may lose to this within FAULTS_WITHIN_S; None: as to any other failure."""
+    borne: int | None = getattr(type(error), "run_bears", None)
+    return None if isinstance(error.__cause__, UNREACHABLE) else borne
 
 
-def _known(error: BaseException) -> tuple[int, int | None] | None:
-    """The exit code, and how many are borne."""
-    for module, name, code, borne in KNOWN_ERRORS:
-        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
-            return code, borne
-    return None
-
-
-def last_words(error: BaseException) -> dict[str, str]:
-    """How a worker ended that could not go on, as text that travels: `quintet.cluster.worker_supervisor` reads it."""
+def error_report(error: BaseException) -> dict[str, str]:
+    """Why a worker could not go on, as text that travels: `quintet.cluster.worker_supervisor` reads it."""
     borne = faults_borne(error)
     return {
         "error": one_line(error),

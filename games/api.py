@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
@@ -50,8 +50,12 @@ class GameError(Exception):
     ├── GameDataError           an environment returned what its spaces do not promise, or what cannot be trained on
     └── GameCodeError           the game's own code raised an error; it is the `__cause__`
 
-    Messages of the last two begin with the file and the line of the user's code.
+    Messages of the last two begin with the file and the line of the user's code. What a run does about an error stands
+    at its class: see `quintet.control.errors`.
     """
+
+    ends_run_with: ClassVar[int] = 2
+    run_bears: ClassVar[int] = 0
 
 
 class UnknownGameError(GameError):
@@ -73,9 +77,14 @@ class GameContractError(GameError):
 class GameDataError(GameError):
     """An environment returned what its spaces do not promise, or numbers that nothing can be trained on."""
 
+    ends_run_with = 1
+
 
 class GameCodeError(GameError):
     """The game's own code raised an error, which is the `__cause__`."""
+
+    ends_run_with = 1
+    run_bears = 1  # it may have been one rare game: one worker is started again
 
 
 class Target(spaces.Discrete):

@@ -35,6 +35,8 @@ POLICY, MOMENTS, INFO = "policy.safetensors", "optimizer.safetensors", "checkpoi
 class CheckpointError(Exception):
     """A checkpoint that is missing, damaged, or of another game or network; the message says which."""
 
+    ends_run_with = 1  # see `quintet.control.errors`
+
 
 @dataclass(kw_only=True, slots=True)
 class Progress:

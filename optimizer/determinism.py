@@ -66,6 +66,8 @@ def restore_random_state(snapshot: Mapping[str, Tensor]) -> None:
 class EpochBrokenError(Exception):
     """A deterministic run's worker was replaced within an epoch: what it plays is not what would have been."""
 
+    ends_run_with = 70  # as a crash does: it goes on from its last checkpoint; see `quintet.control.errors`
+
 
 class FreeRun:
     """What the optimizer's loop asks of an ordinary run: no epochs, and any number of workers."""

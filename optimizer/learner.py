@@ -272,6 +272,8 @@ def _mean(history: Sequence[dict[str, float]], name: str) -> float:
 class DeviceError(ValueError):
     """The device that was asked for is not there."""
 
+    ends_run_with = 2  # see `quintet.control.errors`
+
 
 def pick_device(device: str) -> torch.device:
     """`auto` is the GPU where there is one.

@@ -60,6 +60,8 @@ MAX_BAD_BATCHES = 3
 class TrainingDivergedError(Exception):
     """Several batches in a row gave a loss or gradient that is not finite."""
 
+    ends_run_with = 1  # see `quintet.control.errors`
+
 
 class Optimizer:
     """One optimizer process of one run: `start`, then `run`, or `step` by `step`."""

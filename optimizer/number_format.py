@@ -24,6 +24,8 @@ WIDE = 512
 class NumberFormatError(ValueError):
     """A number format that there is not."""
 
+    ends_run_with = 2  # see `quintet.control.errors`
+
 
 def settled(
     config: PolicyConfig, device: torch.device, *, workers_here: bool, checkpoint: CheckpointInfo | None = None

@@ -12,6 +12,8 @@ FIRST_BATCHES = 2  # so many batches' steps rejected before one chunk was taken:
 class AllRejectedError(Exception):
     """Whatever arrived was rejected: going on would learn nothing."""
 
+    ends_run_with = 1  # see `quintet.control.errors`
+
 
 class Rejections:
     """What one optimizer rejected so far, by kind of reason."""

@@ -14,9 +14,14 @@ WireError
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class WireError(Exception):
-    """Base of everything that wire raises."""
+    """Base of everything that wire raises; what a run does about it is said in `quintet.control.errors`."""
+
+    ends_run_with: ClassVar[int] = 1
+    run_bears: ClassVar[int | None] = None
 
 
 class DecodeError(WireError):
@@ -25,6 +30,9 @@ class DecodeError(WireError):
 
 class WeightsRefusedError(WireError):
     """The run's weights are damaged, or of another network or number format: starting again will not help."""
+
+    ends_run_with = 2
+    run_bears = 0
 
 
 class LinkError(WireError):
@@ -38,9 +46,15 @@ class LinkDownError(LinkError):
 class LinkAuthError(LinkError):
     """The password or user is wrong; trying again will not help."""
 
+    ends_run_with = 2
+    run_bears = 0
+
 
 class LinkSetupError(LinkError):
     """The URL is none, or the server is set up so that no run can be held there; trying again will not help."""
+
+    ends_run_with = 2
+    run_bears = 0
 
 
 class LeaseHeldError(LinkError):
@@ -53,3 +67,6 @@ class LeaseLostError(LinkError):
 
 class SpecMismatchError(WireError):
     """The sender plays another game, has another network size or speaks another wire version."""
+
+    ends_run_with = 2
+    run_bears = 0

@@ -213,7 +213,7 @@ class OptimizerProcess:
         """Its exit status, None while it runs."""
         return None if self._process is None else self._process.poll()
 
-    def last_words(self) -> str:
+    def why_it_ended(self) -> str:
         """The last line that it wrote since it was started, without the prefix."""
         with self._log.open("rb") as file:
             file.seek(self._log_start)

@@ -95,7 +95,7 @@ class OptimizerService:
         code = int(beat.data[ENDED])
         return None if code in (CRASHED, LINK_DOWN) else code
 
-    def last_words(self) -> str:
+    def why_it_ended(self) -> str:
         """Why it ended, in one line."""
         return self._said
 

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO
 
 from quintet.cluster.processes.spawn import stop
+from quintet.control.errors import RunFailedError
 from quintet.wire.config import WireConfig
 from quintet.wire.errors import LinkError
 from quintet.wire.redis_link.acl import ROLES, user_lines
@@ -45,7 +46,7 @@ os.execv(binary, [binary, configuration])
 """
 
 
-class EmbeddedRedisError(Exception):
+class EmbeddedRedisError(RunFailedError):
     """The private Redis server cannot run; the message is one line that a user can act on."""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from quintet.cluster.processes.malloc import keep_freed_memory
 from quintet.cluster.processes.spawn import usable_cores
 from quintet.control.config import RunConfig, parse_config
-from quintet.control.errors import last_words
+from quintet.control.errors import error_report
 from quintet.games.api import VectorGame
 from quintet.wire.errors import LinkError
 from quintet.wire.link import WorkerLink
@@ -65,7 +65,7 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
 
 def _say_last_words(link: RedisLink, worker: int, error: Exception, version: int) -> None:
     """For a controller that adopted this worker, and cannot hear what its process returns."""
-    words = last_words(error)
+    words = error_report(error)
     words["traceback"] = words["traceback"][-MOST_SAID:]
     with contextlib.suppress(LinkError):
         link.beat(f"worker/{worker}", {**words, "version": version})

@@ -23,7 +23,7 @@ import psutil
 
 from quintet.cluster.processes.spawn import end_all, family, spawn, usable_cores
 from quintet.cluster.worker_supervisor import ADOPTED_AND_GONE
-from quintet.control.errors import REDIS_URL, RunFailedError, UsageError, last_words, one_line
+from quintet.control.errors import REDIS_URL, RunFailedError, UsageError, error_report, one_line
 
 NAMESPACE = "quintet"
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's minimum is 75 MiB; no object ever lies in it
@@ -56,14 +56,14 @@ class RolloutActor:
         self.redis_url, self.run_name, self.worker = redis_url or os.environ.get(REDIS_URL, ""), run, worker
 
     def run(self) -> dict[str, str]:
-        """Play until told to leave: `reason`, or what `quintet.control.errors.last_words` says of an error."""
+        """Play until told to leave: `reason`, or what `quintet.control.errors.error_report` says of an error."""
         os.environ.update(ONE_THREAD)
         try:
             from quintet.cluster.processes.worker import run_worker
 
             return {"reason": run_worker(self.redis_url, self.run_name, self.worker)}
         except Exception as error:  # noqa: BLE001  (a process border: it travels on as text)
-            return last_words(error)
+            return error_report(error)
         finally:
             # Whoever called this hears the answer and ends the process; a controller that adopted it cannot hear it.
             leave = threading.Timer(LINGER_S, os._exit, (0,))

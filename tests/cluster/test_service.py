@@ -62,7 +62,7 @@ def test_the_optimizers_last_heartbeat_says_how_it_ended_and_a_crash_is_for_whoe
     beats.now += 10.0
     beats.beats = [beat(1.0, {"pid": 2, ENDED: code, SAID: "the loss is not finite"})]
     assert beats.optimizer.poll() == seen
-    assert beats.optimizer.last_words() == "the loss is not finite"
+    assert beats.optimizer.why_it_ended() == "the loss is not finite"
 
 
 def test_a_redis_that_does_not_answer_says_nothing_of_the_optimizer() -> None:
@@ -74,7 +74,7 @@ def test_a_redis_that_does_not_answer_says_nothing_of_the_optimizer() -> None:
 def test_a_silent_optimizer_is_not_waited_for_at_the_end_and_that_is_said() -> None:
     beats = Beats()
     assert beats.optimizer.stop(30.0) == FAILED
-    assert "last checkpoint stays" in beats.optimizer.last_words()
+    assert "last checkpoint stays" in beats.optimizer.why_it_ended()
 
 
 def filler(link: MemoryLink, cores: Callable[[], float], *, automatic: bool = True) -> Filler:

@@ -9,7 +9,7 @@ import pytest
 
 from quintet.cluster.processes.restart_policy import MOST_SHORT_LIVES, QUICK_DEATH_S
 from quintet.cluster.worker_supervisor import ADOPTED_AND_GONE, MAX_QUICK_DEATHS
-from quintet.control.errors import FAULTS_WITHIN_S, RunFailedError, UsageError, last_words
+from quintet.control.errors import FAULTS_WITHIN_S, RunFailedError, UsageError, error_report
 from quintet.control.run_folder import RunFolder
 from quintet.games.api import GameCodeError, GameDataError, MissingExtraError
 from quintet.wire.link import PendingChunk
@@ -76,7 +76,7 @@ def test_a_worker_that_played_in_between_may_die_more_often_and_is_replaced_at_o
 
 def test_a_worker_that_cannot_play_this_run_at_all_ends_it(scene: Scene) -> None:
     scene.round()
-    scene.workers.ends[0] = last_words(MissingExtraError("the game needs pygame"))
+    scene.workers.ends[0] = error_report(MissingExtraError("the game needs pygame"))
     with pytest.raises(UsageError, match=r"worker 0: the game needs pygame; the whole traceback is in .*worker-0.log"):
         scene.round()
     assert scene.workers.starts == [0, 1]
@@ -84,7 +84,7 @@ def test_a_worker_that_cannot_play_this_run_at_all_ends_it(scene: Scene) -> None
 
 def test_a_value_that_nothing_can_be_learned_from_ends_the_run_at_the_first_worker_that_meets_it(scene: Scene) -> None:
     scene.round()
-    scene.workers.ends[1] = last_words(GameDataError("game x: the reward of slot 3, row 7 is nan"))
+    scene.workers.ends[1] = error_report(GameDataError("game x: the reward of slot 3, row 7 is nan"))
     with pytest.raises(RunFailedError, match=r"worker 1: game x: the reward .* is nan; .*worker-1.log"):
         scene.round()
     assert scene.workers.starts == [0, 1]
@@ -93,16 +93,16 @@ def test_a_value_that_nothing_can_be_learned_from_ends_the_run_at_the_first_work
 
 def test_an_exception_of_the_games_own_code_is_borne_once_whichever_workers_meet_it(scene: Scene) -> None:
     scene.round()
-    scene.workers.ends[0] = last_words(GameCodeError("game x: its step raised ValueError"))
+    scene.workers.ends[0] = error_report(GameCodeError("game x: its step raised ValueError"))
     scene.round()
     scene.round()
     assert scene.workers.starts == [0, 1, 0]
     scene.round(FAULTS_WITHIN_S + 1)  # a rare game now and then is no reason to end a run
-    scene.workers.ends[0] = last_words(GameCodeError("game x: its step raised ValueError"))
+    scene.workers.ends[0] = error_report(GameCodeError("game x: its step raised ValueError"))
     scene.round()
     scene.round()
     assert scene.workers.starts == [0, 1, 0, 0]
-    scene.workers.ends[1] = last_words(GameCodeError("game x: its step raised ValueError again"))
+    scene.workers.ends[1] = error_report(GameCodeError("game x: its step raised ValueError again"))
     with pytest.raises(RunFailedError, match="worker 1: game x: its step raised ValueError again"):
         scene.round(10.0)
 
@@ -112,7 +112,7 @@ def test_a_simulator_that_does_not_answer_is_waited_for_as_after_any_other_death
     error = GameCodeError("game x: its step raised ConnectionRefusedError")
     error.__cause__ = ConnectionRefusedError()
     for _ in range(3):
-        scene.workers.ends[0] = last_words(error)
+        scene.workers.ends[0] = error_report(error)
         scene.round()
         scene.round(10.0)
     assert scene.workers.starts == [0, 1, 0, 0, 0]
@@ -124,7 +124,7 @@ def test_what_an_adopted_worker_said_last_is_heard_though_its_process_answers_to
     scene.round()
     registration = scene.link.register(0, SPEC)
     scene.link.heartbeat(registration, 16, {"version": 3})
-    scene.link.beat("worker/0", {**last_words(GameDataError("game x: the reward is nan")), "version": 3})
+    scene.link.beat("worker/0", {**error_report(GameDataError("game x: the reward is nan")), "version": 3})
     scene.workers.ends[0] = {"reason": ADOPTED_AND_GONE}
     with pytest.raises(RunFailedError, match="worker 0: game x: the reward is nan"):
         scene.round()

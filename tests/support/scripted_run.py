@@ -91,7 +91,7 @@ class ScriptedOptimizer:
     def poll(self) -> int | None:
         return self.status
 
-    def last_words(self) -> str:
+    def why_it_ended(self) -> str:
         return "it broke"
 
     def stop(self, grace_s: float) -> int:
