@@ -34,7 +34,7 @@ from common.quintet_run import environment
 from rich.console import Console
 from rich.table import Table
 
-from quintet.cluster.embedded import open_link
+from quintet.cluster.assembly import open_link
 from quintet.cluster.processes.malloc import keep_freed_memory
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.cluster.processes.worker import give_way, make_worker

@@ -27,7 +27,7 @@ from typing import Any
 from common.arguments import from_command_line
 from hostile_messages import Forger, Identity
 
-from quintet.cluster.embedded import check_game, let_children_find_our_code, open_link
+from quintet.cluster.assembly import check_game, let_children_find_our_code, open_link
 from quintet.cluster.processes.optimizer import OptimizerProcess
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.cluster.processes.spawn import spawn, stop, usable_cores

@@ -1,4 +1,4 @@
-"""Drives one run: keeps optimizer, workers and Redis alive, has their reports recorded, and ends it all in order."""
+"""Drives one run: keeps optimizer, workers and Redis running, has their reports recorded, and ends it all in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REDIS_FORGOT = (
     "Redis has lost this run's data: it was restarted without persistence, or somebody deleted its keys; go on from "
     "the last checkpoint with --resume, and let that server write to disk (appendonly yes)"
 )
-MAX_QUICK_DEATHS = 3  # of an optimizer that trained nothing, in a row
+MOST_USELESS_STARTS = 3  # of an optimizer that trained nothing, in a row
 
 
 class RunChannel(ControlChannel, ReportSource, Protocol):
@@ -63,10 +63,10 @@ class RedisHost(Protocol):
     """The Redis server of an embedded run."""
 
     def ensure(self) -> bool:
-        """Start it again if it died; True if it had to.
+        """Start it again if it exited; True if it had to.
 
         Raises:
-            RunFailedError: it does not stay alive.
+            RunFailedError: it exits again and again.
         """
         ...
 
@@ -78,7 +78,7 @@ class Controller:
         self,
         *,
         link: RunChannel,
-        crew: WorkerSupervisor,
+        supervisor: WorkerSupervisor,
         optimizer: OptimizerHost,
         recorder: Recorder,
         redis: RedisHost | None,
@@ -92,10 +92,11 @@ class Controller:
         `fill` is asked once a second how many workers to want instead of so many, where cores come and go.
         """
         self._fill = fill
-        self.link, self.crew, self.optimizer, self.recorder, self.redis = link, crew, optimizer, recorder, redis
+        self.link, self.supervisor, self.optimizer = link, supervisor, optimizer
+        self.recorder, self.redis = recorder, redis
         self.interrupted, self.describe, self._clock = interrupted, describe, clock
         self._reconciled_s = self._link_up_s = float("-inf")
-        self._optimizer_lives = RestartPolicy(MAX_QUICK_DEATHS, started_s=clock())
+        self._optimizer_restarts = RestartPolicy(MOST_USELESS_STARTS, started_s=clock())
         self._trained_before = -1  # steps that its predecessors trained; not known yet
         self._optimizer_next_start_s: float | None = None  # set while it is to be started again
         self._wanted = -1  # not known yet
@@ -110,7 +111,7 @@ class Controller:
         produces: workers, restarts, the lease, the run's files, the board.
 
         Raises:
-            RunFailedError: a process died too often, or Redis is away for too long.
+            RunFailedError: a process exited too often, or Redis is away for too long.
             UsageError: a process cannot work with this configuration.
         """
         self._link_up_s = self._clock()
@@ -132,7 +133,7 @@ class Controller:
         try:
             if self._clock() - self._reconciled_s >= RECONCILE_S:
                 self._reconcile()
-            self.recorder.tick(wanted=self._wanted, live=self.crew.live)
+            self.recorder.tick(wanted=self._wanted, live=self.supervisor.live)
             self._link_up_s = self._clock()
             if self._trained_before < 0:
                 self._trained_before = self.recorder.counters.trained
@@ -147,10 +148,10 @@ class Controller:
         """End the run's processes: workers finish their windows while the optimizer takes them, then it checkpoints.
 
         When the optimizer has left already, nobody makes room any more and the workers are told that the run stops. If
-        it died and would have been started again, that is no failure of the run.
+        it failed and would have been started again, that is no failure of the run.
         """
         left = self.optimizer.poll()
-        had_died = self._optimizer_next_start_s is not None or left not in (None, DONE, USAGE, FAILED)
+        had_failed = self._optimizer_next_start_s is not None or left not in (None, DONE, USAGE, FAILED)
         try:
             self.recorder.show("workers finish their windows")
             if left is None:
@@ -165,7 +166,7 @@ class Controller:
             self.recorder.note("note", text="Redis is away: leaving without it")
         status = self.optimizer.stop(CHECKPOINT_S)
         self.recorder.last_look()
-        if had_died:
+        if had_failed:
             self.recorder.note("note", process="optimizer", text="it had just died: the checkpoint before that stays")
         elif status != DONE:
             raise RunFailedError(f"the optimizer: {self.optimizer.why_it_ended()}")
@@ -184,7 +185,7 @@ class Controller:
             if self._wanted >= 0:
                 self.recorder.note("scaled", text=f"{self._wanted} -> {wanted} workers" + (why and f": {why}"))
             self._wanted = wanted
-        self.crew.reconcile(wanted)
+        self.supervisor.reconcile(wanted)
 
     def _check_still_open(self) -> None:
         """Redis may have been restarted without its data, and then every process says something else.
@@ -209,11 +210,11 @@ class Controller:
         return decision.workers, decision.why
 
     def _watch_optimizer(self) -> str | None:
-        """Start it again when it died; "budget" when it had trained as much as was asked."""
+        """Start it again when it failed; "budget" when it had trained as much as was asked."""
         if self._optimizer_next_start_s is not None:
             if self._clock() >= self._optimizer_next_start_s:
                 self._optimizer_next_start_s = None
-                self._optimizer_lives.started_s = self._clock()
+                self._optimizer_restarts.started_s = self._clock()
                 self._trained_before = self.recorder.counters.trained
                 with contextlib.suppress(LinkDownError):  # then it waits for the lease to end by itself
                     self.link.break_optimizer_lease()
@@ -231,17 +232,17 @@ class Controller:
             raise UsageError(self.optimizer.why_it_ended())
         if status == FAILED:
             raise RunFailedError(self.optimizer.why_it_ended())
-        self._optimizer_died(status)
+        self._optimizer_failed(status)
         return None
 
-    def _optimizer_died(self, status: int) -> None:
-        lives = self._optimizer_lives
-        lives.died(self._clock(), useful=self.recorder.counters.trained > self._trained_before >= 0)
+    def _optimizer_failed(self, status: int) -> None:
+        restarts = self._optimizer_restarts
+        restarts.exited(self._clock(), useful=self.recorder.counters.trained > self._trained_before >= 0)
         how = f"signal {-status}" if status < 0 else self.optimizer.why_it_ended()
         self.recorder.note("optimizer died", process="optimizer", text=how)
-        if lives.too_many:
-            raise RunFailedError(f"the optimizer died {lives.in_a_row} times in a row, last of this: {how}")
-        self._optimizer_next_start_s = self._clock() + 0.5 * lives.useless
+        if restarts.too_many:
+            raise RunFailedError(f"the optimizer died {restarts.in_a_row} times in a row, last of this: {how}")
+        self._optimizer_next_start_s = self._clock() + 0.5 * restarts.useless
 
     def _longest_row_s(self) -> float:
         """How long a worker may take to notice that it is to leave: it looks between rows."""
@@ -250,15 +251,15 @@ class Controller:
     def _drain_workers(self, patience_s: float) -> None:
         """Wait until the workers have left by themselves; end those that do not."""
         deadline = self._clock() + patience_s
-        while self.crew.live and self._clock() < deadline:
+        while self.supervisor.live and self._clock() < deadline:
             self.link.hold_lease(LEASE_S)
-            self.crew.reconcile(0)
-            self.recorder.tick(wanted=0, live=self.crew.live)
+            self.supervisor.reconcile(0)
+            self.recorder.tick(wanted=0, live=self.supervisor.live)
             time.sleep(0.02)
-        if self.crew.live:
+        if self.supervisor.live:
             self.recorder.note(
                 "note",
-                text=f"{self.crew.live} workers did not leave within {patience_s:.0f} s and were ended: what they had "
-                "played of their windows is not kept",
+                text=f"{self.supervisor.live} workers did not leave within {patience_s:.0f} s and were ended: what "
+                "they had played of their windows is not kept",
             )
-        self.crew.kill_all()
+        self.supervisor.kill_all()

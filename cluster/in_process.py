@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quintet.cluster.assembly import begin, check_game, keep_traceback, logs_kept
 from quintet.cluster.board import Board
-from quintet.cluster.embedded import check_game, keep_traceback, logs_kept, open_link
 from quintet.cluster.processes.optimizer import CHECKPOINT_FAILED, PASSIVE_WAIT
 from quintet.cluster.processes.signals import Interrupts
 from quintet.cluster.recorder import Recorder
-from quintet.control.config import RunConfig, dump_config
+from quintet.control.config import RunConfig
 from quintet.control.errors import RunFailedError, UsageError, error_report, exit_code, fault
 from quintet.control.journal import read_journal
-from quintet.control.live_settings import with_known_format
 from quintet.control.run_folder import RunFolder
 from quintet.control.summary import Summary
 from quintet.games.api import GameError
@@ -37,7 +36,7 @@ def train_in_process(
     """Play and learn in turn until the run is at its end; why it ended, and the summary.
 
     A run that goes on does so from its newest checkpoint, with games of other seeds. What was in flight is gone, and
-    its books begin anew.
+    its counters begin anew.
 
     Raises:
         UsageError: more than one worker is wanted.
@@ -46,13 +45,8 @@ def train_in_process(
         raise UsageError(f"--in-process has one worker, the configuration wants {config.rollout.workers}: --workers 1")
     spec, lines = check_game(config, logs_kept(folder))
     board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
-    for line in lines:
-        board.say(line)
-    link = MemoryLink(folder.run, issued_incarnations=_lives(folder))
-    open_link(link, config := with_known_format(config, folder, ""), spec)
-    folder.propose_config(dump_config(config))
-    recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
-    recorder.note("resumed" if folder.has_checkpoint else "started", text="in one process")
+    link = MemoryLink(folder.run, issued_incarnations=_starts(folder))
+    config, recorder = begin(link, config, folder, board, started_s, game=spec, lines=lines, text="in one process")
     with ExitStack() as stack, recorder.failing():
         interrupts = stack.enter_context(Interrupts())
         optimizer = _optimizer(config, folder, link, start_from)
@@ -62,8 +56,9 @@ def train_in_process(
         try:
             reason = _play_and_learn(config, link, worker, optimizer, recorder, interrupts)
         except GameError as error:
-            words = error_report(error)
-            raise fault(words["error"], exit_code(error), keep_traceback(folder, 0, words["traceback"])) from error
+            report = error_report(error)
+            log = keep_traceback(folder, 0, report["traceback"])
+            raise fault(report["error"], exit_code(error), log) from error
         link.set_stopping(True)
         worker.run()  # which finds that it is to leave, and does
         optimizer.run()
@@ -77,7 +72,7 @@ def train_in_process(
     return reason, recorder.close()
 
 
-def _lives(folder: RunFolder) -> int:
+def _starts(folder: RunFolder) -> int:
     """How many processes have trained this run, each with one worker of one incarnation."""
     return sum(event.kind in ("started", "resumed") for event in read_journal(folder.journal))
 

@@ -4,50 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TypeVar
 
+from quintet.cluster.assembly import begin, check_game, drive, let_children_find_our_code, needed_redis_bytes, supervise
 from quintet.cluster.board import Board
 from quintet.cluster.controller import Controller
-from quintet.cluster.embedded import check_game, keep_traceback, let_children_find_our_code, open_link, weights_bytes
-from quintet.cluster.processes.health_file import touch_alive
+from quintet.cluster.processes.health_file import RETRY_S, touch_health_file, wait_for
 from quintet.cluster.processes.optimizer_service import OptimizerService
 from quintet.cluster.processes.signals import Interrupts
 from quintet.cluster.ray_cluster.launcher import JoinedRay, RayLauncher
 from quintet.cluster.ray_cluster.node import split_address
-from quintet.cluster.recorder import Recorder
-from quintet.cluster.worker_supervisor import WorkerSupervisor
-from quintet.control.config import RunConfig, dump_config, load_config
+from quintet.cluster.request import ControllerRequest
+from quintet.control.config import RunConfig, load_config
 from quintet.control.errors import DONE, INTERRUPTED, UsageError, report
-from quintet.control.live_settings import with_known_format
 from quintet.control.run_folder import RUNS, RunFolder, checked, create_run
 from quintet.wire.errors import LinkDownError
-from quintet.wire.redis_link.client import check_maxmemory, needed_memory_bytes
+from quintet.wire.redis_link.client import check_maxmemory
 from quintet.wire.redis_link.link import RedisLink
 
-Answer = TypeVar("Answer")
 FILLING = "filling"  # in the controller's heartbeat: 1 while it wants a worker for every core
-TELL_S = 15.0
-RETRY_S = 1.0
 NODES_PATIENCE_S = 5.0  # without a single core the run is opened with one worker, which waits for the first
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ControllerRequest:
-    """What `quintet controller` was told."""
-
-    run: str
-    redis_url: str
-    ray_address: str
-    config: Path | None = None
-    overrides: Sequence[str] = ()
-    workers: int | None = None  # None: one for every core that the cluster offers
-    cores_per_worker: float = 1.0
-    node_redis_url: bool = False  # workers take the URL of their node: a user of Redis that may do less
 
 
 def serve_controller(request: ControllerRequest) -> int:
@@ -55,10 +32,11 @@ def serve_controller(request: ControllerRequest) -> int:
     started_s = time.monotonic()
     folder: RunFolder | None = None
     try:
+        url = request.url
         split_address(request.ray_address)
         config, folder = open_or_create(request)
         with folder.locked(), folder.free_if_refused(), Board() as board:
-            reason = _drive(request, config, folder, board, started_s)
+            reason = _drive(request, url, config, folder, board, started_s)
             board.say(f"{folder.run}: {reason}; go on by starting the controller again")
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
         return report(error, None if folder is None else folder.logs)
@@ -74,42 +52,41 @@ def open_or_create(request: ControllerRequest) -> tuple[RunConfig, RunFolder]:
     return config, create_run(request.run, config.game)
 
 
-def _drive(request: ControllerRequest, config: RunConfig, folder: RunFolder, board: Board, started_s: float) -> str:
+def _drive(
+    request: ControllerRequest, url: str, config: RunConfig, folder: RunFolder, board: Board, started_s: float
+) -> str:
     """Drive the run to its end; returns why it ended."""
+
+    def tell(error: Exception) -> None:
+        board.say(f"waiting: {error}")
+
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        spec, notes = check_game(config)
-        link = stack.enter_context(RedisLink(request.redis_url, folder.run))
-        until_answered(lambda: link.wait_until_ready(0.0), LinkDownError, board.say)
+        spec, lines = check_game(config)
+        link = stack.enter_context(RedisLink(url, folder.run))
+        wait_for(lambda: link.wait_until_ready(0.0), LinkDownError, tell)
         let_children_find_our_code()
-        session = until_answered(lambda: JoinedRay(request.ray_address), UsageError, board.say)
+        session = wait_for(lambda: JoinedRay(request.ray_address), UsageError, tell)
+        assert session is not None  # nothing else ends the waiting
         stack.callback(session.close, keep_logs_in=folder.logs / "workers")
         interrupts.install()  # Ray brings a handler of its own for SIGTERM
         fill = Filler(link, session.cores, request.cores_per_worker, automatic=request.workers is None)
         workers = first_wish(link, request.workers or fill.wait_for_cores(NODES_PATIENCE_S))
-        needed = needed_memory_bytes(
-            max_queue_bytes=config.wire.max_queue_bytes, workers=workers, weights_bytes=weights_bytes(config)
+        check_maxmemory(url, needed_redis_bytes(config, workers))
+        said = f"{workers} workers wanted"
+        config, recorder = begin(
+            link, config, folder, board, started_s, game=spec, workers=workers, lines=lines, text=said
         )
-        check_maxmemory(request.redis_url, needed)
-        config = with_known_format(config, folder, link.run_config())
-        open_link(link, config, spec, workers)
-        folder.propose_config(dump_config(config))
-        for note in notes:
-            board.say(f"note: {note}")
-        recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
-        recorder.note("resumed" if folder.has_checkpoint else "started", text=f"{workers} workers wanted")
         launcher = RayLauncher(
             session,
-            redis_url="" if request.node_redis_url else request.redis_url,
+            redis_url="" if request.node_redis_url else url,
             run=folder.run,
             cores_per_worker=request.cores_per_worker,
             detached=True,
         )
-        crew = WorkerSupervisor(launcher, link, recorder, keep_traceback=partial(keep_traceback, folder))
-        crew.adopt(workers)
         controller = Controller(
             link=link,
-            crew=crew,
+            supervisor=supervise(launcher, link, recorder, workers),
             optimizer=OptimizerService(link.heartbeats),
             recorder=recorder,
             redis=None,
@@ -117,13 +94,7 @@ def _drive(request: ControllerRequest, config: RunConfig, folder: RunFolder, boa
             describe=fill.describe,
             fill=fill,
         )
-        interrupts.defer()
-        with recorder.failing():
-            reason = controller.run()
-            controller.wind_down(reason)
-        recorder.show("ending")
-        recorder.close()
-        return reason
+        return drive(controller, interrupts)[0]
 
 
 class Filler:
@@ -152,7 +123,7 @@ class Filler:
 
     def __call__(self, wanted: int) -> int:
         """Called once a second with how many are wanted now; returns how many are from now on."""
-        touch_alive()
+        touch_health_file()
         room = self._look()
         if self._last_wish not in (-1, wanted) or self._link.autoscale():
             self._automatic = False  # `quintet scale` was here
@@ -182,17 +153,3 @@ def first_wish(link: RedisLink, workers: int) -> int:
     directive = link.control_message()
     predecessor_fell = bool(link.run_config()) and not directive.stopping
     return directive.wanted_workers if predecessor_fell and directive.wanted_workers else workers
-
-
-def until_answered(call: Callable[[], Answer], passing: type[Exception], say: Callable[[str], None]) -> Answer:
-    """Repeat a call until it does not fail in a passing way, saying now and then what is waited for."""
-    told_s = float("-inf")
-    while True:
-        try:
-            return call()
-        except passing as error:
-            if time.monotonic() - told_s >= TELL_S:
-                say(f"waiting: {error}")
-                told_s = time.monotonic()
-        touch_alive()
-        time.sleep(RETRY_S)

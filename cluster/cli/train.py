@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 import psutil
 
 from quintet.cluster.board import Board, duration
-from quintet.cluster.embedded import Resources, check_capacity, train_with_processes
+from quintet.cluster.embedded import check_capacity, train_with_processes
+from quintet.cluster.request import TrainRequest
 from quintet.control.config import RunConfig, check_alone, load_config
 from quintet.control.errors import DONE, INTERRUPTED, UsageError, report
 from quintet.control.output import answer
 from quintet.control.run_folder import RunFolder, create_beside, create_run, delete_run, open_run
 from quintet.control.summary import Summary, summary_json
-
-RestartBehavior = Literal["resume", "restart", "overwrite"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainRequest:
-    """What `quintet train` was told."""
-
-    config: Path | None = None
-    overrides: Sequence[str] = ()
-    run: str | None = None
-    restart_behavior: RestartBehavior | None = None
-    start_from: Path | None = None
-    in_process: bool = False
-    json: bool = False
-    quiet: bool = False
-    resources: Resources = field(default_factory=Resources)
 
 
 def train(request: TrainRequest) -> int:
@@ -42,6 +23,7 @@ def train(request: TrainRequest) -> int:
     started_s = _command_started_s()
     folder: RunFolder | None = None
     try:
+        request = request.spelled_out()
         config, folder = _prepare(request)
         with folder.locked(), folder.free_if_refused(), Board(quiet=request.quiet) as board:
             reason, summary = _train(request, config, folder, board, started_s)
@@ -96,7 +78,7 @@ def _prepare_again(request: TrainRequest) -> tuple[RunConfig, RunFolder]:
         raise UsageError(f"run {old.run} is being trained now and is not deleted; stop it first")
     if request.start_from is not None and old.path.resolve() in request.start_from.resolve().parents:
         raise UsageError(f"--from {request.start_from} lies in run {old.run}, which is to be deleted")
-    delete_run(old, _forgetting(request.resources.redis_url, old.run))
+    delete_run(old, _forgetting(request.redis_url, old.run))
     return config, create_run(old.run, config.game)
 
 
@@ -117,14 +99,14 @@ def _check_request(request: TrainRequest, config: RunConfig) -> None:
         ConfigError: a value that no run can have.
     """
     check_alone(config)
-    resources = request.resources
     if request.in_process:
-        if resources != Resources():
+        servers = (request.redis_url, request.redis_port, request.ray_address, request.autoscale)
+        if servers != (None, 0, None, None) or request.cores_per_worker != 1.0:
             raise UsageError("--in-process has neither Redis nor Ray: leave out their options")
         return
-    if resources.ray_address and not resources.redis_url:
+    if request.ray_address and not request.redis_url:
         raise UsageError("--ray-address needs --redis-url: workers on other machines cannot reach a private Redis")
-    check_capacity(resources, config.rollout.workers)
+    check_capacity(request, config.rollout.workers)
 
 
 def _train(
@@ -135,15 +117,7 @@ def _train(
         from quintet.cluster.in_process import train_in_process
 
         return train_in_process(config, folder, board, started_s, start_from=request.start_from)
-    return train_with_processes(
-        config,
-        folder,
-        board,
-        started_s,
-        resources=request.resources,
-        start_from=request.start_from,
-        overrides=request.overrides,
-    )
+    return train_with_processes(request, config, folder, board, started_s)
 
 
 def _goodbye(folder: RunFolder, reason: str, summary: Summary) -> str:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from quintet.cluster.processes.health_file import touch_alive
+from quintet.cluster.processes.health_file import touch_health_file, wait_for
 from quintet.cluster.processes.optimizer import PREFIX, load_libraries, train_to_its_end
 from quintet.cluster.processes.signals import on_signals
 from quintet.control.errors import CRASHED, DONE, FAILED, LINK_DOWN
@@ -36,7 +36,7 @@ def serve_optimizer(folder: RunFolder, redis_url: str) -> int:
     """
     stopped = threading.Event()
     on_signals((signal.SIGTERM, signal.SIGINT), lambda *_: stopped.set())
-    touch_alive()
+    touch_health_file()
     load_libraries()
     with RedisLink(redis_url, folder.run) as link:
         if not wait_until_open(link, stopped):
@@ -57,22 +57,25 @@ def wait_until_open(link: RedisLink, stopped: threading.Event) -> bool:
     return wait_until(lambda: _is_open(link), stopped, f"a controller that opens run {link.run} at {link.location}")
 
 
+class _NotYetError(Exception):
+    """What is waited for; the message names it."""
+
+
 def wait_until(condition: Callable[[], bool], stopped: threading.Event, what: str) -> bool:
     """Wait for a condition that asks Redis, saying so now and then; False if told to leave before."""
-    told_s = float("-inf")
-    while not stopped.is_set():
-        why = what
+
+    def ask() -> bool:
         try:
             if condition():
                 return True
         except LinkDownError as error:
-            why = f"Redis: {error}"
-        if time.monotonic() - told_s >= TELL_S:
-            say(f"quintet optimizer: waiting for {why}")
-            told_s = time.monotonic()
-        touch_alive()
-        stopped.wait(POLL_S)
-    return False
+            raise _NotYetError(f"Redis: {error}") from error
+        raise _NotYetError(what)
+
+    def tell(why: Exception) -> None:
+        say(f"quintet optimizer: waiting for {why}")
+
+    return bool(wait_for(ask, _NotYetError, tell, stopped=stopped, retry_s=POLL_S, tell_s=TELL_S))
 
 
 class OptimizerService:
@@ -130,7 +133,7 @@ def _is_open(link: RedisLink) -> bool:
 
 
 class _Pulse:
-    """A thread that touches the alive file as long as the optimizer's heart beats, as Redis tells it."""
+    """A thread that touches the health file as long as the optimizer's heart beats, as Redis tells it."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link, self._ended = link, threading.Event()
@@ -151,7 +154,7 @@ class _Pulse:
             except LinkDownError:
                 ages = [0.0]  # Redis is ill, not this process
             if min([time.monotonic() - since_s, *ages]) < STUCK_S:
-                touch_alive()
+                touch_health_file()
 
 
 def _say_how_it_ended(link: RedisLink, code: int, said: str) -> None:

@@ -9,9 +9,9 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from quintet.cluster.processes.spawn import stop
+from quintet.cluster.processes.restart_policy import server_policy
+from quintet.cluster.processes.spawn import spawn, stop
 from quintet.control.errors import RunFailedError
 from quintet.wire.config import WireConfig
 from quintet.wire.errors import LinkError
@@ -31,19 +32,6 @@ _START_S = 60.0  # for loading a large AOF
 _STOP_S = 10.0
 _HAND_OVER_S = 10.0  # for a server whose parent was just killed to write its last and leave
 _PORT_TRIES = 5
-
-# Runs in the child, then becomes the server. A shim and no preexec_fn, which may deadlock where the parent has threads.
-_SHIM = """
-import ctypes, os, signal, sys
-parent, binary, configuration = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-PR_SET_PDEATHSIG = 1
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before we asked to be told
-        sys.exit(1)
-os.umask(0o077)
-os.execv(binary, [binary, configuration])
-"""
 
 
 class EmbeddedRedisError(RunFailedError):
@@ -77,9 +65,11 @@ class _Plan:
 
 
 class EmbeddedRedis:
-    """A running server. `stop` it, or leave the `with` block; if this process dies, the server ends by itself."""
+    """A running server. `stop` it, or leave the `with` block; if this process is killed, the server ends by itself."""
 
     def __init__(self, plan: _Plan, process: subprocess.Popen[bytes], lock: IO[str]) -> None:
+        self._restarts = server_policy()
+        self._restarts.started_s = time.monotonic()
         self.url = plan.url  # with the password: show `RedisLink.location` instead
         self.port = plan.port
         self.process = process
@@ -99,7 +89,7 @@ class EmbeddedRedis:
 
         It listens on 127.0.0.1 alone, on a free port unless one is given, and wants the password that lies in
         `folder/password` (made at the first start), or a role's own, derived from it (`url_of`). Call it from the main
-        thread: the server dies with the *thread* that started it.
+        thread: the server ends with the *thread* that started it.
 
         Raises:
             EmbeddedRedisError: no server program, folder in use or not writable, port in use, disk full.
@@ -132,14 +122,22 @@ class EmbeddedRedis:
         """The URL of a role of `wire.redis_link.acl`, for a process that may do what its part needs, no more."""
         return f"redis://{role}:{self._plan.role_passwords[role]}@{_HOST}:{self.port}/0"
 
-    def restart(self) -> None:
-        """Start the server again after it died: same port, password and data, so that links find it by themselves.
+    def ensure(self) -> bool:
+        """Start it again if it exited; True if it had to. Same port, password and data, so that links find it again.
 
         Raises:
+            RunFailedError: it exited too often.
             EmbeddedRedisError: as `start`.
         """
-        stop(self.process, grace_s=_STOP_S)
+        if self.process.poll() is None:
+            return False
+        self._restarts.exited(time.monotonic(), useful=False)
+        if self._restarts.too_many:
+            log = self._plan.folder / "redis.log"
+            raise RunFailedError(f"Redis died {self._restarts.in_a_row} times in a row; see {log}")
+        self._restarts.started_s = time.monotonic()
         self.process = _launch(self._plan, self._lock)
+        return True
 
     def stop(self) -> None:
         """End the server: it writes what it holds and leaves, or is killed. Doing it again does nothing."""
@@ -194,11 +192,11 @@ def _server_version(path: str) -> tuple[int, ...]:
 def _take_folder(folder: Path) -> IO[str]:
     """Take the folder's pid file for this process and the server that will inherit it.
 
-    The lock is held as long as either of the two lives, so a server that outlives its parent by a moment still guards
+    The lock is held as long as either of the two runs, so a server that outlasts its parent by a moment still guards
     its files.
     """
     path = folder / "pid"
-    file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115 - held for the server's life
+    file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115 - held as long as the server runs
     deadline_s = time.monotonic() + _HAND_OVER_S
     while True:
         try:
@@ -221,7 +219,7 @@ def _take_folder(folder: Path) -> IO[str]:
 
 
 def _is_running(pid: str) -> bool:
-    """Whether this process lives; a zombie that nobody waited for does not."""
+    """Whether this process runs; a zombie that nobody waited for does not."""
     try:
         state = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError, IndexError):
@@ -265,17 +263,15 @@ def _launch(plan: _Plan, lock: IO[str]) -> subprocess.Popen[bytes]:
     try:
         _write_private(configuration, _configuration(plan))
         log_start = log.stat().st_size if log.exists() else 0
-        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log_file:
-            process = subprocess.Popen(
-                # -I -S: the shim needs nothing that is installed, and so takes a few milliseconds only.
-                [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), plan.binary, str(configuration)],
-                stdin=subprocess.DEVNULL,
-                stdout=log_file,
-                stderr=log_file,
-                cwd=plan.folder,
-                start_new_session=True,  # the terminal's Ctrl-C is for the parent, which ends its children in order
-                pass_fds=[lock.fileno()],
-            )
+        os.close(os.open(log, os.O_WRONLY | os.O_CREAT, 0o600))
+        process = spawn(
+            [plan.binary, str(configuration)],
+            log=log,
+            keep=[lock.fileno()],
+            cwd=plan.folder,
+            umask=0o077,
+            orphan_signal=signal.SIGTERM,  # it writes what it holds
+        )
     except OSError as error:
         raise EmbeddedRedisError(f"{plan.folder}: {error.strerror}; the embedded Redis cannot start") from error
     try:

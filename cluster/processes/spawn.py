@@ -1,9 +1,10 @@
-"""Child processes that never outlive their parent, whatever kills it, and that the terminal's Ctrl-C does not reach."""
+"""Child processes that never outlast their parent, whatever kills it, and that the terminal's Ctrl-C does not reach."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,11 +17,11 @@ import psutil
 # Runs in the child, then becomes the program. A shim and no preexec_fn, which may deadlock if the parent has threads.
 _SHIM = """
 import ctypes, os, signal, sys
-parent, command = int(sys.argv[1]), sys.argv[2:]
+parent, orphan_signal, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 PR_SET_PDEATHSIG = 1
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked to be told
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, orphan_signal)
+    if os.getppid() != parent:  # it was gone before we asked to be told
         sys.exit(1)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 os.execv(command[0], command)
@@ -35,8 +36,10 @@ def spawn(
     stdin: int = subprocess.DEVNULL,
     keep: Sequence[int] = (),
     cwd: Path | None = None,
+    umask: int = -1,
+    orphan_signal: int = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own that ignores SIGINT and gets SIGKILL the moment this process is gone.
+    """Start a child in a session of its own that ignores SIGINT and is killed the moment this process is gone.
 
     Call it from the main thread: the kernel sends the signal when the *thread* that started the child ends.
 
@@ -47,12 +50,14 @@ def spawn(
         stdin: as in `subprocess.Popen`.
         keep: open files that the child gets under the same numbers.
         cwd: where the child runs; by default in the current folder, which a game may have changed.
+        umask: of the child; by default that of this process.
+        orphan_signal: what the child gets when this process is gone.
     """
     output: int | IO[bytes] = subprocess.DEVNULL if log is None else log.open("ab")
     try:
         return subprocess.Popen(
             # -I -S: the shim needs nothing that is installed, and so takes a few milliseconds only.
-            [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command],
+            [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), str(int(orphan_signal)), *command],
             env={**os.environ, **(env or {})},
             stdin=stdin,
             stdout=output,
@@ -60,6 +65,7 @@ def spawn(
             start_new_session=True,
             pass_fds=keep,
             cwd=cwd,
+            umask=umask,
         )
     finally:
         if not isinstance(output, int):

@@ -1,7 +1,7 @@
 """Stands in for the two helper processes that a Ray node insists on: it does nothing, and ends with the node.
 
 Ray's own agents serve its web dashboard and per-task environments, and an embedded run uses neither. They cost seconds
-of start-up and 170 MB, and outlive a node that was killed. `cluster.ray_cluster.launcher` has the
+of start-up and 170 MB, and outlast a node that was killed. `cluster.ray_cluster.private_node` has the
 node run this file in their place.
 """
 

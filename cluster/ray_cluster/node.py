@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import psutil
 
-from quintet.cluster.processes.health_file import touch_alive
+from quintet.cluster.processes.health_file import touch_health_file, wait_for
 from quintet.cluster.processes.signals import on_signals
 from quintet.cluster.processes.spawn import end_all, family, living, stop
 from quintet.control.errors import DONE, FAILED, UsageError
@@ -24,7 +24,6 @@ RAY = (sys.executable, "-m", "ray.scripts.scripts")  # the program `ray`; nothin
 ACTOR = "ray::RolloutActor"  # how Ray names the process of a worker
 OBJECT_STORE_BYTES = 80 * 2**20  # near Ray's minimum; no object ever lies in it
 LOOK_S = 2.0
-TELL_S = 15.0
 DRAIN_S = 15.0  # for Ray to hear of it
 LEAVE_S = 40.0  # for workers to finish a window and push their chunks, which they try for 30 s
 STOP_S = 5.0
@@ -62,7 +61,7 @@ def serve_node(address: str, cores: int) -> int:
             _say("its part of Ray ended: the head is gone, or refused it (see above)")
             return FAILED
         if _raylet(ray.pid) is not None:
-            touch_alive()
+            touch_health_file()
     _leave(f"{host}:{port}", ray)
     return DONE
 
@@ -81,17 +80,16 @@ def split_address(address: str) -> tuple[str, int]:
 
 def wait_for_port(host: str, port: int, leaving: threading.Event) -> bool:
     """Wait until somebody listens there, saying so now and then; False if told to leave before."""
-    told_s = float("-inf")
-    while not leaving.is_set():
-        try:
-            socket.create_connection((host, port), timeout=2.0).close()
-            return True
-        except OSError as error:
-            if time.monotonic() - told_s >= TELL_S:
-                _say(f"waiting for the Ray head at {host}:{port} ({error})")
-                told_s = time.monotonic()
-        leaving.wait(1.0)
-    return False
+    found = wait_for(
+        lambda: socket.create_connection((host, port), timeout=2.0),
+        OSError,
+        lambda error: _say(f"waiting for the Ray head at {host}:{port} ({error})"),
+        stopped=leaving,
+        healthy=False,
+    )
+    if found is not None:
+        found.close()
+    return found is not None
 
 
 def _leave(address: str, ray: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The controller and its crew over a memory link, with workers and an optimizer that do what the test says."""
+"""The controller and its supervisor over a memory link, with workers and an optimizer that do what the test says."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_as_many_workers_play_as_are_wanted_while_the_wish_changes(scene: Scene)
     scene.link.set_wanted_workers(1)
     scene.round()
     assert scene.workers.playing == {0}
-    assert scene.crew.live == 1
+    assert scene.supervisor.live == 1
     scene.link.set_wanted_workers(2)
     scene.round()
     assert scene.workers.playing == {0, 1}
@@ -66,7 +66,7 @@ def test_the_lease_is_held_and_the_heartbeat_says_what_the_controller_is(scene: 
 
 
 @pytest.mark.parametrize("status", [-9, CRASHED])
-def test_an_optimizer_that_died_is_started_again_and_given_up_after_three_quick_deaths(
+def test_an_optimizer_that_failed_is_started_again_and_given_up_after_three_quick_exits(
     status: int, scene: Scene
 ) -> None:
     scene.round()
@@ -133,7 +133,7 @@ def test_winding_down_lets_workers_leave_before_the_optimizer_and_kills_those_th
     live_at_stop: list[int] = []
 
     def stop(grace_s: float) -> int:
-        live_at_stop.append(scene.crew.live)
+        live_at_stop.append(scene.supervisor.live)
         return DONE
 
     def sleep(seconds: float) -> None:
@@ -148,7 +148,7 @@ def test_winding_down_lets_workers_leave_before_the_optimizer_and_kills_those_th
 
 
 @pytest.mark.parametrize("status", [-9, CRASHED])
-def test_an_optimizer_whose_death_nobody_had_seen_when_the_run_was_ended_makes_no_failure_of_it(
+def test_an_optimizer_whose_failure_nobody_had_seen_when_the_run_was_ended_makes_no_failure_of_it(
     status: int, scene: Scene
 ) -> None:
     scene.round()

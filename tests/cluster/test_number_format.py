@@ -100,7 +100,7 @@ def test_a_worker_of_the_other_format_leaves_for_good_and_names_both(tmp_path: P
     with pytest.raises(WeightsRefusedError, match=f"in {precision}, but model.precision is {other} here") as refused:
         worker.run()
     assert worker.name in str(refused.value)
-    assert exit_code(refused.value) == USAGE, "which ends the run: see the crew"
+    assert exit_code(refused.value) == USAGE, "which ends the run: see the worker supervisor"
     assert worker.chunker.window == -1, "it has played nothing"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from quintet.cluster.processes.optimizer_service import ENDED, SAID, OptimizerService
 from quintet.cluster.processes.spawn import living, wait_gone
-from quintet.cluster.ray_cluster.launcher import LocalRay
+from quintet.cluster.ray_cluster.private_node import LocalRay
 from quintet.cluster.service import Filler, first_wish
 from quintet.control.errors import CRASHED, DONE, FAILED, REDIS_URL
 from quintet.wire.errors import LinkDownError

@@ -1,4 +1,4 @@
-"""The crew: which ends of a worker are made good by another start, which are waited for, and which end the run."""
+"""Which ends of a worker are made good by another start, which are waited for, and which end the run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from quintet.cluster.processes.restart_policy import MOST_SHORT_LIVES, QUICK_DEATH_S
-from quintet.cluster.worker_supervisor import ADOPTED_AND_GONE, MAX_QUICK_DEATHS
+from quintet.cluster.processes.restart_policy import MOST_QUICK_EXITS, QUICK_EXIT_S
+from quintet.cluster.worker_supervisor import ADOPTED_AND_GONE, MOST_USELESS_STARTS
 from quintet.control.errors import FAULTS_WITHIN_S, RunFailedError, UsageError, error_report
 from quintet.control.run_folder import RunFolder
 from quintet.games.api import GameCodeError, GameDataError, MissingExtraError
@@ -25,14 +25,14 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     scene.close()
 
 
-def test_a_worker_that_played_for_a_while_is_replaced_at_once_and_its_books_are_closed(scene: Scene) -> None:
+def test_a_worker_that_played_for_a_while_is_replaced_at_once_and_its_counters_are_closed(scene: Scene) -> None:
     scene.round()
     registration = scene.link.register(1, SPEC)
     who = {"worker": 1, "incarnation": registration.incarnation}
     scene.link.push([PendingChunk(**who, sequence=1, cumulative_steps=8, steps=8, payload=b"x")])
     scene.link.heartbeat(registration, 24, {})
     scene.workers.ends[1] = {"error": "killed", "traceback": "Traceback: boom"}
-    scene.round(QUICK_DEATH_S + 1)
+    scene.round(QUICK_EXIT_S + 1)
     counters = scene.link.counters()
     assert (counters.produced, counters.lost, counters.in_flight, counters.unaccounted) == (24, 16, 8, 0)
     assert scene.workers.starts == [0, 1, 1]
@@ -40,11 +40,11 @@ def test_a_worker_that_played_for_a_while_is_replaced_at_once_and_its_books_are_
     assert scene.journal("worker died") == ["worker/1"]
 
 
-def test_a_worker_that_dies_quickly_again_and_again_is_waited_for_longer_and_then_given_up(scene: Scene) -> None:
+def test_a_worker_that_fails_quickly_again_and_again_is_waited_for_longer_and_then_given_up(scene: Scene) -> None:
     scene.link.set_wanted_workers(1)
     scene.round()
     pauses = []
-    for _ in range(MAX_QUICK_DEATHS - 1):
+    for _ in range(MOST_USELESS_STARTS - 1):
         scene.workers.ends[0] = {"error": "boom"}
         died_s = scene.clock.now + 1.0
         scene.round()
@@ -58,10 +58,10 @@ def test_a_worker_that_dies_quickly_again_and_again_is_waited_for_longer_and_the
         scene.round()
 
 
-def test_a_worker_that_played_in_between_may_die_more_often_and_is_replaced_at_once(scene: Scene) -> None:
+def test_a_worker_that_played_in_between_may_fail_more_often_and_is_replaced_at_once(scene: Scene) -> None:
     scene.link.set_wanted_workers(1)
     scene.round()
-    for _ in range(MOST_SHORT_LIVES - 1):
+    for _ in range(MOST_QUICK_EXITS - 1):
         registration = scene.link.register(0, SPEC)
         scene.link.heartbeat(registration, 0, {"version": 3})
         scene.workers.ends[0] = {"error": "killed"}
@@ -70,7 +70,7 @@ def test_a_worker_that_played_in_between_may_die_more_often_and_is_replaced_at_o
     registration = scene.link.register(0, SPEC)
     scene.link.heartbeat(registration, 0, {"version": 3})
     scene.workers.ends[0] = {"error": "killed"}
-    with pytest.raises(RunFailedError, match=f"worker 0 died {MOST_SHORT_LIVES} times in a row"):
+    with pytest.raises(RunFailedError, match=f"worker 0 died {MOST_QUICK_EXITS} times in a row"):
         scene.round()
 
 
@@ -107,7 +107,7 @@ def test_an_exception_of_the_games_own_code_is_borne_once_whichever_workers_meet
         scene.round(10.0)
 
 
-def test_a_simulator_that_does_not_answer_is_waited_for_as_after_any_other_death(scene: Scene) -> None:
+def test_a_simulator_that_does_not_answer_is_waited_for_as_after_any_other_failure(scene: Scene) -> None:
     scene.round()
     error = GameCodeError("game x: its step raised ConnectionRefusedError")
     error.__cause__ = ConnectionRefusedError()
@@ -120,7 +120,7 @@ def test_a_simulator_that_does_not_answer_is_waited_for_as_after_any_other_death
 
 def test_what_an_adopted_worker_said_last_is_heard_though_its_process_answers_to_nobody(scene: Scene) -> None:
     scene.workers.adoptable = [0]
-    scene.crew.adopt(2)
+    scene.supervisor.adopt(2)
     scene.round()
     registration = scene.link.register(0, SPEC)
     scene.link.heartbeat(registration, 16, {"version": 3})
@@ -131,10 +131,10 @@ def test_what_an_adopted_worker_said_last_is_heard_though_its_process_answers_to
     assert scene.link.counters().lost == 16
 
 
-def test_all_workers_are_started_again_when_what_they_run_on_died(scene: Scene) -> None:
+def test_all_workers_are_started_again_when_what_they_run_on_exited(scene: Scene) -> None:
     scene.round()
-    scene.workers.node_died = True
-    scene.round(QUICK_DEATH_S + 1)
+    scene.workers.node_exited = True
+    scene.round(QUICK_EXIT_S + 1)
     assert scene.workers.playing == {0, 1}
     assert scene.workers.starts == [0, 1, 0, 1]
     assert scene.journal("restarted") == ["ray"]
@@ -142,7 +142,7 @@ def test_all_workers_are_started_again_when_what_they_run_on_died(scene: Scene) 
 
 def test_workers_that_play_already_are_adopted_and_not_started(scene: Scene) -> None:
     scene.workers.adoptable = [0]
-    scene.crew.adopt(2)
+    scene.supervisor.adopt(2)
     scene.round()
     assert scene.workers.starts == [1]
-    assert scene.crew.live == 2
+    assert scene.supervisor.live == 2

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from quintet.cluster.cli.train import TrainRequest, train
+from quintet.cluster.cli.train import train
+from quintet.cluster.request import TrainRequest
 from quintet.control import run_folder
 from quintet.control.errors import UsageError
 from quintet.control.run_folder import (

@@ -1,4 +1,4 @@
-"""A controller and its crew over a memory link, with workers and an optimizer that do what the test says."""
+"""A controller and its supervisor over a memory link, with workers and an optimizer that do what the test says."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class ScriptedWorkers:
         self.starts: list[int] = []
         self.killed: list[int] = []
         self.adoptable: list[int] = []
-        self.node_died = False
+        self.node_exited = False
         self.stubborn = False
 
     def ensure(self) -> bool:
-        died, self.node_died = self.node_died, False
-        if died:
+        exited, self.node_exited = self.node_exited, False
+        if exited:
             self.ends |= {worker: {"error": "its Ray node died"} for worker in self.playing}
-        return died
+        return exited
 
     def adopt(self, workers: Sequence[int]) -> list[int]:
         self.playing |= set(self.adoptable)
@@ -114,7 +114,7 @@ class Scene:
         config = parse_config(config_text)
         self.recorder = Recorder(folder=folder, config=config, link=self.link, board=board, started_s=0.0)
         self.tracebacks: list[tuple[int, str]] = []
-        self.crew = WorkerSupervisor(
+        self.supervisor = WorkerSupervisor(
             self.workers,
             self.link,
             self.recorder,
@@ -123,7 +123,7 @@ class Scene:
         )
         self.controller = Controller(
             link=self.link,
-            crew=self.crew,
+            supervisor=self.supervisor,
             optimizer=self.optimizer,
             recorder=self.recorder,
             redis=None,

@@ -196,6 +196,6 @@ def test_a_killed_redis_keeps_the_lease(tmp_path: Path, run_name: str) -> None:
         redis.close()
         server.process.kill()
         server.process.wait()
-        server.restart()
+        assert server.ensure()
         with RedisLink(server.url, run_name) as later, pytest.raises(LeaseHeldError, match="first"):
             later.take_optimizer_lease("second", 60.0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from quintet.cluster import embedded
+from quintet.cluster import assembly, embedded
 from quintet.cluster.__main__ import run
 from quintet.cluster.cli.check import GameFinding, check
 from quintet.control.config import parse_config
@@ -215,7 +215,7 @@ def test_what_is_hardly_meant_is_said_at_the_start(monkeypatch: pytest.MonkeyPat
         return made[-1]
 
     monkeypatch.setattr("quintet.games.registry.make_game", make)
-    _, lines = embedded.check_game(parse_config("", overrides=['game="tests.envs.mistaken_envs:OutsideBox"']))
+    _, lines = assembly.check_game(parse_config("", overrides=['game="tests.envs.mistaken_envs:OutsideBox"']))
     assert any("warning: OutsideBox.step: 'place' holds" in line for line in lines)
     assert len(made) == 1
     assert isinstance(made[0].origin, gymnasium.Env)

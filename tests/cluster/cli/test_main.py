@@ -15,8 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from quintet.cluster import embedded as start_up
-from quintet.cluster import in_process
+from quintet.cluster import assembly, in_process
 from quintet.cluster.__main__ import COMMANDS, run
 from quintet.control.errors import exit_code, keep_traceback, one_line, report
 from quintet.control.run_folder import RunFolder
@@ -304,7 +303,7 @@ def test_a_traceback_is_kept_with_a_files_name_that_is_no_utf8(tmp_path: Path) -
     name = "st\udce4mme.csv"
     kept = [keep_traceback(FileNotFoundError(name), tmp_path)]
     (tmp_path / "logs").mkdir()
-    kept.append(str(start_up.keep_traceback(RunFolder(tmp_path), 0, name)))
+    kept.append(str(assembly.keep_traceback(RunFolder(tmp_path), 0, name)))
     assert all("st\\udce4mme.csv" in Path(path).read_text() for path in kept)
 
 

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from quintet.cluster.board import Board
-from quintet.cluster.cli.train import TrainRequest, _prepare
+from quintet.cluster.cli.train import _prepare
 from quintet.cluster.recorder import Recorder
+from quintet.cluster.request import TrainRequest
 from quintet.control import run_folder as run_folder_module
 from quintet.control.config import ConfigError, RunConfig, load_config, parse_config
 from quintet.control.errors import UsageError

@@ -214,8 +214,10 @@ def test_a_server_that_was_killed_is_started_again_with_its_data(tmp_path: Path)
         redis = RedisServer(server.url, timeout_s=5.0)
         redis.command("SET", "key", "value")
         url, pid = server.url, server.process.pid
+        assert not server.ensure()
         server.process.kill()
-        server.restart()
+        server.process.wait()
+        assert server.ensure()
         assert (server.url == url, server.process.pid == pid) == (True, False)
         assert redis.command("GET", "key") == b"value"
         redis.close()

@@ -10,9 +10,10 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from quintet.cluster.embedded import check_game, open_link
+from quintet.cluster.assembly import check_game, open_link
 from quintet.cluster.processes.spawn import family, living, wait_gone
-from quintet.cluster.ray_cluster.launcher import TEMP_PREFIX, LocalRay, RayLauncher, remove_stale_folders
+from quintet.cluster.ray_cluster.launcher import RayLauncher
+from quintet.cluster.ray_cluster.private_node import TEMP_PREFIX, LocalRay, remove_stale_folders
 from quintet.control.config import parse_config
 from quintet.wire.redis_link.link import RedisLink
 from tests.conftest import delete_run

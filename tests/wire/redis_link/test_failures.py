@@ -59,7 +59,7 @@ def kill_and_restart(server: EmbeddedRedis, meanwhile: Callable[[], None] = lamb
     server.process.kill()
     server.process.wait()
     meanwhile()
-    server.restart()
+    assert server.ensure()
 
 
 # ---- restarts ----
