@@ -187,7 +187,7 @@ def _way(places: dict[str, _Place], starts: dict[int, float], arrow: Arrow) -> l
 
 def _line(axes: Axes, points: Sequence[tuple[float, float]], style: Style) -> None:
     color, dashes = LINES[style]
-    path, look = Path(points), (0, dashes)
+    path, look = Path(points), (0, dashes) if dashes else "-"
     axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=9, color=color, lw=1.2, ls=look))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from quintet.explain.network import layers, network_drawing, parameters, policy_drawing, rows
 from quintet.explain.plots.figure import svg
-from quintet.explain.plots.network import Box, Drawing, draw
+from quintet.explain.plots.network import LINES, Box, Drawing, draw
 from quintet.games.api import GameSpec
 from quintet.games.registry import make_game
 from quintet.model.config import PolicyConfig
@@ -169,6 +170,14 @@ def test_words_are_escaped() -> None:
     )
     words = [node.text for node in ElementTree.fromstring(text).iter(f"{SVG}text")]
     assert {"a < b", "&", "<&>", '"&"', "'"} <= set(words)
+
+
+def test_lines_are_whole_or_dashed_by_their_meaning() -> None:
+    root = ElementTree.fromstring(svg(draw(network_drawing(outpost_spec(), PolicyConfig(lstm_units=16)))))
+    styles = [path.get("style") or "" for path in root.iter(f"{SVG}path")]
+    assert all(dashes.strip() for style in styles for dashes in re.findall("stroke-dasharray:([^;]*)", style))
+    for color, dashes in LINES.values():
+        assert any(f"stroke: {color}" in style and ("dasharray" in style) == bool(dashes) for style in styles), color
 
 
 def test_layers_are_named_by_their_way_through_the_modules() -> None:
