@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from quintet.cluster.__main__ import run
+from tests.support.short_games import play_little
 from tests.support.untrained import save_untrained
 
 
@@ -118,16 +119,3 @@ lstm_units = 8
 bptt_steps = 4
 chunk_steps = 8
 """
-
-
-def play_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the real thing, with fewer and shorter games."""
-    from quintet.explain import gradients, loss, lstm, observation
-
-    for module, function, small in (
-        (gradients, "explain_gradients", {"games": 4, "rows": 12, "span": 4}),
-        (loss, "explain_loss", {"games": 4, "skip_rows": 4}),
-        (lstm, "explain_lstm", {"games": 8, "rows": 48}),
-        (observation, "explain_observation", {"games": 2, "rows": 8}),
-    ):
-        monkeypatch.setattr(getattr(module, function), "__kwdefaults__", {"seed": 7, **small})

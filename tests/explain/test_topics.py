@@ -35,6 +35,7 @@ from quintet.wire.chunk import TrajectoryChunk
 from quintet.wire.link import Precision
 from tests.conftest import PRECISIONS
 from tests.support.figure_words import overlaps, words_of
+from tests.support.short_games import play_little
 
 CARTPOLE = """
 game = "gymnasium:CartPole-v1"
@@ -371,15 +372,7 @@ def test_a_record_is_played_by_the_workers_own_self_play(monkeypatch: pytest.Mon
 def test_every_topic_has_a_picture_and_two_paragraphs_for_every_kind_of_game(
     topic: str, config: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from quintet.explain import gradients, loss, lstm, observation
-
-    for module, function, small in (
-        (gradients, "explain_gradients", {"games": 4, "rows": 12, "span": 4}),
-        (loss, "explain_loss", {"games": 4, "skip_rows": 4}),
-        (lstm, "explain_lstm", {"games": 8, "rows": 48}),
-        (observation, "explain_observation", {"games": 2, "rows": 8}),
-    ):
-        monkeypatch.setattr(getattr(module, function), "__kwdefaults__", {"seed": 7, **small})
+    play_little(monkeypatch)
     found = explanation(topic, subject(config, precision))
     assert svg(found.figure).startswith("<svg")
     assert len(found.paragraphs) == 2
