@@ -82,6 +82,7 @@ class Board:
         self._clock, self._quiet = clock, quiet
         self._last_s = -LINE_S
         self._last_stage = ""
+        self.state: BoardState | None = None  # the newest
         # Drawn by `update` alone: a refresh thread would take time from the workers.
         is_screen = self._console.is_terminal and not self._console.is_dumb_terminal and not quiet
         self._live = Live(console=self._console, auto_refresh=False) if is_screen else None
@@ -99,6 +100,7 @@ class Board:
 
     def update(self, state: BoardState) -> None:
         """Show this state, unless the last drawing is too young; a new stage is always shown."""
+        self.state = state
         now_s = self._clock()
         least_s = REDRAW_S if self._live else LINE_S
         if self._quiet or (state.stage == self._last_stage and now_s - self._last_s < least_s):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,12 +32,18 @@ TICK_S = 0.25
 
 
 def train_in_process(
-    config: RunConfig, folder: RunFolder, board: Board, started_s: float, *, start_from: Path | None
+    config: RunConfig,
+    folder: RunFolder,
+    board: Board,
+    started_s: float,
+    *,
+    start_from: Path | None,
+    stop: threading.Event | None = None,
 ) -> tuple[str, Summary]:
     """Play and learn in turn until the run is at its end; why it ended, and the summary.
 
     A run that goes on does so from its newest checkpoint, with games of other seeds. What was in flight is gone, and
-    its counters begin anew.
+    its counters begin anew. `stop` ends it like a first Ctrl-C.
 
     Raises:
         UsageError: more than one worker is wanted.
@@ -48,7 +55,7 @@ def train_in_process(
     link = MemoryLink(folder.run, issued_incarnations=_starts(folder))
     config, recorder = begin(link, config, folder, board, started_s, game=spec, lines=lines, text="in one process")
     with ExitStack() as stack, recorder.failing():
-        interrupts = stack.enter_context(Interrupts())
+        interrupts = stack.enter_context(Interrupts(stop))
         optimizer = _optimizer(config, folder, link, start_from)
         recorder.settings.accept()
         worker = _worker(config, folder, link, stack)

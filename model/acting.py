@@ -68,6 +68,11 @@ class PolicyActor:
         for name, array in action.items():
             keep_taken(array, counts, out=self.previous[name])
 
+    def forget_action(self, streams: Array) -> None:
+        """Where `streams` [B] bool is true, the next row follows no action: it begins a game."""
+        for array in self.previous.values():
+            array[streams] = no_action(str(array.dtype), ())
+
     def round_state(self) -> Tensor:
         """Round the live state to what the wire carries, at a window's border; returns it, [B, A, 2, H] f16."""
         half = self.state.to(torch.float16)

@@ -1,1 +1,74 @@
-"""Quintet: recurrent PPO by self-play."""
+"""Quintet: recurrent PPO by self-play. What a program of one's own needs of it, under one name.
+
+    import quintet
+
+    training = quintet.train("cartpole_memory.toml", ["agent_steps=20_000"])
+    training.wait()
+    policy = quintet.load_policy(training.checkpoint)
+    action = policy.act(observation)  # the environment's own
+
+Importing it loads nothing heavy: each name loads what it needs when it is asked for.
+"""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quintet.cluster.training import Training, train
+    from quintet.control.config import RunConfig, load_config
+    from quintet.control.config_reader import ConfigError
+    from quintet.control.errors import RunFailedError, UsageError
+    from quintet.evaluation.evaluate import PlayedGame, evaluate, play
+    from quintet.evaluation.loaded_policy import LoadedPolicy, load_policy
+    from quintet.games.api import GameError, GameSpec, Transition, VectorGame
+    from quintet.games.contract import check_game
+    from quintet.games.registry import make_game
+    from quintet.optimizer.checkpoint import CheckpointError
+
+_MODULES = {
+    "quintet.cluster.training": ("Training", "train"),
+    "quintet.control.config": ("RunConfig", "load_config"),
+    "quintet.control.config_reader": ("ConfigError",),
+    "quintet.control.errors": ("RunFailedError", "UsageError"),
+    "quintet.evaluation.evaluate": ("PlayedGame", "evaluate", "play"),
+    "quintet.evaluation.loaded_policy": ("LoadedPolicy", "load_policy"),
+    "quintet.games.api": ("GameError", "GameSpec", "Transition", "VectorGame"),
+    "quintet.games.contract": ("check_game",),
+    "quintet.games.registry": ("make_game",),
+    "quintet.optimizer.checkpoint": ("CheckpointError",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "GameError",
+    "GameSpec",
+    "LoadedPolicy",
+    "PlayedGame",
+    "RunConfig",
+    "RunFailedError",
+    "Training",
+    "Transition",
+    "UsageError",
+    "VectorGame",
+    "check_game",
+    "evaluate",
+    "load_config",
+    "load_policy",
+    "make_game",
+    "play",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from the module where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'quintet' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = globals()[name] = getattr(_import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

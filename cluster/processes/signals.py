@@ -28,18 +28,20 @@ def on_signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None]
 class Interrupts:
     """Signal handlers of `quintet train`, as a context manager; Python runs them in the main thread.
 
-    While the run is being set up the first signal raises KeyboardInterrupt; after `defer` it sets `requested`.
+    While the run is being set up the first signal raises KeyboardInterrupt; after `defer` it sets `requested`, which
+    others may set as well. In another thread no signal is handled.
     """
 
-    def __init__(self) -> None:
-        self.requested = threading.Event()
+    def __init__(self, requested: threading.Event | None = None) -> None:
+        self.requested = requested or threading.Event()
         self._deferred = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        self._before = {
-            number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN
-        }
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+            }
         self.install()
         return self
 

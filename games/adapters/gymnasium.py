@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from quintet.games.adapters.spaces import ACTION_MASK, ActionLayout, ObservationLayout
+from quintet.games.adapters.spaces import ACTION_MASK, ActionLayout, Layouts, ObservationLayout
 from quintet.games.adapters.wrappers import AnyVectorEnv, Env
 from quintet.games.api import ACTING, Actions, Array, GameContractError, GameError, GameSpec, Observation, Transition
 from quintet.games.checks.blame import blamed, five, two
@@ -93,6 +93,11 @@ class GymnasiumVectorGame:
     def remarks(self) -> dict[str, str]:
         """See `quintet.games.api.GameWithRemarks`."""
         return self._observations.all_remarks([self._seen], self._env, "step")
+
+    @property
+    def layouts(self) -> Layouts:
+        """How it reads its environments."""
+        return Layouts(self._observations, self._actions, self._masked)
 
     @property
     def origin(self) -> Any:
@@ -211,6 +216,11 @@ class GymnasiumLoopGame:
     def remarks(self) -> dict[str, str]:
         """See `quintet.games.api.GameWithRemarks`."""
         return self._observations.all_remarks(self._seen, self._envs[0], "step")
+
+    @property
+    def layouts(self) -> Layouts:
+        """How it reads its environments."""
+        return Layouts(self._observations, self._actions, self._masked)
 
     @property
     def origin(self) -> Any:

@@ -37,7 +37,7 @@ def make_team(
     n = _agents(envs[0])
     if n == 0:
         return None
-    adapted = [_OfSeveral(name, env, n) for env in envs]
+    adapted = [EnvironmentOfSeveral(name, env, n) for env in envs]
     seats = {agent: (0, seat) for seat, agent in enumerate(adapted[0].possible_agents)}
     tried = ParallelGame(name, adapted[:1], seats, zero_sum=False, seed=seed, leave_out=leave_out)
     tried.step(random_actions(tried.spec, tried.reset(seed), np.random.default_rng(seed)))
@@ -57,7 +57,7 @@ def _agents(env: Env) -> int:
     return len(seen) if alike else 0
 
 
-class _OfSeveral:
+class EnvironmentOfSeveral:
     """The environment as PettingZoo's parallel API has it, which is what `ParallelGame` plays."""
 
     def __init__(self, name: str, env: Env, n: int) -> None:

@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from quintet.games.adapters.outcome import outcome_of
 from quintet.games.adapters.seats import Agent, Seat
-from quintet.games.adapters.spaces import ACTION_MASK, ActionLayout, ObservationLayout
+from quintet.games.adapters.spaces import ACTION_MASK, ActionLayout, Layouts, ObservationLayout
 from quintet.games.api import (
     ACTING,
     PRESENT,
@@ -249,6 +249,16 @@ class PettingZooGame(ABC):
         elif isinstance(error, Mismatch) and len(error.at) == 3:
             agent = f", agent {next(a for a, seat in self._seats.items() if seat == error.at[1:])!r}"
         return blamed(error, self._envs[slot], method, self._name, f"slot {slot}, row {self._row}{agent}")
+
+    @property
+    def layouts(self) -> Layouts:
+        """How it reads its environments."""
+        return Layouts(self._observations, self._actions, self._masked)
+
+    @property
+    def seats(self) -> Mapping[Agent, Seat]:
+        """Who sits where."""
+        return self._seats
 
     @property
     def origin(self) -> Any:

@@ -286,6 +286,15 @@ class ActionLayout:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Layouts:
+    """How a game reads what its environments show and makes their actions."""
+
+    observations: ObservationLayout
+    actions: ActionLayout
+    masked: bool  # there are action masks: in the observation, or else in `info`
+
+
 def _part(path: Path, leaf: Space, game: str) -> _Part:
     name = _name(path, "action")
     if isinstance(leaf, spaces.Discrete):

@@ -31,7 +31,7 @@ class NamedWrapper:
     takes_vectors: bool  # it may also be laid around a gymnasium VectorEnv
 
 
-def named_wrappers(tables: Iterable[str | Mapping[str, Any]]) -> list[NamedWrapper]:
+def named_wrappers(tables: Iterable[str | Mapping[str, Any] | NamedWrapper]) -> list[NamedWrapper]:
     """Load wrappers from `["module:name", {name = "module:name", argument = ...}, ...]`, the innermost first.
 
     A wrapper takes vector environments if it is a `gymnasium.vector.VectorWrapper` or has `takes_vectors = True`.
@@ -42,7 +42,7 @@ def named_wrappers(tables: Iterable[str | Mapping[str, Any]]) -> list[NamedWrapp
     """
     if isinstance(tables, str | Mapping):
         raise GameError(f"wrappers is {tables!r}; expected a list of wrappers, in square brackets")
-    return [_named_wrapper(table) for table in tables]
+    return [table if isinstance(table, NamedWrapper) else _named_wrapper(table) for table in tables]
 
 
 def _named_wrapper(table: str | Mapping[str, Any]) -> NamedWrapper:

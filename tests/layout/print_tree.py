@@ -13,9 +13,10 @@ PACKAGES = (
     "quintet", "games", "wire", "model", "rollout_workers", "optimizer", "control", "evaluation", "explain",
     "dashboard", "cluster",
 )  # fmt: skip
-FOLDERS = (*PACKAGES, "configs", "benchmarks")
+FOLDERS = (*PACKAGES, "configs", "examples", "benchmarks")
 WITHOUT_INIT = {
     "configs": "Configurations that ship",
+    "examples": "Programs that use Quintet",
     "benchmarks": "One script per claim about speed",
     "common": "What they share",
 }

@@ -23,7 +23,7 @@ MAX_FUNCTION_LINES = 60
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: list[str] = PROJECT["tool"]["setuptools"]["packages"]
 TOPS = sorted({package.split(".")[1] for package in PACKAGES if "." in package})
-FOLDERS = ["quintet", *TOPS, "tests", "benchmarks", "docs"]
+FOLDERS = ["quintet", *TOPS, "tests", "benchmarks", "examples", "docs"]
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -123,7 +123,7 @@ def test_no_folder_of_source_is_left_out_of_the_checks() -> None:
     folders = {path.parent.name for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")}
     folders |= {path.parent.name for top in TOPS for path in [ROOT / top / "__init__.py"] if path.exists()}
     assert folders == set(FOLDERS)
-    assert set(PROJECT["tool"]["mypy"]["files"]) == {"quintet", "tests", "benchmarks", "docs"}
+    assert set(PROJECT["tool"]["mypy"]["files"]) == {"quintet", "tests", "benchmarks", "examples", "docs"}
     assert PROJECT["tool"]["importlinter"]["root_packages"] == ["quintet"]
 
 
