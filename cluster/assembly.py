@@ -9,9 +9,9 @@ from pathlib import Path
 
 from quintet.cluster.board import Board
 from quintet.cluster.cli.check import refused, rehearsed
-from quintet.cluster.controller import LEASE_S, Controller, RunChannel
+from quintet.cluster.controller import LEASE_S, Controller
 from quintet.cluster.processes.signals import Interrupts
-from quintet.cluster.recorder import Recorder
+from quintet.cluster.recorder import Recorder, RunChannel
 from quintet.cluster.worker_supervisor import Launcher, WorkerSupervisor
 from quintet.control.config import RunConfig, check_config, dump_config
 from quintet.control.live_settings import with_known_format

@@ -16,9 +16,11 @@ from rich.panel import Panel
 from rich.text import Text
 
 from quintet.control import metrics as names
+from quintet.control.doctor.health_check import in_one_line
+from quintet.control.doctor.rules import Finding
 from quintet.control.metrics import MetricsRow
 from quintet.control.output import stdout
-from quintet.control.status import bottleneck, phase_shares
+from quintet.control.status import RunStatus, bottleneck, phase_shares, phases_of
 from quintet.wire.link import Counters
 
 REDRAW_S = 1.0
@@ -55,6 +57,35 @@ class BoardState:
     health: str = ""  # the worst that the doctor finds, in one line; empty where it has not looked yet
     severity: Literal["error", "warning", "hint", "healthy"] = "healthy"
     address: str = ""  # of the web page; empty where there is none
+
+    @classmethod
+    def of(
+        cls,
+        status: RunStatus,
+        *,
+        stage: str,
+        events: Sequence[object],
+        findings: Sequence[Finding] | None,
+        address: str = "",
+    ) -> BoardState:
+        """What a run's status says; `findings` are the doctor's, None where it has not looked yet."""
+        row = {name: value for name, value in status.metrics.items() if value is not None}
+        return cls(
+            run=status.run,
+            game=status.config.game,
+            stage=stage,
+            wall_s=row.get(names.WALL_S, 0.0),
+            agent_steps_budget=status.config.agent_steps,
+            minutes_budget=status.config.minutes,
+            until=status.config.until,
+            row=row,
+            counters=status.counters,
+            phases=phases_of(row),
+            events=tuple(map(str, events)),
+            health="" if findings is None else in_one_line(findings),
+            severity=findings[0].severity if findings else "healthy",
+            address=address,
+        )
 
     @property
     def progress(self) -> tuple[float, float | None]:

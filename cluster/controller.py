@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.cluster.processes.restart_policy import RestartPolicy
-from quintet.cluster.recorder import Recorder, ReportSource
+from quintet.cluster.recorder import Recorder, RunChannel
 from quintet.cluster.worker_supervisor import WorkerSupervisor
 from quintet.control.autoscale import Autoscaler, parse_bounds
 from quintet.control.errors import DONE, FAILED, USAGE, RunFailedError, UsageError
 from quintet.wire.errors import LinkDownError
-from quintet.wire.link import ControlChannel
 
 ROUND_S = 0.25
 RECONCILE_S = 1.0
@@ -29,14 +29,6 @@ REDIS_FORGOT = (
     "the last checkpoint with --resume, and let that server write to disk (appendonly yes)"
 )
 MOST_USELESS_STARTS = 3  # of an optimizer that trained nothing, in a row
-
-
-class RunChannel(ControlChannel, ReportSource, Protocol):
-    """What the controller needs of a link."""
-
-    def beat(self, process: str, data: dict[str, float | int | str]) -> None:
-        """See `quintet.wire.link.ProcessRegistry`."""
-        ...
 
 
 class OptimizerHost(Protocol):
@@ -59,18 +51,6 @@ class OptimizerHost(Protocol):
         ...
 
 
-class RedisHost(Protocol):
-    """The Redis server of an embedded run."""
-
-    def ensure(self) -> bool:
-        """Start it again if it exited; True if it had to.
-
-        Raises:
-            RunFailedError: it exits again and again.
-        """
-        ...
-
-
 class Controller:
     """One run's controller; `run` returns why the run ended, `wind_down` ends its processes."""
 
@@ -81,7 +61,7 @@ class Controller:
         supervisor: WorkerSupervisor,
         optimizer: OptimizerHost,
         recorder: Recorder,
-        redis: RedisHost | None,
+        redis: EmbeddedRedis | None,
         interrupted: threading.Event,
         describe: dict[str, float | int | str],
         fill: Callable[[int], int] = lambda wanted: wanted,

@@ -6,14 +6,14 @@ import resource
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from quintet.cluster.board import Board, BoardState
 from quintet.control import metrics as names
 from quintet.control.config import RunConfig
-from quintet.control.doctor.health_check import HealthCheck, in_one_line
+from quintet.control.doctor.health_check import HealthCheck
 from quintet.control.errors import RunFailedError, one_line
 from quintet.control.journal import Event, EventKind, Journal
 from quintet.control.live_settings import SettingsWatch
@@ -23,8 +23,7 @@ from quintet.control.sinks import JsonlSink, MetricsSink, TensorBoardSink, last_
 from quintet.control.status import AT_THE_START, STARTING, TRAINING, RunStatus, stage_at_the_start
 from quintet.control.summary import Summary, build_summary, write_summary
 from quintet.wire.errors import LinkError
-from quintet.wire.link import Counters, Heartbeat, Report
-from quintet.wire.settings import Setting
+from quintet.wire.link import ControlChannel, Counters, Heartbeat, Report
 
 EVENTS_KEPT = 20
 SHARE_S = 1.0
@@ -39,35 +38,15 @@ JOURNAL_KINDS: dict[str, EventKind] = {
 }
 
 
-class ReportSource(Protocol):
-    """What the recorder needs of a link."""
-
-    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def heartbeats(self) -> list[Heartbeat]:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
+class RunChannel(ControlChannel, Protocol):
+    """What controller and recorder need of a link."""
 
     def counters(self) -> Counters:
         """See `quintet.wire.link.ChunkSource`."""
         ...
 
-    def keep_latest_row(self, row: Mapping[str, float]) -> None:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def settings(self, after: str) -> list[Setting]:
-        """See `quintet.wire.settings.SettingsChannel`."""
-        ...
-
-    def run_config(self) -> str:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def amend_config(self, config_text: str) -> None:
-        """See `quintet.wire.link.ControlChannel`."""
+    def beat(self, process: str, data: dict[str, float | int | str]) -> None:
+        """See `quintet.wire.link.ProcessRegistry`."""
         ...
 
 
@@ -75,7 +54,7 @@ class Recorder:
     """The only writer of metrics.jsonl, tensorboard/, journal.jsonl and summary.json."""
 
     def __init__(
-        self, *, folder: RunFolder, config: RunConfig, link: ReportSource, board: Board, started_s: float
+        self, *, folder: RunFolder, config: RunConfig, link: RunChannel, board: Board, started_s: float
     ) -> None:
         """`started_s` is the `time.monotonic()` of the command's start."""
         self.folder, self.config, self.link, self.board, self.started_s = folder, config, link, board, started_s
@@ -86,6 +65,7 @@ class Recorder:
         self.until = parse_until(config.until) if config.until else None
         self.until_reached = False
         self.peak_rss_bytes = 0
+        self._wanted, self._heartbeats = 0, list[Heartbeat]()
         self.playing = 0  # workers that said so in their last heartbeat
         self.events: deque[str] = deque(maxlen=EVENTS_KEPT)
         self.happened: Counter[str] = Counter()  # how often, by the event's name
@@ -128,7 +108,8 @@ class Recorder:
         self._take(report for report in reports if report.time_s > self._recorded_until_s)
         self.counters = self.link.counters()
         self.metrics.observe(self.counters, workers_wanted=wanted, workers_live=live)
-        heartbeats = self.link.heartbeats()
+        self._wanted, self._heartbeats = wanted, self.link.heartbeats()
+        heartbeats = self._heartbeats
         if self.settings.note_format(heartbeats):
             self._go_by(self.settings.config)
             self.note("note", process=names.OPTIMIZER, text=f"computes in {self.config.model.precision}")
@@ -141,7 +122,7 @@ class Recorder:
         if self.stage in AT_THE_START:
             self.stage = stage_at_the_start(heartbeats, self.counters, self.metrics.latest)
         if self.stage == TRAINING:
-            self._health_check.look(lambda: self._status(wanted, heartbeats))
+            self._health_check.look(lambda: self._status)
         self.show()
         return len(reports)
 
@@ -150,22 +131,7 @@ class Recorder:
         self.stage = stage or self.stage
         findings = self._health_check.findings if self.stage == TRAINING else None
         self.board.update(
-            BoardState(
-                run=self.folder.run,
-                game=self.config.game,
-                stage=self.stage,
-                wall_s=self.wall_s,
-                agent_steps_budget=self.config.agent_steps,
-                minutes_budget=self.config.minutes,
-                until=self.config.until,
-                row=self.metrics.latest,
-                counters=self.counters,
-                phases=self.phases,
-                events=tuple(self.events),
-                health=in_one_line(findings) if findings is not None else "",
-                severity=findings[0].severity if findings else "healthy",
-                address=self.address,
-            )
+            BoardState.of(self._status, stage=self.stage, events=self.events, findings=findings, address=self.address)
         )
 
     def note(self, kind: EventKind, *, process: str = "", text: str = "", time_s: float | None = None) -> None:
@@ -285,13 +251,15 @@ class Recorder:
         happened = {names.EVENTS + name: float(times) for name, times in self.happened.items()}
         return self.metrics.latest | phase_row(self.phases) | head | happened
 
-    def _status(self, wanted: int, heartbeats: Sequence[Heartbeat]) -> RunStatus:
+    @property
+    def _status(self) -> RunStatus:
+        """The run as it was seen at the last tick."""
         return RunStatus(
             run=self.folder.run,
             config=self.config,
             counters=self.counters,
-            wanted_workers=wanted,
-            heartbeats=heartbeats,
+            wanted_workers=self._wanted,
+            heartbeats=self._heartbeats,
             metrics=self._latest_row(),
         )
 

@@ -111,7 +111,7 @@ class Filler:
         """`describe` goes into the controller's heartbeat, so that `quintet scale` knows what there is room for."""
         self._link, self._cores, self._cores_per_worker = link, cores, cores_per_worker
         before = {beat.process: beat.data for beat in link.heartbeats()}.get("controller", {})
-        # A number that a person chose outlives the controller that he told it.
+        # A number that a person chose stays, also under the next controller.
         self._automatic = automatic and before.get(FILLING, 1) == 1
         self._last_wish = -1
         self.describe: dict[str, float | int | str] = {
@@ -150,6 +150,6 @@ class Filler:
 
 def first_wish(link: RedisLink, workers: int) -> int:
     """How many workers to want at the start: as many as a controller that was killed wanted, where there was one."""
-    directive = link.control_message()
-    predecessor_fell = bool(link.run_config()) and not directive.stopping
-    return directive.wanted_workers if predecessor_fell and directive.wanted_workers else workers
+    message = link.control_message()
+    was_killed = bool(link.run_config()) and not message.stopping
+    return message.wanted_workers if was_killed and message.wanted_workers else workers

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from quintet.cluster.processes.restart_policy import RestartPolicy
+from quintet.cluster.recorder import Recorder
 from quintet.control.errors import FAULTS_WITHIN_S, RunFailedError, fault
-from quintet.control.journal import EventKind
-from quintet.wire.link import Heartbeat
+from quintet.wire.link import ControlChannel
 
 MOST_USELESS_STARTS = 4  # of a worker that never came to play, in a row, and the run is given up
 LONGEST_BACKOFF_S = 8.0
@@ -43,26 +43,6 @@ class Launcher(Protocol):
         ...
 
 
-class Registry(Protocol):
-    """What the supervisor needs of a link."""
-
-    def heartbeats(self) -> list[Heartbeat]:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-    def close_worker(self, worker: int) -> int:
-        """See `quintet.wire.link.ControlChannel`."""
-        ...
-
-
-class EventLog(Protocol):
-    """Where the supervisor says what happened."""
-
-    def note(self, kind: EventKind, *, process: str = "", text: str = "") -> None:
-        """See `quintet.cluster.recorder.Recorder`."""
-        ...
-
-
 @dataclass
 class _Place:
     """What is known about worker i, whoever holds the place now."""
@@ -78,8 +58,8 @@ class WorkerSupervisor:
     def __init__(
         self,
         launcher: Launcher,
-        registry: Registry,
-        events: EventLog,
+        registry: ControlChannel,
+        events: Recorder,
         *,
         keep_traceback: Callable[[int, str], Path],
         clock: Callable[[], float] = time.monotonic,

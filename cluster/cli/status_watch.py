@@ -6,14 +6,12 @@ import contextlib
 import time
 
 from quintet.cluster.board import Board, BoardState
-from quintet.control import metrics as names
-from quintet.control.doctor.health_check import LOOK_S, in_one_line
+from quintet.control.doctor.health_check import LOOK_S
 from quintet.control.doctor.health_snapshot import HealthSnapshot, read_health
 from quintet.control.doctor.rules import Finding, diagnose
 from quintet.control.operations import connect_to, read_status
 from quintet.control.output import nobody_reads
 from quintet.control.run_folder import RunFolder
-from quintet.control.status import RunStatus, phases_of
 from quintet.wire.errors import LinkDownError
 from quintet.wire.redis_link.link import RedisLink
 
@@ -56,24 +54,10 @@ class _Watch:
             self._looked_s = time.monotonic()
             self._snapshot = read_health(self._folder.path, None if trouble else self._status, trouble=trouble)
             self._findings = diagnose(self._snapshot)
-        return self._board_state(self._status)
-
-    def _board_state(self, status: RunStatus) -> BoardState:
-        row = {name: value for name, value in status.metrics.items() if value is not None}
-        told = {beat.process: beat.data for beat in status.heartbeats}.get("controller", {})
-        config = status.config
-        return BoardState(
-            run=status.run,
-            game=config.game,
+        told = {beat.process: beat.data for beat in self._status.heartbeats}.get("controller", {})
+        return BoardState.of(
+            self._status,
             stage=str(told.get("stage", "seen from here")),
-            wall_s=row.get(names.WALL_S, 0.0),
-            agent_steps_budget=config.agent_steps,
-            minutes_budget=config.minutes,
-            until=config.until,
-            row=row,
-            counters=status.counters,
-            phases=phases_of(row),
-            events=tuple(str(event) for event in self._snapshot.events) if self._snapshot else (),
-            health=in_one_line(self._findings),
-            severity=self._findings[0].severity if self._findings else "healthy",
+            events=self._snapshot.events if self._snapshot else (),
+            findings=self._findings,
         )

@@ -23,7 +23,7 @@ ENDED = "ended"  # in the last heartbeat: the exit code
 SAID = "said"  # in the last heartbeat: why, in one line
 POLL_S = 0.5
 TELL_S = 30.0
-SILENT_S = 60.0  # a heartbeat older than this is no sign of life
+SILENT_S = 60.0  # an optimizer whose heartbeat is older than this is not waited for
 PULSE_S = 5.0
 STUCK_S = 600.0  # no update of any network takes so long
 
@@ -128,8 +128,8 @@ class OptimizerService:
 
 def _is_open(link: RedisLink) -> bool:
     """Whether a controller drives the run now."""
-    directive = link.control_message()
-    return directive.controller_alive and not directive.stopping and bool(link.run_config())
+    message = link.control_message()
+    return message.controller_alive and not message.stopping and bool(link.run_config())
 
 
 class _Pulse:

@@ -14,9 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from quintet.cluster.processes.restart_policy import server_policy
@@ -38,43 +36,21 @@ class EmbeddedRedisError(RunFailedError):
     """The private Redis server cannot run; the message is one line that a user can act on."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Plan:
-    """Everything that one start of the server needs."""
-
-    binary: str
-    folder: Path
-    port: int
-    password: str
-    settings: dict[str, int]  # further lines of redis.conf
-
-    @property
-    def url(self) -> str:
-        return f"redis://:{self.password}@{_HOST}:{self.port}/0"
-
-    @property
-    def role_passwords(self) -> dict[str, str]:
-        """Derived, so that one file with one secret is enough, and none of them tells another."""
-        secret = self.password.encode()
-        return {role.name: hmac.new(secret, role.name.encode(), "sha256").hexdigest() for role in ROLES}
-
-    @property
-    def users(self) -> list[str]:
-        """The lines of redis.conf that make one user per role."""
-        return user_lines(self.role_passwords, reads_apart=_server_version(self.binary) >= (7,))
+class _PortInUseError(EmbeddedRedisError):
+    """Somebody listens there already."""
 
 
 class EmbeddedRedis:
     """A running server. `stop` it, or leave the `with` block; if this process is killed, the server ends by itself."""
 
-    def __init__(self, plan: _Plan, process: subprocess.Popen[bytes], lock: IO[str]) -> None:
-        self._restarts = server_policy()
-        self._restarts.started_s = time.monotonic()
-        self.url = plan.url  # with the password: show `RedisLink.location` instead
-        self.port = plan.port
-        self.process = process
-        self._plan = plan
-        self._lock = lock
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, binary: str, folder: Path, port: int, password: str, settings: dict[str, int], lock: IO[str]):
+        """`settings` are further lines of redis.conf. `start` makes one that runs."""
+        self.url = f"redis://:{password}@{_HOST}:{port}/0"  # with the password: show `RedisLink.location` instead
+        self.port = port
+        self._binary, self._folder, self._password, self._settings = binary, folder, password, settings
+        self._log, self._lock, self._restarts = folder / "redis.log", lock, server_policy()
 
     @classmethod
     def start(
@@ -99,17 +75,16 @@ class EmbeddedRedis:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = _take_folder(folder)
-            password = _password(folder)
+            password = _kept_password(folder)
         except OSError as error:
             raise EmbeddedRedisError(f"{folder}: {error.strerror}; the embedded Redis keeps its data there") from error
         settings = {"maxmemory": maxmemory_bytes, "auto-aof-rewrite-min-size": aof_rewrite_min_bytes}
         try:
             for attempt in range(1, _PORT_TRIES + 1):
-                plan = _Plan(
-                    binary=binary, folder=folder, port=port or _free_port(), password=password, settings=settings
-                )
+                server = cls(binary, folder, port or _free_port(), password, settings, lock)
                 try:
-                    return cls(plan, _launch(plan, lock), lock)
+                    server._launch()
+                    return server
                 except _PortInUseError:
                     if port or attempt == _PORT_TRIES:  # else somebody took the free port before our server did
                         raise
@@ -120,7 +95,7 @@ class EmbeddedRedis:
 
     def url_of(self, role: str) -> str:
         """The URL of a role of `wire.redis_link.acl`, for a process that may do what its part needs, no more."""
-        return f"redis://{role}:{self._plan.role_passwords[role]}@{_HOST}:{self.port}/0"
+        return f"redis://{role}:{self._role_passwords[role]}@{_HOST}:{self.port}/0"
 
     def ensure(self) -> bool:
         """Start it again if it exited; True if it had to. Same port, password and data, so that links find it again.
@@ -133,10 +108,8 @@ class EmbeddedRedis:
             return False
         self._restarts.exited(time.monotonic(), useful=False)
         if self._restarts.too_many:
-            log = self._plan.folder / "redis.log"
-            raise RunFailedError(f"Redis died {self._restarts.in_a_row} times in a row; see {log}")
-        self._restarts.started_s = time.monotonic()
-        self.process = _launch(self._plan, self._lock)
+            raise RunFailedError(f"Redis died {self._restarts.in_a_row} times in a row; see {self._log}")
+        self._launch()
         return True
 
     def stop(self) -> None:
@@ -147,14 +120,92 @@ class EmbeddedRedis:
     def __enter__(self) -> EmbeddedRedis:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def _role_passwords(self) -> dict[str, str]:
+        """Derived, so that one file with one secret is enough, and none of them tells another."""
+        secret = self._password.encode()
+        return {role.name: hmac.new(secret, role.name.encode(), "sha256").hexdigest() for role in ROLES}
 
-class _PortInUseError(EmbeddedRedisError):
-    """Somebody listens there already."""
+    def _launch(self) -> None:
+        """Start the server's process and wait until it answers."""
+        if threading.current_thread() is not threading.main_thread():
+            raise EmbeddedRedisError("the embedded Redis must be started from the main thread: it dies with its thread")
+        self._restarts.started_s = time.monotonic()
+        configuration = self._folder / "redis.conf"
+        try:
+            _write_private(configuration, self._configuration())
+            os.close(os.open(self._log, os.O_WRONLY | os.O_CREAT, 0o600))
+            log_start = self._log.stat().st_size
+            self.process = spawn(
+                [self._binary, str(configuration)],
+                log=self._log,
+                keep=[self._lock.fileno()],
+                cwd=self._folder,
+                umask=0o077,
+                orphan_signal=signal.SIGTERM,  # it writes what it holds
+            )
+        except OSError as error:
+            raise EmbeddedRedisError(f"{self._folder}: {error.strerror}; the embedded Redis cannot start") from error
+        try:
+            self._wait_until_ready(log_start)
+        except BaseException:
+            stop(self.process, grace_s=_STOP_S)
+            raise
+
+    def _configuration(self) -> str:
+        """The text of redis.conf. It holds the passwords, so that no command line does."""
+        escaped = str(self._folder).replace("\\", "\\\\").replace('"', '\\"')
+        lines = [
+            f"bind {_HOST}",
+            "protected-mode yes",
+            f"port {self.port}",
+            f"requirepass {self._password}",  # of the user `default`, who may do everything
+            *user_lines(self._role_passwords, reads_apart=_server_version(self._binary) >= (7,)),
+            f'dir "{escaped}"',
+            "daemonize no",
+            "databases 1",
+            "appendonly yes",
+            "appendfsync everysec",
+            'save ""',  # the AOF is enough
+            "maxmemory-policy noeviction",
+            *(f"{name} {value}" for name, value in self._settings.items()),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _wait_until_ready(self, log_start: int) -> None:
+        """Wait until the server answers with our password; a server that ends instead says why in its log."""
+        server = RedisServer(self.url, timeout_s=0.5)
+        deadline_s = time.monotonic() + _START_S
+        refusal = "it did not answer"
+        try:
+            while time.monotonic() < deadline_s:
+                if self.process.poll() is not None:
+                    raise self._why_it_ended(log_start)
+                try:
+                    if int(server.info("server")["process_id"]) == self.process.pid:
+                        return
+                except LinkError as error:  # not yet there; or another server has the port, and ours is about to end
+                    refusal = str(error)
+                time.sleep(0.02)
+        finally:
+            server.close()
+        raise EmbeddedRedisError(f"Redis was not ready within {_START_S:.0f} s: {refusal} (see {self._log})")
+
+    def _why_it_ended(self, log_start: int) -> EmbeddedRedisError:
+        with self._log.open("rb") as file:
+            file.seek(log_start)
+            text = file.read(100_000).decode(errors="replace")
+        if "already in use" in text.lower():
+            return _PortInUseError(
+                f"port {self.port} of {_HOST} is in use; choose another one, or 0 for any that is free"
+            )
+        if "no space left on device" in text.lower():
+            return EmbeddedRedisError(f"no space left on the disk of {self._folder}; the embedded Redis cannot start")
+        last = next((line for line in reversed(text.splitlines()) if line.strip()), "it wrote nothing").strip()
+        return EmbeddedRedisError(f"Redis ended at once with code {self.process.returncode}: {last} (see {self._log})")
 
 
 def find_server() -> str:
@@ -227,7 +278,7 @@ def _is_running(pid: str) -> bool:
     return state != "Z"
 
 
-def _password(folder: Path) -> str:
+def _kept_password(folder: Path) -> str:
     """The run's own password, made at the first start."""
     path = folder / "password"
     if path.exists():
@@ -252,88 +303,3 @@ def _free_port() -> int:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _launch(plan: _Plan, lock: IO[str]) -> subprocess.Popen[bytes]:
-    """Start the server and wait until it answers."""
-    if threading.current_thread() is not threading.main_thread():
-        raise EmbeddedRedisError("the embedded Redis must be started from the main thread: it dies with its thread")
-    configuration = plan.folder / "redis.conf"
-    log = plan.folder / "redis.log"
-    try:
-        _write_private(configuration, _configuration(plan))
-        log_start = log.stat().st_size if log.exists() else 0
-        os.close(os.open(log, os.O_WRONLY | os.O_CREAT, 0o600))
-        process = spawn(
-            [plan.binary, str(configuration)],
-            log=log,
-            keep=[lock.fileno()],
-            cwd=plan.folder,
-            umask=0o077,
-            orphan_signal=signal.SIGTERM,  # it writes what it holds
-        )
-    except OSError as error:
-        raise EmbeddedRedisError(f"{plan.folder}: {error.strerror}; the embedded Redis cannot start") from error
-    try:
-        _wait_until_ready(process, plan, log, log_start)
-    except BaseException:
-        stop(process, grace_s=_STOP_S)
-        raise
-    return process
-
-
-def _configuration(plan: _Plan) -> str:
-    """The text of redis.conf. It holds the password, so that no command line does."""
-    lines = [
-        f"bind {_HOST}",
-        "protected-mode yes",
-        f"port {plan.port}",
-        f"requirepass {plan.password}",  # of the user `default`, who may do everything
-        *plan.users,
-        f"dir {_quoted(str(plan.folder))}",
-        "daemonize no",
-        "databases 1",
-        "appendonly yes",
-        "appendfsync everysec",
-        'save ""',  # the AOF is enough
-        "maxmemory-policy noeviction",
-        *(f"{name} {value}" for name, value in plan.settings.items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], plan: _Plan, log: Path, log_start: int) -> None:
-    """Wait until the server answers with our password; a server that ends instead says why in its log."""
-    server = RedisServer(plan.url, timeout_s=0.5)
-    deadline_s = time.monotonic() + _START_S
-    refusal = "it did not answer"
-    try:
-        while time.monotonic() < deadline_s:
-            if process.poll() is not None:
-                raise _why_it_ended(process, plan, log, log_start)
-            try:
-                if int(server.info("server")["process_id"]) == process.pid:
-                    return
-            except LinkError as error:  # not yet there; or another server has the port, and ours is about to end
-                refusal = str(error)
-            time.sleep(0.02)
-    finally:
-        server.close()
-    raise EmbeddedRedisError(f"Redis was not ready within {_START_S:.0f} s: {refusal} (see {log})")
-
-
-def _why_it_ended(process: subprocess.Popen[bytes], plan: _Plan, log: Path, log_start: int) -> EmbeddedRedisError:
-    with log.open("rb") as file:
-        file.seek(log_start)
-        text = file.read(100_000).decode(errors="replace")
-    if "already in use" in text.lower():
-        return _PortInUseError(f"port {plan.port} of {_HOST} is in use; choose another one, or 0 for any that is free")
-    if "no space left on device" in text.lower():
-        return EmbeddedRedisError(f"no space left on the disk of {plan.folder}; the embedded Redis cannot start")
-    last = next((line for line in reversed(text.splitlines()) if line.strip()), "it wrote nothing")
-    return EmbeddedRedisError(f"Redis ended at once with code {process.returncode}: {last.strip()} (see {log})")

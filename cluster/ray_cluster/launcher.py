@@ -42,7 +42,7 @@ class Session(Protocol):
     """This process's connection to Ray."""
 
     def ensure(self) -> bool:
-        """Bring Ray back if it died; True if it had to, and then all actors are gone."""
+        """Bring Ray back if it exited; True if it had to, and then all actors are gone."""
         ...
 
     def close(self, *, keep_logs_in: Path) -> None:
@@ -62,7 +62,7 @@ class RayLauncher:
         self._ends: dict[int, Any] = {}  # what run() will return; missing where another controller called it
 
     def ensure(self) -> bool:
-        """Bring Ray back if it died; True if it had to. Its workers died with it."""
+        """Bring Ray back if it exited; True if it had to. Its workers are gone with it."""
         if not self._session.ensure():
             return False
         self._actors.clear()
@@ -84,7 +84,7 @@ class RayLauncher:
         self._actors[worker], self._ends[worker] = actor, actor.run.remote()
 
     def poll(self, worker: int) -> dict[str, str] | None:
-        """None while it plays, then what `RolloutActor.run` returned; a process that died comes as an `error`."""
+        """None while it plays, then what `RolloutActor.run` returned; a process that was killed comes as an `error`."""
         ray = load_ray()
         if worker not in self._actors:
             return {"error": "its Ray node died"}
@@ -95,7 +95,7 @@ class RayLauncher:
         try:
             end: dict[str, str] = ray.get(self._ends[worker])
         except ray.exceptions.RayError as error:
-            end = {"error": _why_it_died(error), "traceback": str(error)}
+            end = {"error": _why_it_is_gone(error), "traceback": str(error)}
         self.kill(worker)
         return end
 
@@ -116,8 +116,8 @@ class RayLauncher:
         return f"{self._run}/worker/{worker}"
 
 
-def _why_it_died(error: Exception) -> str:
-    """Ray's long text about a dead actor, in one line."""
+def _why_it_is_gone(error: Exception) -> str:
+    """Ray's long text about an actor that is gone, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "creation task" in lines[0]:  # most likely Quintet or the game is not installed there
         return f"it could not start on its node: {lines[-1]}"

@@ -62,11 +62,11 @@ class ScriptedWorkers:
         self.link.register(worker, SPEC)
 
     def poll(self, worker: int) -> dict[str, str] | None:
-        directive = self.link.control_message()
+        message = self.link.control_message()
         if worker in self.ends:
             self.playing.discard(worker)
             return self.ends.pop(worker)
-        if not self.stubborn and (worker >= directive.wanted_workers or directive.stopping):
+        if not self.stubborn and (worker >= message.wanted_workers or message.stopping):
             self.playing.discard(worker)
             return {"reason": "scaled_down"}
         return None
