@@ -312,15 +312,15 @@ class SettingsWatch:
         if self.config.model.precision != "auto":
             return False
         said = {beat.data.get("precision") for beat in heartbeats if beat.process == OPTIMIZER}
-        for precision in PRECISIONS:
-            if precision in said:
-                registered = parse_config(self._link.run_config(), source="the run's configuration")
-                self._link.amend_config(dump_config(_in_format(registered, precision)))
-                self._live = LiveConfig(_in_format(self.config, precision))
-                if self._accepted:
-                    self.accept()
-                return True
-        return False
+        precision = next((known for known in PRECISIONS if known in said), None)
+        if precision is None:
+            return False
+        registered = parse_config(self._link.run_config(), source="the run's configuration")
+        self._link.amend_config(dump_config(_in_format(registered, precision)))
+        self._live = LiveConfig(_in_format(self.config, precision))
+        if self._accepted:
+            self.accept()
+        return True
 
     def look_for_optimizer(self, heartbeats: Iterable[Heartbeat]) -> None:
         """Whether it beats since this run was started: then it has taken the configuration."""

@@ -7,9 +7,11 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from html import escape
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+
+from fastapi.requests import HTTPConnection
+from fastapi.responses import HTMLResponse, Response
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -47,11 +49,13 @@ class Auth:
         if scope["type"] not in ("http", "websocket") or scope.get("path") in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        trusted = self._is_trusted(scope)
-        if scope["type"] == "http" and await self._handled_login(scope, receive, send):
+        visitor = HTTPConnection(scope)
+        trusted = self._is_trusted(visitor)
+        if scope["type"] == "http" and (answer := await self._login(visitor, receive)) is not None:
+            await answer(scope, receive, _with_headers(send))
             return
-        if not trusted and (self._public or self._host(scope) not in self._hosts):
-            await self._refuse(scope, receive, send)
+        if not trusted and (self._public or _host(visitor) not in self._hosts):
+            await self._refuse(visitor, receive, send)
             return
         scope[MAY_CHANGE] = trusted
         await self._serve(scope, receive, send)
@@ -72,17 +76,12 @@ class Auth:
             if not left:
                 raise
 
-    def _is_trusted(self, scope: Scope) -> bool:
-        headers = _headers(scope)
-        scheme, _, given = headers.get("authorization", "").partition(" ")
+    def _is_trusted(self, visitor: HTTPConnection) -> bool:
+        scheme, _, given = visitor.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._fits(given.strip()):
             return True
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        found = cookies.get(self._cookie)
-        return self._token is not None and found is not None and hmac.compare_digest(found.value, self._secret())
+        found = visitor.cookies.get(self._cookie, "")
+        return self._token is not None and hmac.compare_digest(found.encode(), self._secret().encode())
 
     def _fits(self, given: str) -> bool:
         return self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
@@ -91,12 +90,12 @@ class Auth:
         """What the cookie holds: made of the token, but not the token."""
         return hmac.new((self._token or "").encode(), b"quintet dashboard cookie", hashlib.sha256).hexdigest()
 
-    def _host(self, scope: Scope) -> str:
-        host = _headers(scope).get("host", "")
-        return host.rpartition(":")[0].strip("[]") if ":" in host.rpartition("]")[2] else host.strip("[]")
+    async def _login(self, visitor: HTTPConnection, receive: Receive) -> Response | None:
+        """A token in the address or from the login form: check it, keep it in a cookie, go on without it.
 
-    async def _handled_login(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """A token in the address or from the login form: check it, keep it in a cookie, go on without it."""
+        None where there is neither.
+        """
+        scope = visitor.scope
         query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
         if "token" in query:
             given, target = query.pop("token"), scope["path"]
@@ -104,33 +103,35 @@ class Auth:
             form = dict(parse_qsl((await _body(receive)).decode("latin-1")))
             given, target = form.get("token", ""), form.get("next", "/")
         else:
-            return False
+            return None
         if not self._fits(given):
             await asyncio.sleep(WRONG_TOKEN_S)
-            await _answer(send, 401, login_page(target, "That was not the token."))
-            return True
+            return HTMLResponse(login_page(target, "That was not the token."), 401)
         if not target.startswith("/") or target.startswith("//"):
             target = "/"
         location = target + (f"?{urlencode(query)}" if query else "")
         cookie = f"{self._cookie}={self._secret()}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
-        await _answer(send, 303, "", [("location", location), ("set-cookie", cookie)])
-        return True
+        return HTMLResponse("", 303, {"location": location, "set-cookie": cookie})
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, visitor: HTTPConnection, receive: Receive, send: Send) -> None:
+        scope = visitor.scope
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
-        elif not self._public:
+            return
+        if not self._public:
             names = ", ".join(sorted(self._hosts))
-            text = f"This page answers to {names}, not to {self._host(scope)}: give it the token, or use one of those."
-            await _answer(send, 403, f"<!doctype html><title>Quintet</title><p>{escape(text)}</p>")
+            text = f"This page answers to {names}, not to {_host(visitor)}: give it the token, or use one of those."
+            answer = HTMLResponse(f"<!doctype html><title>Quintet</title><p>{escape(text)}</p>", 403)
         else:
-            wants_page = "text/html" in _headers(scope).get("accept", "")
-            await _answer(send, 401, login_page(scope["path"]) if wants_page else "the token is missing or wrong")
+            wants_page = "text/html" in visitor.headers.get("accept", "")
+            answer = HTMLResponse(login_page(scope["path"]) if wants_page else "the token is missing or wrong", 401)
+        await answer(scope, receive, _with_headers(send))
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+def _host(visitor: HTTPConnection) -> str:
+    host = visitor.headers.get("host", "")
+    return host.rpartition(":")[0].strip("[]") if ":" in host.rpartition("]")[2] else host.strip("[]")
 
 
 def _with_headers(send: Send) -> Send:
@@ -157,14 +158,6 @@ async def _body(receive: Receive) -> bytes:
         if not message.get("more_body"):
             break
     return body if len(body) <= MAX_FORM_BYTES else b""
-
-
-async def _answer(send: Send, status: int, text: str, headers: Iterable[tuple[str, str]] = ()) -> None:
-    body = text.encode()
-    all_headers = [("content-type", "text/html; charset=utf-8"), ("content-length", str(len(body))), *headers]
-    raw = [(name.encode(), value.encode("latin-1")) for name, value in all_headers]
-    await _with_headers(send)({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
 
 
 def login_page(target: str, problem: str = "") -> str:

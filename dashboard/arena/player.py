@@ -29,7 +29,7 @@ ENVIRONMENT = {
 }
 
 
-class Player:
+class ArenaPlayer:
     """The sessions that are on in this process."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ def _more(source: FrameSource, most: int, for_s: float) -> dict[str, Any]:
 
 def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
     """Answer until the dashboard is gone."""
-    player = Player()
+    player = ArenaPlayer()
     try:
         while (question := receive(questions)) is not None:
             answers.write(packed(player.answer(question)))

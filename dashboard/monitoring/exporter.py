@@ -36,6 +36,8 @@ SLOWEST = 10
 """Workers that are shown one by one."""
 SPEED_WINDOW_S = 10.0
 """Least seconds over which a worker's speed is taken: heartbeats come once a second."""
+PATIENCE_S = 5.0
+"""A client that takes longer to send its request, or to read the answer, is left."""
 ONLY_GROW = ("produced", "trained", "stale", "rejected", "lost")
 _WORKER = f"{names.WORKER}/"
 _Mark = tuple[int, float, int]  # of a worker: incarnation, when it was heard, cumulative steps
@@ -90,16 +92,16 @@ class Exporter:
         """One scrape. While Redis does not answer it holds `quintet_up 0` and nothing else of the run."""
         with self._lock:
             started_s = self._clock()
-            page = _Page(self._source.run)
+            page = _Scrape(self._source.run)
             try:
                 self._gather(page)
             except WireError:
-                page = _Page(self._source.run)
+                page = _Scrape(self._source.run)
                 page.own("up", 0)
             page.own("exporter_seconds", self._clock() - started_s)
             return page.text()
 
-    def _gather(self, page: _Page) -> None:
+    def _gather(self, page: _Scrape) -> None:
         source = self._source
         config_text, row = source.run_config(), source.latest_row()
         counters, beats = source.counters(), source.heartbeats()
@@ -118,7 +120,7 @@ class Exporter:
             if server.maxmemory_bytes:
                 page.own("redis_maxmemory_bytes", server.maxmemory_bytes)
 
-    def _limits(self, page: _Page, text: str) -> None:
+    def _limits(self, page: _Scrape, text: str) -> None:
         if text != self._config[0]:
             try:
                 self._config = (text, parse_config(text))
@@ -132,7 +134,7 @@ class Exporter:
         if config.agent_steps is not None:
             page.own("limit_agent_steps", config.agent_steps)
 
-    def _processes(self, page: _Page, beats: Sequence[Heartbeat], row: Mapping[str, float]) -> None:
+    def _processes(self, page: _Scrape, beats: Sequence[Heartbeat], row: Mapping[str, float]) -> None:
         workers = [beat for beat in beats if beat.process.startswith(_WORKER)]
         speeds = self._speeds.of(workers, self._clock())
         slowest = sorted(workers, key=lambda beat: (speeds.get(beat.process, 0.0), beat.process))[:SLOWEST]
@@ -181,8 +183,8 @@ def _speed(earlier: _Mark, later: _Mark) -> float:
     return (later[2] - earlier[2]) / elapsed_s if elapsed_s > SPEED_WINDOW_S / 10 else 0.0
 
 
-class _Page:
-    """Samples by family, in the order in which they came."""
+class _Scrape:
+    """The samples of one scrape by family, in the order in which they came."""
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -226,10 +228,6 @@ class _Page:
 def prometheus_name(name: str) -> str:
     """`charts/episodic_return` -> `quintet_charts_episodic_return`."""
     return "quintet_" + re.sub(r"[^a-zA-Z0-9_]", "_", name)
-
-
-PATIENCE_S = 5.0
-"""A client that takes longer to send its request, or to read the answer, is left."""
 
 
 class MetricsServer(ThreadingHTTPServer):

@@ -1,7 +1,7 @@
 // The Arena: asks the server for frames, plays them at the speed one likes, and lets one look into an agent's head.
 
 import { MapView } from "./arena_map.js";
-import { MindView, element, signed } from "./arena_mind.js";
+import { PolicyView, element, signed } from "./arena_policy.js";
 import { sentence, slotName } from "./arena_words.js";
 
 const SPEEDS = [0.25, 0.5, 1, 2, 4, 8, 16];
@@ -59,10 +59,10 @@ class Arena {
     this.heroes = element("div", { class: "arena-heroes", role: "group", "aria-label": "Whose head to look into (n, p)" });
     this.said = element("p", { class: "arena-said", "aria-live": "polite" });
     this.who = element("div", { class: "arena-who" });
-    this.mindRoot = element("div", { class: "arena-mind" });
+    this.policyRoot = element("div", { class: "arena-policy" });
     this.root.replaceChildren(element("div", { class: "arena-left panel" }, this.choices, this.board, this.stage, this.transport, this.heroes, this.said,
       element("p", { class: "arena-keys" }, ...["space", "play", "← →", "step", "+ −", "speed", "n p", "whose head", "f", "whose eyes"].map((words, k) => element(k % 2 ? "span" : "kbd", {}, words)))),
-      element("div", { class: "arena-right panel" }, this.who, this.mindRoot));
+      element("div", { class: "arena-right panel" }, this.who, this.policyRoot));
     this.showPlaying();
   }
 
@@ -119,8 +119,8 @@ class Arena {
       this.agent = Math.min(this.agent, this.setting.teams * this.setting.agents - 1);
       this.map = this.setting.scene ? new MapView(this.canvas, this.setting) : null;
       if (this.map) this.map.onready = () => { this.dirty = true; };
-      this.mind = new MindView(this.mindRoot, this.setting);
-      this.mind.onchange = () => { this.dirty = true; };
+      this.policyView = new PolicyView(this.policyRoot, this.setting);
+      this.policyView.onchange = () => { this.dirty = true; };
       this.canvas.hidden = !this.map;
       this.picture.hidden = true;
       this.fillChoices();
@@ -262,10 +262,10 @@ class Arena {
     this.dirty = false;
     const k = Math.floor(this.cursor), share = this.cursor - k, now = this.frame(k), next = share > 0 ? this.frame(k + 1) : null;
     if (!now) return;
-    const thinker = now.agents[this.agent].mind, moving = next && !next.first;
+    const trace = now.agents[this.agent].mind, moving = next && !next.first;
     if (this.map) {
       this.map.draw(moving ? next : now, moving ? now : this.frame(k - 1), moving ? share : 1,
-        { eyes: EYES[this.eyes], hero: this.agent, thinker, heads: { x: this.setting.heads.some((head) => head.name === "x") } });
+        { eyes: EYES[this.eyes], hero: this.agent, trace, heads: { x: this.setting.heads.some((head) => head.name === "x") } });
       this.canvas.setAttribute("aria-label", `the map at ${now.scene.clock}: ${now.players[0]} against ${now.players[1]}`);
     } else if (now.picture && this.shownPicture !== now.picture) {
       this.shownPicture = this.picture.src = now.picture;
@@ -276,13 +276,13 @@ class Arena {
     this.drawBoard(now);
     this.drawHeroes(now);
     this.drawWho(now);
-    this.mind.draw(this.frames.slice(Math.max(0, k - this.base - 160), k - this.base + 1), this.agent, (slot) => this.slotName(now, slot));
+    this.policyView.draw(this.frames.slice(Math.max(0, k - this.base - 160), k - this.base + 1), this.agent, (slot) => this.slotName(now, slot));
     this.drawTime(now);
   }
 
   // Whether anything but the time has changed since the panels were drawn.
   pickedAnew() {
-    const look = `${this.agent} ${this.mind.which} ${document.documentElement.dataset.theme} ${this.root.clientWidth}`;
+    const look = `${this.agent} ${this.policyView.which} ${document.documentElement.dataset.theme} ${this.root.clientWidth}`;
     const changed = look !== this.look;
     this.look = look;
     return changed;

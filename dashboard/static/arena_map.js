@@ -42,7 +42,7 @@ export class MapView {
   }
 
   // `now` and `before` are frames; `share` is how much of the step between them has passed.
-  draw(now, before, share, { eyes, hero, thinker, heads }) {
+  draw(now, before, share, { eyes, hero, trace, heads }) {
     this.density = window.devicePixelRatio || 1;
     const side = Math.round(this.canvas.clientWidth * this.density);
     if (!side) return;
@@ -57,14 +57,14 @@ export class MapView {
     this.place(now.scene.units, before?.scene, share);
     this.drawGround();
     this.drawPickups();
-    if (thinker) this.drawMoves(hero, thinker, heads);
+    if (trace) this.drawMoves(hero, trace, heads);
     this.drawAttacks();
     const shown = now.scene.units.filter((unit) => this.sees(unit));
     for (const unit of shown) if (unit[KIND] === TOWER || unit[KIND] === CORE) this.drawBuilding(unit);
     for (const unit of shown) if (![HERO, TOWER, CORE].includes(unit[KIND])) this.drawCreature(unit);
     if (eyes !== null) this.drawGhosts(1 - eyes);
     if (before) for (const cast of now.scene.casts) this.drawCast(cast, 1 - 0.6 * share);
-    if (thinker) this.drawTargets(hero, thinker, now.slots);
+    if (trace) this.drawTargets(hero, trace, now.slots);
     for (const unit of shown) if (unit[KIND] === HERO && unit[ALIVE]) this.drawHero(unit, hero);
     for (const fallen of now.scene.fell) this.drawFallen(fallen);
   }
@@ -256,8 +256,8 @@ export class MapView {
   }
 
   // Where the chosen hero would walk: the product of both offset heads, as dots around it.
-  drawMoves(h, mind, heads) {
-    const hx = mind.heads.x, hy = mind.heads.y, place = this.places.get(this.unitOf(h));
+  drawMoves(h, trace, heads) {
+    const hx = trace.heads.x, hy = trace.heads.y, place = this.places.get(this.unitOf(h));
     if (!hx?.probs || !hy?.probs || !place || !hx.read || !heads.x) return;
     const { count, step } = this.set.offsets, turned = h >= this.set.heroes ? -1 : 1, half = (count - 1) / 2;
     const most = Math.max(...hx.probs) * Math.max(...hy.probs);
@@ -270,10 +270,10 @@ export class MapView {
   }
 
   // Whom the chosen hero would aim at: an arc around every candidate as long as its probability.
-  drawTargets(h, mind, slots) {
-    const head = mind.heads.target, own = this.places.get(this.unitOf(h));
+  drawTargets(h, trace, slots) {
+    const head = trace.heads.target, own = this.places.get(this.unitOf(h));
     if (!head?.probs || !own || !slots) return;
-    if (!head.read && !(mind.heads.primary?.probs?.[head.given] > 0)) return;
+    if (!head.read && !(trace.heads.primary?.probs?.[head.given] > 0)) return;
     const bright = head.read ? 1 : 0.5, team = h < this.set.heroes ? 0 : 1;
     head.probs.forEach((thousandths, k) => {
       const p = thousandths / 1000, u = slots[team][k], unit = this.units.get(u), place = this.places.get(u);

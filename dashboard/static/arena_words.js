@@ -1,6 +1,6 @@
 // What an agent of the Arena does, in words. `setting` is the game's, `now` one frame, `k` the agent's number.
 
-import { signed } from "./arena_mind.js";
+import { signed } from "./arena_policy.js";
 
 export function sentence(setting, now, k, nameOfSlot) {
   const agent = now.agents[k], hero = now.scene?.heroes[k];

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quintet.control import sinks as patient_file
+from quintet.control import sinks
 from quintet.control.sinks import BufferedFile, JsonlFile, read_jsonl
 
 FULL = Path("/dev/full")
@@ -46,7 +46,7 @@ def test_a_file_that_never_had_room_says_so_when_it_is_closed() -> None:
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(patient_file, "WAITING_BYTES", 10)
+    monkeypatch.setattr(sinks, "WAITING_BYTES", 10)
     file = BufferedFile(tmp_path / "f")
     file.write(b"12345678")
     file.write(b"abcd")

@@ -1,4 +1,4 @@
-"""The door: who may look, who may change, and what the others are told."""
+"""The token: who may look, who may change, and what the others are told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quintet.dashboard import auth as door
+from quintet.dashboard import auth
 from quintet.dashboard.auth import MAY_CHANGE, Auth
 
 TOKEN = "a-token-that-is-long-enough"
@@ -17,11 +17,11 @@ LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "WRONG_TOKEN_S", 0.0)
+    monkeypatch.setattr(auth, "WRONG_TOKEN_S", 0.0)
 
 
-def make_door(*, public: bool = False, token: str | None = TOKEN) -> tuple[Auth, list[dict[str, Any]]]:
-    """A door in front of an application that notes what reached it."""
+def make_auth(*, public: bool = False, token: str | None = TOKEN) -> tuple[Auth, list[dict[str, Any]]]:
+    """The token in front of an application that notes what reached it."""
     reached: list[dict[str, Any]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -68,13 +68,13 @@ def cookie_of(headers: dict[str, str]) -> str:
 
 
 def test_on_loopback_everybody_may_look_and_nobody_may_change_without_the_token() -> None:
-    gate, reached = make_door()
+    gate, reached = make_auth()
     assert ask(gate)[0] == 200
     assert reached[0][MAY_CHANGE] is False
 
 
 def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address() -> None:
-    gate, reached = make_door()
+    gate, reached = make_auth()
     status, headers, _ = ask(gate, "/cluster", query=f"run=a&token={TOKEN}")
     assert (status, headers["location"]) == (303, "/cluster?run=a")
     assert "HttpOnly" in headers["set-cookie"]
@@ -86,7 +86,7 @@ def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address() -> N
 
 @pytest.mark.parametrize("given", ["", "wrong", TOKEN + "x", "ä"])
 def test_a_wrong_token_opens_nothing(given: str) -> None:
-    gate, reached = make_door(public=True)
+    gate, reached = make_auth(public=True)
     assert ask(gate, query=f"token={given}&x=1", accept="text/html")[0] == 401
     assert ask(gate, "/login", method="POST", body=f"token={given}".encode())[0] == 401
     assert ask(gate, cookie=f"quintet_1={given}", accept="text/html")[0] == 401 if given.isascii() else True
@@ -94,13 +94,13 @@ def test_a_wrong_token_opens_nothing(given: str) -> None:
 
 
 def test_a_made_up_cookie_changes_nothing() -> None:
-    gate, reached = make_door()
+    gate, reached = make_auth()
     assert ask(gate, cookie="quintet_1=0123456789abcdef")[0] == 200
     assert reached[0][MAY_CHANGE] is False
 
 
 def test_beyond_loopback_nobody_sees_a_page_or_a_socket_without_the_token() -> None:
-    gate, reached = make_door(public=True)
+    gate, reached = make_auth(public=True)
     status, _, page = ask(gate, "/runs", accept="text/html")
     assert (status, "<form" in page) == (401, True)
     assert ask(gate, "/metrics")[0] == 401
@@ -109,14 +109,14 @@ def test_beyond_loopback_nobody_sees_a_page_or_a_socket_without_the_token() -> N
 
 
 def test_a_program_gives_the_token_as_bearer() -> None:
-    gate, reached = make_door(public=True)
+    gate, reached = make_auth(public=True)
     assert ask(gate, "/metrics", authorization=f"Bearer {TOKEN}")[0] == 200
     assert ask(gate, "/metrics", authorization="Bearer wrong")[0] == 401
     assert len(reached) == 1
 
 
 def test_the_login_form_goes_on_to_the_page_that_was_asked_for_and_never_elsewhere() -> None:
-    gate, _ = make_door(public=True)
+    gate, _ = make_auth(public=True)
     for target, expected in (("/runs", "/runs"), ("//evil.example", "/"), ("https://evil.example", "/")):
         body = f"token={TOKEN}&next={target}".encode()
         status, headers, _ = ask(gate, "/login", method="POST", body=body)
@@ -125,7 +125,7 @@ def test_the_login_form_goes_on_to_the_page_that_was_asked_for_and_never_elsewhe
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8230", "", "127.0.0.1.evil.example"])
 def test_a_foreign_name_that_was_pointed_at_this_machine_does_not_get_in(host: str) -> None:
-    gate, reached = make_door()
+    gate, reached = make_auth()
     assert ask(gate, host=host)[0] == 403
     assert ask(gate, host=host, kind="websocket")[0] == 1008
     assert reached == []
@@ -133,37 +133,37 @@ def test_a_foreign_name_that_was_pointed_at_this_machine_does_not_get_in(host: s
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:1", "[::1]:8230", "[::1]", "127.0.0.1"])
 def test_every_name_of_loopback_gets_in(host: str) -> None:
-    gate, _ = make_door()
+    gate, _ = make_auth()
     assert ask(gate, host=host)[0] == 200
 
 
 def test_health_is_asked_without_a_token() -> None:
-    gate, _ = make_door(public=True)
+    gate, _ = make_auth(public=True)
     assert ask(gate, "/healthy")[0] == 200
 
 
 def test_answers_tell_the_browser_not_to_guess_and_not_to_frame() -> None:
-    gate, _ = make_door()
+    gate, _ = make_auth()
     headers = ask(gate)[1]
     assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
 
 
 def test_a_form_that_is_too_large_is_not_read() -> None:
-    gate, _ = make_door(public=True)
+    gate, _ = make_auth(public=True)
     assert ask(gate, "/login", method="POST", body=f"token={TOKEN}&pad={'x' * 5000}".encode())[0] == 401
 
 
 def test_what_a_visitor_typed_is_escaped() -> None:
-    gate, _ = make_door(public=True)
+    gate, _ = make_auth(public=True)
     page = ask(gate, '/"><script>', accept="text/html")[2]
     assert "<script>" not in page
 
 
-def test_a_public_door_without_a_token_or_with_a_short_one_is_not_built() -> None:
+def test_a_public_page_without_a_token_or_with_a_short_one_is_not_built() -> None:
     with pytest.raises(ValueError, match="a token is required"):
-        make_door(public=True, token=None)
+        make_auth(public=True, token=None)
     with pytest.raises(ValueError, match="at least 16"):
-        make_door(token="short")
+        make_auth(token="short")
 
 
 @pytest.mark.parametrize("leaves", [True, False])

@@ -112,7 +112,7 @@ def test_every_page_opens_by_its_key_and_logs_no_error(visit: Visit) -> None:
     assert visit.troubles == []
 
 
-def test_the_token_left_the_address_when_it_had_opened_the_door(visit: Visit) -> None:
+def test_the_token_left_the_address_when_it_had_been_given(visit: Visit) -> None:
     assert "token" not in visit.page.url
 
 

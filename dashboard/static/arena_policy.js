@@ -1,4 +1,4 @@
-// The Arena's side panel: what the chosen agent thinks, as bars, lines and a picture of its memory.
+// The Arena's side panel: what the policy of the chosen agent computes, as bars, lines and a picture of its memory.
 
 const MOST_BARS = 7;
 const REMEMBERED = 150; // steps in the lines and in the memory's trace
@@ -48,7 +48,7 @@ function parsed(color) {
   return [1, 3, 5].map((k) => parseInt(text.slice(k, k + 2), 16) || 0);
 }
 
-export class MindView {
+export class PolicyView {
   constructor(root, setting) {
     this.setting = setting;
     this.which = "hidden";
@@ -67,7 +67,7 @@ export class MindView {
       onclick: () => { this.which = which; this.press(); this.onchange?.(); },
     }, which === "hidden" ? "output h" : "cell c"));
     this.nothing = element("p", { class: "arena-empty", hidden: true });
-    this.body = element("div", { class: "arena-mindbody" },
+    this.body = element("div", { class: "arena-policybody" },
       this.section(setting.scene ? "Value and chance to win" : "Value", this.value, this.win, this.lines),
       this.section("What it will do", this.actions),
       this.section("Reward as it comes", this.total, this.rewards),
@@ -85,26 +85,26 @@ export class MindView {
 
   // `past` are the frames up to now, the newest last; `nameOf(slot)` names a slot of a target head.
   draw(past, agent, nameOf) {
-    const now = past[past.length - 1].agents[agent], mind = now.mind;
-    this.nothing.hidden = Boolean(mind);
-    this.body.classList.toggle("arena-thoughtless", !mind);
-    if (!mind) this.nothing.textContent = "No policy sits here: this player does not think. Choose another agent, or another opponent.";
+    const now = past[past.length - 1].agents[agent], trace = now.mind;
+    this.nothing.hidden = Boolean(trace);
+    this.body.classList.toggle("arena-untraced", !trace);
+    if (!trace) this.nothing.textContent = "No policy sits here: this player does not think. Choose another agent, or another opponent.";
     this.drawRewards(past, agent, now);
-    if (!mind) return;
-    this.value.textContent = `value ${signed(mind.value)}`;
-    this.win.textContent = mind.win === undefined || mind.win === null ? "" : `wins ${(100 * mind.win).toFixed(0)} %`;
+    if (!trace) return;
+    this.value.textContent = `value ${signed(trace.value)}`;
+    this.win.textContent = trace.win === undefined || trace.win === null ? "" : `wins ${(100 * trace.win).toFixed(0)} %`;
     this.drawLines(past, agent);
-    this.drawHeads(mind, now, nameOf);
-    this.drawMemory(past, agent, mind);
+    this.drawHeads(trace, now, nameOf);
+    this.drawMemory(past, agent, trace);
   }
 
   drawLines(past, agent) {
     const { pen, width, height, density } = prepared(this.lines), look = theme();
-    const minds = past.slice(-REMEMBERED).map((frame) => frame.agents[agent].mind);
-    const wins = minds.some((mind) => typeof mind?.win === "number");
-    const values = minds.filter(Boolean).map((mind) => mind.value);
+    const traces = past.slice(-REMEMBERED).map((frame) => frame.agents[agent].mind);
+    const wins = traces.some((trace) => typeof trace?.win === "number");
+    const values = traces.filter(Boolean).map((trace) => trace.value);
     const most = Math.max(0.5, ...values.map(Math.abs));
-    const x = (k) => (k + REMEMBERED - minds.length) / (REMEMBERED - 1) * width;
+    const x = (k) => (k + REMEMBERED - traces.length) / (REMEMBERED - 1) * width;
     const rule = (y, words) => {
       pen.strokeStyle = look.line; pen.lineWidth = density; pen.beginPath(); pen.moveTo(0, y); pen.lineTo(width, y); pen.stroke();
       pen.fillStyle = look.faint; pen.font = `${11 * density}px system-ui, sans-serif`; pen.textBaseline = "bottom"; pen.fillText(words, 2 * density, y - 2 * density);
@@ -112,29 +112,29 @@ export class MindView {
     const curve = (y, color, read) => {
       pen.strokeStyle = color; pen.lineWidth = 2 * density; pen.lineJoin = "round"; pen.beginPath();
       let drawn = false;
-      minds.forEach((mind, k) => {
-        if (!mind || typeof read(mind) !== "number" || past.slice(-REMEMBERED)[k].first) drawn = false;
-        if (!mind || typeof read(mind) !== "number") return;
-        pen[drawn ? "lineTo" : "moveTo"](x(k), y(read(mind)));
+      traces.forEach((trace, k) => {
+        if (!trace || typeof read(trace) !== "number" || past.slice(-REMEMBERED)[k].first) drawn = false;
+        if (!trace || typeof read(trace) !== "number") return;
+        pen[drawn ? "lineTo" : "moveTo"](x(k), y(read(trace)));
         drawn = true;
       });
       pen.stroke();
     };
     const [top, bottom] = wins ? [0.56 * height, 0.97 * height] : [0.06 * height, 0.94 * height];
     rule((top + bottom) / 2, `value 0 (± ${most.toFixed(1)})`);
-    curve((v) => (top + bottom) / 2 - v / most * (bottom - top) / 2, look.s1, (mind) => mind.value);
+    curve((v) => (top + bottom) / 2 - v / most * (bottom - top) / 2, look.s1, (trace) => trace.value);
     if (wins) {
       const low = 0.44 * height, high = 0.04 * height;
       rule((low + high) / 2, "wins 50 %");
-      curve((p) => low + p * (high - low), look.s2, (mind) => mind.win);
+      curve((p) => low + p * (high - low), look.s2, (trace) => trace.win);
     }
-    this.lines.setAttribute("aria-label", `value${wins ? " and win probability" : ""} over the last ${minds.length} steps`);
+    this.lines.setAttribute("aria-label", `value${wins ? " and win probability" : ""} over the last ${traces.length} steps`);
   }
 
-  drawHeads(mind, now, nameOf) {
+  drawHeads(trace, now, nameOf) {
     for (const head of this.setting.heads) {
-      const found = mind.heads[head.name], view = this.headView(head);
-      const possible = found && (found.read || !(found.given >= 0) || this.chance(mind, found.given) > 0);
+      const found = trace.heads[head.name], view = this.headView(head);
+      const possible = found && (found.read || !(found.given >= 0) || this.chance(trace, found.given) > 0);
       view.root.hidden = Boolean(!head.primary && !possible);
       if (view.root.hidden) continue;
       view.root.classList.toggle("arena-unread", Boolean(found && !found.read));
@@ -143,9 +143,9 @@ export class MindView {
     }
   }
 
-  chance(mind, choice) {
+  chance(trace, choice) {
     const primary = this.setting.heads.find((head) => head.primary);
-    return mind.heads[primary?.name]?.probs?.[choice] ?? 0;
+    return trace.heads[primary?.name]?.probs?.[choice] ?? 0;
   }
 
   primaryName(choice) {
@@ -186,20 +186,20 @@ export class MindView {
     }) : [element("p", { class: "arena-note" }, "nothing yet in this game")]));
   }
 
-  drawMemory(past, agent, mind) {
+  drawMemory(past, agent, trace) {
     const look = theme(), colors = [parsed(look.s1), parsed(look.panel), parsed(look.s2)];
     const paint = (v) => (v < 0 ? mix(colors[1], colors[0], -v / 127) : mix(colors[1], colors[2], v / 127));
-    const state = bytes(mind[this.which]);
+    const state = bytes(trace[this.which]);
     const columns = Math.ceil(Math.sqrt(state.length * 4)), rows = Math.ceil(state.length / columns);
     this.memoryNote.textContent = state.length < this.setting.units ? `${state.length} of ${this.setting.units} units` : `${state.length} units`;
     this.grid.style.aspectRatio = `${columns} / ${rows}`;
     dots(this.grid, columns, rows, (put) => state.forEach((v, k) => put(k % columns, Math.floor(k / columns), paint(v))), true);
-    const minds = past.slice(-REMEMBERED).map((frame) => frame.agents[agent].mind);
+    const traces = past.slice(-REMEMBERED).map((frame) => frame.agents[agent].mind);
     const every = Math.max(1, Math.ceil(state.length / TRACE_ROWS)), height = Math.ceil(state.length / every);
-    dots(this.trace, REMEMBERED, height, (put) => minds.forEach((one, k) => {
+    dots(this.trace, REMEMBERED, height, (put) => traces.forEach((one, k) => {
       if (!one) return;
-      const then = one === mind ? state : bytes(one[this.which]);
-      for (let row = 0; row < height; row++) put(k + REMEMBERED - minds.length, row, paint(then[row * every] ?? 0));
+      const then = one === trace ? state : bytes(one[this.which]);
+      for (let row = 0; row < height; row++) put(k + REMEMBERED - traces.length, row, paint(then[row * every] ?? 0));
     }), false);
   }
 }
