@@ -228,11 +228,6 @@ def _limits(kind: type[Any], prefix: str) -> dict[str, tuple[Any, ...]]:
 
 def _check_sizes(config: RunConfig, agents: int) -> None:
     rollout, batch_steps = config.rollout, config.optimizer.batch_steps
-    if rollout.chunk_steps % rollout.bptt_steps:
-        raise ConfigError(
-            f"rollout.chunk_steps is {rollout.chunk_steps}, which is not a multiple of rollout.bptt_steps = "
-            f"{rollout.bptt_steps}"
-        )
     windows = batch_steps // (rollout.bptt_steps * agents)
     if config.ppo.minibatches > windows:
         raise ConfigError(

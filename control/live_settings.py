@@ -96,17 +96,16 @@ def changed(config: RunConfig, changes: Mapping[str, str]) -> RunConfig:
 
 def in_force(config: RunConfig, requests: Iterable[Setting]) -> RunConfig:
     """The configuration that a run was opened with, and every request since that could be carried out."""
-    live = LiveConfig(config)
     for request in requests:
         try:
-            live.apply(request)
+            config = changed(config, request.changes)
         except LiveError:  # refused when it came, and the journal says why
             continue
-    return live.config
+    return config
 
 
 class LiveConfig:
-    """The configuration in force, as the optimizer and the controller hold it; see `optimizer.live_settings`."""
+    """The configuration in force, as the optimizer holds it; see `optimizer.live_settings`."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -275,14 +274,9 @@ class SettingsWatch:
 
     def __init__(self, folder: RunFolder, config: RunConfig, link: RequestSource) -> None:
         self._folder, self._link = folder, link
-        self._live = LiveConfig(config)
+        self.config = config  # in force
         self._through = BEFORE_ALL
         self._accepted, self._began_s = False, time.monotonic()
-
-    @property
-    def config(self) -> RunConfig:
-        """The configuration in force."""
-        return self._live.config
 
     def look(self) -> bool:
         """Take in new requests and write them to config.toml; whether anything changed.
@@ -290,13 +284,11 @@ class SettingsWatch:
         Raises:
             LinkDownError: nobody answers; call again.
         """
-        before = self.config
-        for request in self._link.settings(self._through):
-            self._through = request.id
-            try:
-                self._live.apply(request)
-            except LiveError:  # the optimizer says so in the journal
-                continue
+        requests = self._link.settings(self._through)
+        if not requests:
+            return False
+        self._through = requests[-1].id
+        before, self.config = self.config, in_force(self.config, requests)
         if self.config == before:
             return False
         if self._accepted:
@@ -317,7 +309,7 @@ class SettingsWatch:
             return False
         registered = parse_config(self._link.run_config(), source="the run's configuration")
         self._link.amend_config(dump_config(_in_format(registered, precision)))
-        self._live = LiveConfig(_in_format(self.config, precision))
+        self.config = _in_format(self.config, precision)
         if self._accepted:
             self.accept()
         return True

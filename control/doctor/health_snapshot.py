@@ -24,7 +24,6 @@ class Disk:
 
     path: str
     free_bytes: int
-    total_bytes: int
     checkpoint_bytes: int  # of the newest checkpoint; 0 before the first
 
 
@@ -74,7 +73,6 @@ def read_disk(folder: Path) -> Disk | None:
     return Disk(
         path=str(folder),
         free_bytes=usage.free,
-        total_bytes=usage.total,
         checkpoint_bytes=_checkpoint_bytes(folder / "checkpoints"),
     )
 

@@ -40,7 +40,7 @@ SERVER = ServerHealth(
     aof_rewrite_ok=True,
     uptime_s=60,
 )
-DISK = Disk(path="runs/r", free_bytes=10 << 30, total_bytes=100 << 30, checkpoint_bytes=1 << 20)
+DISK = Disk(path="runs/r", free_bytes=10 << 30, checkpoint_bytes=1 << 20)
 
 
 def beat(process: str, age_s: float = 0.5) -> Heartbeat:
