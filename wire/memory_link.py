@@ -46,7 +46,14 @@ from quintet.wire.link_errors import (
 )
 from quintet.wire.redis_link.keys import REJECTS_KEPT, REPORTS_KEPT, check_run_name
 from quintet.wire.reports import decode_beat, decode_report, encode_beat, encode_report
-from quintet.wire.settings import MemorySettings
+from quintet.wire.settings import (
+    REQUESTS_KEPT,
+    Setting,
+    decode_request,
+    encode_request,
+    in_order,
+    too_many_requests,
+)
 from quintet.wire.weights import verify_weights
 
 
@@ -62,131 +69,15 @@ class _Lease:
 
 
 class _Hand:
-    """What of a link is its own: all else is the run's, and lies in `__dict__`."""
+    """What is a link's own, and not the run's, which lies in `__dict__`: its fencing token."""
 
     __slots__ = ("_token",)
     _token: int
 
 
-class MemoryLease(_Hand, OptimizerLease):
-    """Take, keep, give back and break the optimizer's lease."""
-
-    run: str
-    _changed: threading.Condition
-
-    def __init__(self) -> None:
-        self._token = 0
-        self._optimizer_lease = _Lease()
-
-    def take_optimizer_lease(self, owner: str, ttl_s: float) -> int:
-        with self._changed:
-            lease, now_s = self._optimizer_lease, time.monotonic()
-            if lease.holder is not self and now_s < lease.until_s:
-                raise lease_held(self.run, owner=lease.owner, age_s=now_s - lease.renewed_s)
-            self._token = lease.token + 1
-            self._optimizer_lease = _Lease(self._token, self, owner, now_s, now_s + ttl_s)
-            return self._token
-
-    def keep_optimizer_lease(self, ttl_s: float) -> None:
-        with self._changed:
-            self._check_fence()
-            self._optimizer_lease.renewed_s = time.monotonic()
-            self._optimizer_lease.until_s = self._optimizer_lease.renewed_s + ttl_s
-
-    def release_optimizer_lease(self) -> None:
-        with self._changed:
-            self._check_fence()
-            self._optimizer_lease.until_s = 0.0
-            self._token = 0
-
-    def break_optimizer_lease(self) -> None:
-        with self._changed:
-            if self._optimizer_lease.token:
-                self._optimizer_lease = _Lease(self._optimizer_lease.token + 1)
-
-    def _check_fence(self) -> None:
-        """Refuse what only the run's optimizer may do; call it with the lock held."""
-        lease = self._optimizer_lease
-        if self._token != lease.token:
-            raise lease_lost(self.run, token=self._token, newest=lease.token, owner=lease.owner)
-
-
-class MemoryControlChannel:
-    """What processes tell one another besides chunks, weights and signs of life."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition(threading.RLock())
-        self._wanted_workers = 0
-        self._autoscale = ""
-        self._game_spec = ""
-        self._stopping = False
-        self._lease_until_s = 0.0
-        self._reports: deque[tuple[int, Report]] = deque(maxlen=REPORTS_KEPT)
-        self._next_report = 1
-        self._latest_row: dict[str, float] = {}
-
-    def stopping(self) -> bool:
-        with self._changed:
-            return self._stopping
-
-    def keep_game_spec(self, text: str) -> None:
-        with self._changed:
-            self._game_spec = text
-
-    def game_spec(self) -> str:
-        with self._changed:
-            return self._game_spec
-
-    def set_wanted_workers(self, n: int) -> None:
-        with self._changed:
-            self._wanted_workers = n
-
-    def wanted_workers(self) -> int:
-        with self._changed:
-            return self._wanted_workers
-
-    def set_autoscale(self, bounds: str) -> None:
-        with self._changed:
-            self._autoscale = bounds
-
-    def autoscale(self) -> str:
-        with self._changed:
-            return self._autoscale
-
-    def hold_lease(self, ttl_s: float) -> None:
-        with self._changed:
-            self._lease_until_s = time.monotonic() + ttl_s
-
-    def set_stopping(self, stopping: bool) -> None:
-        with self._changed:
-            self._stopping = stopping
-
-    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._next_report - 1 > int(after), timeout=max(0.0, timeout_s))
-            found = [report for number, report in self._reports if number > int(after)]
-            return str(max(int(after), self._next_report - 1)), found
-
-    def keep_latest_row(self, row: Mapping[str, float]) -> None:
-        with self._changed:
-            self._latest_row |= {name: float(value) for name, value in row.items()}
-
-    def latest_row(self) -> dict[str, float]:
-        with self._changed:
-            return dict(self._latest_row)
-
-    def report(self, process: str, kind: str, data: dict[str, object]) -> None:
-        with self._changed:
-            report = Report(process=process, kind=kind, time_s=time.time(), data=data)
-            # Through the encoding, so that what one link refuses or changes the other does too.
-            self._reports.append((self._next_report, decode_report(encode_report(report))))
-            self._next_report += 1
-            self._changed.notify_all()
-
-
 @dataclass
 class _Incarnation:
-    """What the link knows of one life of one worker."""
+    """What the link knows of one incarnation of one worker."""
 
     worker: int
     sequence: int = 0  # the last one pushed
@@ -204,28 +95,28 @@ class _Beat:
 
 
 class MemoryLink(
-    MemoryControlChannel,
-    MemoryLease,
-    MemorySettings,
+    _Hand,
     ChunkSink,
     ChunkSource,
     WeightSink,
     WeightSource,
+    OptimizerLease,
     WorkerRegistry,
     ProcessRegistry,
     ControlChannel,
     ReportSink,
 ):
-    """Sink, source, desks and reports of one run, for the threads of one process."""
+    """Every protocol of one run, for the threads of one process."""
 
     def __init__(self, run: str, *, issued_incarnations: int = 0) -> None:
         """`issued_incarnations`: how many an earlier process of this run has issued; none of them is issued again."""
-        MemoryControlChannel.__init__(self)
-        MemoryLease.__init__(self)
-        MemorySettings.__init__(self)
         self.run = check_run_name(run)
+        self._changed = threading.Condition(threading.RLock())
         self._spec_hash: str | None = None
-        self._config_text = ""
+        self._config_text = self._game_spec = self._autoscale = ""
+        self._wanted_workers = 0
+        self._stopping = False
+        self._lease_until_s = 0.0
         self._max_queued_steps = 0
         self._max_queue_bytes = 0
         self._stream: dict[str, Message] = {}  # in order of arrival, until acknowledged
@@ -238,6 +129,13 @@ class MemoryLink(
         self._beats: dict[str, _Beat] = {}
         self._weights: EncodedWeights | None = None
         self.rejects: deque[tuple[str, bytes]] = deque(maxlen=REJECTS_KEPT)  # (reason, payload)
+        self._token = 0
+        self._optimizer_lease = _Lease()
+        self._reports: deque[tuple[int, Report]] = deque(maxlen=REPORTS_KEPT)
+        self._next_report = 1
+        self._latest_row: dict[str, float] = {}
+        self._requests: list[Setting] = []
+        self._numbered = 0
 
     def beside(self) -> MemoryLink:
         """Another link to the same run, as another process would have: only the fencing token is its own."""
@@ -255,7 +153,8 @@ class MemoryLink(
             for n_safe, chunk in enumerate(chunks):
                 incarnation = self._incarnations.get(chunk.incarnation)
                 if incarnation is None or incarnation.closed:
-                    self._lose_late(incarnation, chunk)
+                    if incarnation is not None:  # produced, and never to be trained
+                        self._account_lost(incarnation, chunk.cumulative_steps)
                     raise closed_incarnation(chunk)
                 if chunk.sequence <= incarnation.sequence:
                     continue
@@ -285,11 +184,6 @@ class MemoryLink(
         self._next_entry += 1
         self._stream[entry_id] = Message(id=entry_id, steps=steps, payload=payload, sender=sender)
         self._changed.notify_all()
-
-    def _lose_late(self, incarnation: _Incarnation | None, chunk: PendingChunk) -> None:
-        """Steps of an incarnation that was closed before they came: produced, and never to be trained."""
-        if incarnation is not None:
-            self._account_lost(incarnation, chunk.cumulative_steps)
 
     def _account_lost(self, incarnation: _Incarnation, cumulative_steps: int) -> int:
         tail = max(0, cumulative_steps - incarnation.accounted_steps)
@@ -330,10 +224,10 @@ class MemoryLink(
                 self._ack_one(ack)
             return self.counters()
 
-    def _ack_one(self, ack: Ack) -> bool:
+    def _ack_one(self, ack: Ack) -> None:
         message = self._stream.pop(ack.id, None)
         if message is None:
-            return False
+            return
         self._delivered.discard(ack.id)
         counted = message.steps > 0
         self._count(
@@ -343,7 +237,6 @@ class MemoryLink(
             in_flight=-message.steps,
             queued_bytes=-len(message.payload) if counted else 0,
         )
-        return True
 
     def reject(self, message: Message, reason: str) -> Counters:
         with self._changed:
@@ -394,6 +287,40 @@ class MemoryLink(
             return None
         verify_weights(weights)
         return weights
+
+    # ---- OptimizerLease ----
+
+    def take_optimizer_lease(self, owner: str, ttl_s: float) -> int:
+        with self._changed:
+            lease, now_s = self._optimizer_lease, time.monotonic()
+            if lease.holder is not self and now_s < lease.until_s:
+                raise lease_held(self.run, owner=lease.owner, age_s=now_s - lease.renewed_s)
+            self._token = lease.token + 1
+            self._optimizer_lease = _Lease(self._token, self, owner, now_s, now_s + ttl_s)
+            return self._token
+
+    def keep_optimizer_lease(self, ttl_s: float) -> None:
+        with self._changed:
+            self._check_fence()
+            self._optimizer_lease.renewed_s = time.monotonic()
+            self._optimizer_lease.until_s = self._optimizer_lease.renewed_s + ttl_s
+
+    def release_optimizer_lease(self) -> None:
+        with self._changed:
+            self._check_fence()
+            self._optimizer_lease.until_s = 0.0
+            self._token = 0
+
+    def break_optimizer_lease(self) -> None:
+        with self._changed:
+            if self._optimizer_lease.token:
+                self._optimizer_lease = _Lease(self._optimizer_lease.token + 1)
+
+    def _check_fence(self) -> None:
+        """Refuse what only the run's optimizer may do; call it with the lock held."""
+        lease = self._optimizer_lease
+        if self._token != lease.token:
+            raise lease_lost(self.run, token=self._token, newest=lease.token, owner=lease.owner)
 
     # ---- WorkerRegistry and ProcessRegistry ----
 
@@ -448,6 +375,12 @@ class MemoryLink(
         with self._changed:
             self._beats[process] = _Beat(0, time.monotonic(), 0, _as_sent(data))
 
+    def game_spec(self) -> str:
+        return self._game_spec
+
+    def stopping(self) -> bool:
+        return self._stopping
+
     # ---- ControlChannel ----
 
     def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
@@ -460,13 +393,32 @@ class MemoryLink(
             self._max_queue_bytes = max_queue_bytes
             self._stopping = False
 
+    def keep_game_spec(self, text: str) -> None:
+        self._game_spec = text
+
     def run_config(self) -> str:
-        with self._changed:
-            return self._config_text
+        return self._config_text
 
     def amend_config(self, config_text: str) -> None:
-        with self._changed:
-            self._config_text = config_text
+        self._config_text = config_text
+
+    def set_wanted_workers(self, n: int) -> None:
+        self._wanted_workers = n
+
+    def wanted_workers(self) -> int:
+        return self._wanted_workers
+
+    def set_autoscale(self, bounds: str) -> None:
+        self._autoscale = bounds
+
+    def autoscale(self) -> str:
+        return self._autoscale
+
+    def hold_lease(self, ttl_s: float) -> None:
+        self._lease_until_s = time.monotonic() + ttl_s
+
+    def set_stopping(self, stopping: bool) -> None:
+        self._stopping = stopping
 
     def heartbeats(self) -> list[Heartbeat]:
         with self._changed:
@@ -486,6 +438,49 @@ class MemoryLink(
         with self._changed:
             number = self._current.get(worker)
             return 0 if number is None else self._close(number, 0)
+
+    def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._next_report - 1 > int(after), timeout=max(0.0, timeout_s))
+            found = [report for number, report in self._reports if number > int(after)]
+            return str(max(int(after), self._next_report - 1)), found
+
+    def keep_latest_row(self, row: Mapping[str, float]) -> None:
+        with self._changed:
+            self._latest_row |= {name: float(value) for name, value in row.items()}
+
+    def latest_row(self) -> dict[str, float]:
+        with self._changed:
+            return dict(self._latest_row)
+
+    # ---- SettingsChannel ----
+
+    def request_settings(self, changes: Mapping[str, str], by: str) -> str:
+        payload = encode_request(changes, by)
+        with self._changed:
+            if len(self._requests) >= REQUESTS_KEPT:
+                raise too_many_requests()
+            self._numbered += 1
+            entry_id = f"{int(time.time() * 1000)}-{self._numbered}"
+            self._requests.append(decode_request(entry_id, payload))
+            return entry_id
+
+    def settings(self, after: str) -> list[Setting]:
+        return [request for request in self._requests if in_order(request.id) > in_order(after)]
+
+    def drop_settings(self, through: str) -> None:
+        with self._changed:
+            self._requests = self.settings(through)
+
+    # ---- ReportSink ----
+
+    def report(self, process: str, kind: str, data: dict[str, object]) -> None:
+        with self._changed:
+            report = Report(process=process, kind=kind, time_s=time.time(), data=data)
+            # Through the encoding, so that what one link refuses or changes the other does too.
+            self._reports.append((self._next_report, decode_report(encode_report(report))))
+            self._next_report += 1
+            self._changed.notify_all()
 
     def server_health(self) -> None:
         """There is no server."""

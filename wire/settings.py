@@ -1,15 +1,11 @@
-"""Requests to change settings of a run that goes on: what they say, as bytes, and in memory.
+"""Requests to change settings of a run that goes on: what they say, and as bytes.
 
 A request is a few keys of the configuration with their new values as text. The configuration in force is the one that
 the run was opened with, and every request since, in order; whoever needs it reads both.
 """
 
-# ruff: noqa: D102  (what each method promises is said once, in the protocol)
-
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -96,33 +92,6 @@ def decode_request(entry_id: str, payload: bytes) -> Setting:
 def too_many_requests() -> LinkError:
     """What both links say when `REQUESTS_KEPT` is reached."""
     return LinkError(f"{REQUESTS_KEPT} changes were asked for since this run was started: stop it, and --resume")
-
-
-class MemorySettings(SettingsChannel):
-    """The requests of one run, for the threads of one process."""
-
-    def __init__(self) -> None:
-        self._requests: list[Setting] = []
-        self._numbered = 0
-        self._requests_lock = threading.Lock()
-
-    def request_settings(self, changes: Mapping[str, str], by: str) -> str:
-        payload = encode_request(changes, by)
-        with self._requests_lock:
-            if len(self._requests) >= REQUESTS_KEPT:
-                raise too_many_requests()
-            self._numbered += 1
-            entry_id = f"{int(time.time() * _MS)}-{self._numbered}"
-            self._requests.append(decode_request(entry_id, payload))
-            return entry_id
-
-    def settings(self, after: str) -> list[Setting]:
-        with self._requests_lock:
-            return [request for request in self._requests if in_order(request.id) > in_order(after)]
-
-    def drop_settings(self, through: str) -> None:
-        with self._requests_lock:
-            self._requests = [request for request in self._requests if in_order(request.id) > in_order(through)]
 
 
 def in_order(entry_id: str) -> tuple[int, int]:

@@ -39,7 +39,8 @@ def test_more_requests_than_are_kept_are_refused_and_none_is_lost(
     link: AnyLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings_module, "REQUESTS_KEPT", 2)
-    monkeypatch.setattr("quintet.wire.redis_link.settings.REQUESTS_KEPT", 2)
+    monkeypatch.setattr("quintet.wire.redis_link.control.REQUESTS_KEPT", 2)
+    monkeypatch.setattr("quintet.wire.memory_link.REQUESTS_KEPT", 2)
     ids = [link.request_settings({"ppo.clip": "0.1"}, by="ada@lab") for _ in range(2)]
     with pytest.raises(LinkError, match="stop it, and --resume"):
         link.request_settings({"ppo.clip": "0.2"}, by="ada@lab")

@@ -16,29 +16,25 @@ from quintet.wire.errors import LinkError
 from quintet.wire.link import Ack, ChunkSink, ChunkSource, Counters, Message, PendingChunk
 from quintet.wire.link_errors import check_pending, closed_incarnation, run_not_open, unbalanced_ack
 from quintet.wire.redis_link import scripts
-from quintet.wire.redis_link.client import RedisFullError, RedisServer, pairs
-from quintet.wire.redis_link.keys import CONSUMER, GROUP, REJECT_BYTES_KEPT, REJECTS_KEPT, RunKeys
-from quintet.wire.redis_link.lease import Fence
+from quintet.wire.redis_link.base import RedisRun
+from quintet.wire.redis_link.client import RedisFullError, pairs
+from quintet.wire.redis_link.keys import CONSUMER, GROUP, REJECT_BYTES_KEPT, REJECTS_KEPT
 
 _MAX_READ_CHUNKS = 64  # entries that one read asks for
 _MAX_READ_BYTES = 8 * 2**20  # about as much as one read should bring
-_MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
 _SIZE = re.compile(rb"(\d{1,15}) \d+ (\d+) \S*?(\d+) (\d+)")  # steps, bytes, worker, incarnation's key, sequence
 _COUNTED = [field.name for field in fields(Counters) if field.name != "queued_chunks"]
 
 
-class RedisChunks(ChunkSink, ChunkSource):
+class RedisChunks(RedisRun, ChunkSink, ChunkSource):
     """Push from a worker, pop and acknowledge from the optimizer. Threads may share it; `pop` runs one at a time.
 
     An id may be popped twice: after a read whose answer was lost, and after Redis was killed and forgot its last
     second. The optimizer knows the ids that it holds and those that it acknowledged.
     """
 
-    def __init__(self, server: RedisServer, fence: Fence, run: str) -> None:
-        self._server = server
-        self._fence = fence  # what this link may do for the run's optimizer
-        self._run = run
-        self._keys = RunKeys(run)
+    def __init__(self, url: str, run: str) -> None:
+        super().__init__(url, run)
         self._popping = threading.Lock()  # guards what follows
         self._leftovers: deque[Message] = deque()  # read, but not yet returned by pop
         self._answer_lost = False  # a read may have been answered without our hearing it
@@ -62,7 +58,7 @@ class RedisChunks(ChunkSink, ChunkSource):
         except RedisFullError:
             return 0  # refused whole by the first write: no room, nothing half written
         if status == b"not_open":
-            raise run_not_open(self._run)
+            raise run_not_open(self.run)
         if status == b"closed":
             raise closed_incarnation(chunks[n_safe])
         return int(n_safe)
@@ -71,7 +67,7 @@ class RedisChunks(ChunkSink, ChunkSource):
         keys = self._keys
         answer = self._server.run(scripts.HAS_ROOM, [], [keys.limits, keys.chunks, keys.counters, steps, n_bytes])
         if answer == -1:
-            raise run_not_open(self._run)
+            raise run_not_open(self.run)
         return bool(answer)
 
     # ---- ChunkSource ----
@@ -105,12 +101,12 @@ class RedisChunks(ChunkSink, ChunkSource):
 
     def ack(self, acks: Sequence[Ack]) -> Counters:
         keys = self._keys
-        arguments: list[int | str] = [*self._fence.proof(), GROUP]
+        arguments: list[int | str] = [*self._proof(), GROUP]
         for ack in acks:
             arguments += (ack.id, ack.trained, ack.stale, ack.rejected)
         lease = keys.optimizer_lease
-        answer = self._server.run(scripts.SETTLE, [keys.chunks, keys.sizes, keys.counters, lease], arguments)
-        self._fence.check(answer)
+        answer = self._server.run(scripts.ACK, [keys.chunks, keys.sizes, keys.counters, lease], arguments)
+        self._check_fence(answer)
         if answer[0] == b"unbalanced":
             entry_id = answer[1].decode()
             raise unbalanced_ack(next(s for s in acks if s.id == entry_id), answer[2])
@@ -118,19 +114,19 @@ class RedisChunks(ChunkSink, ChunkSource):
 
     def reject(self, message: Message, reason: str) -> Counters:
         keys = self._keys
-        proof, payload = self._fence.proof(), message.payload
+        proof, payload = self._proof(), message.payload
         answer = self._server.run(
             scripts.REJECT,
             [keys.chunks, keys.sizes, keys.counters, keys.rejects, keys.optimizer_lease],
             [*proof, GROUP, message.id, REJECTS_KEPT, reason[:1000], len(payload), payload[:REJECT_BYTES_KEPT]],
         )
-        self._fence.check(answer)
+        self._check_fence(answer)
         return _counters(answer)
 
     def mark_undone(self, steps: int) -> None:
         keys = self._keys
-        proof = self._fence.proof()
-        self._fence.check(self._server.run(scripts.MARK_UNDONE, [keys.counters, keys.optimizer_lease], [*proof, steps]))
+        proof = self._proof()
+        self._check_fence(self._server.run(scripts.MARK_UNDONE, [keys.counters, keys.optimizer_lease], [*proof, steps]))
 
     def counters(self) -> Counters:
         return _counters(self._server.run(scripts.COUNTERS, [], [self._keys.counters, self._keys.chunks]))
@@ -138,10 +134,9 @@ class RedisChunks(ChunkSink, ChunkSource):
     def _read_new(self, max_steps: int, wait_s: float) -> list[Message]:
         """Read undelivered entries, about `max_steps` of them; what is too many waits in `_leftovers`."""
         count = min(_MAX_READ_CHUNKS, max_steps // self._last_steps, _MAX_READ_BYTES // self._last_bytes)
-        block_ms = int(1000 * min(wait_s, _MAX_BLOCK_S, self._server.timeout_s / 2))
         # If anything goes wrong before the answer is here, Redis may have delivered entries that we never saw.
         self._answer_lost = True
-        entries = self._read(">", max(1, count), block_ms)
+        entries = self._read(">", max(1, count), wait_s)
         self._answer_lost = False
         return entries
 
@@ -149,20 +144,18 @@ class RedisChunks(ChunkSink, ChunkSource):
         """All entries that were delivered and not acknowledged, oldest first."""
         found: list[Message] = []
         after = "0"
-        while entries := self._read(after, _MAX_READ_CHUNKS, 0):
+        while entries := self._read(after, _MAX_READ_CHUNKS, 0.0):
             found += entries
             after = entries[-1].id
         return found
 
-    def _read(self, after: str, count: int, block_ms: int) -> list[Message]:
-        arguments: list[str | int] = ["XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", count]
-        if block_ms > 0:  # BLOCK 0 would wait for ever
-            arguments += ["BLOCK", block_ms]
+    def _read(self, after: str, count: int, wait_s: float) -> list[Message]:
+        arguments = ["XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", count, *self._server.block(wait_s)]
         try:
             answer = self._server.command(*arguments, "STREAMS", self._keys.chunks, after)
         except LinkError as error:
             if "NOGROUP" in str(error):
-                raise run_not_open(self._run) from error
+                raise run_not_open(self.run) from error
             raise
         entries = answer[0][1] if answer else []
         if not entries:

@@ -11,6 +11,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -41,6 +42,10 @@ from quintet.wire.redis_link.scripts import Script
 from quintet.wire.redis_link.url import ENCODE, EXPECTED, location_of
 
 OLDEST_VERSION = (6, 2)
+TIMEOUT_S = 10.0  # of an ordinary command: then the server counts as down
+HEALTH_TIMEOUT_S = 2.0  # of one that a page waits for
+MAX_BLOCK_S = 1.0  # of one read that waits; well under the timeout
+_DELETED_AT_ONCE = 500  # keys
 CA_FILE = "QUINTET_REDIS_CA"  # environment variable: the certificate of the authority that signed that of Redis
 _LARGE_BYTES = 6000  # what is larger is sent by itself, not copied into one buffer with its neighbours
 _READ_BYTES = 2**20
@@ -150,6 +155,11 @@ class RedisServer:
                 "all of the run's keys: start one with cluster-enabled no, or leave out the URL for a private one"
             )
 
+    def block(self, wait_s: float) -> list[str | int]:
+        """The words with which a read waits for up to `wait_s`, or for as long as one may."""
+        ms = int(1000 * min(wait_s, MAX_BLOCK_S, self.timeout_s / 2))
+        return ["BLOCK", ms] if ms > 0 else []  # BLOCK 0 would wait for ever
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
@@ -159,38 +169,6 @@ def pairs(flat: Sequence[bytes] | None) -> dict[bytes, bytes]:
     """A hash or a stream entry's fields, which Redis sends as a flat list."""
     flat = flat or []
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def needed_memory_bytes(*, max_queue_bytes: int, workers: int, weights_bytes: int) -> int:
-    """The least maxmemory for a run: the stream twice over, and the weights for each fetching worker and two more."""
-    return 2 * max_queue_bytes + (workers + 2) * weights_bytes
-
-
-def check_maxmemory(url: str, needed_bytes: int) -> None:
-    """Check that Redis can hold the run and never throws anything away to make room.
-
-    Raises:
-        LinkError: maxmemory is too small, or the policy evicts; the message has the numbers.
-    """
-    server = RedisServer(url, timeout_s=5.0)
-    try:
-        server.wait_until_ready(0.0)
-        memory = server.info("memory")
-    finally:
-        server.close()
-    maxmemory = int(memory["maxmemory"])
-    policy = memory["maxmemory_policy"]
-    if maxmemory == 0:  # no limit, so nothing is ever evicted
-        return
-    if maxmemory < needed_bytes:
-        raise LinkError(
-            f"Redis at {server.location} has maxmemory {maxmemory} bytes; this run needs {needed_bytes} "
-            "(2 x wire.max_queue_bytes + (workers + 2) x weights): raise maxmemory or lower wire.max_queue_bytes"
-        )
-    if policy != "noeviction":
-        raise LinkError(
-            f"Redis at {server.location} has maxmemory-policy {policy}, expected noeviction: it would throw chunks away"
-        )
 
 
 def _bulk_options() -> dict[str, Any]:
@@ -258,8 +236,36 @@ def _as_refusal(error: Exception, text: str, location: str) -> LinkError | None:
     return None
 
 
-_TIMEOUT_S = 10.0
-_PER_COMMAND = 500
+# ---- What is asked of a server in one go ----
+
+
+def needed_memory_bytes(*, max_queue_bytes: int, workers: int, weights_bytes: int) -> int:
+    """The least maxmemory for a run: the stream twice over, and the weights for each fetching worker and two more."""
+    return 2 * max_queue_bytes + (workers + 2) * weights_bytes
+
+
+def check_maxmemory(url: str, needed_bytes: int) -> None:
+    """Check that Redis can hold the run and never throws anything away to make room.
+
+    Raises:
+        LinkError: maxmemory is too small, or the policy evicts; the message has the numbers.
+    """
+    with closing(RedisServer(url, timeout_s=TIMEOUT_S / 2)) as server:
+        server.wait_until_ready(0.0)
+        memory = server.info("memory")
+    maxmemory = int(memory["maxmemory"])
+    policy = memory["maxmemory_policy"]
+    if maxmemory == 0:  # no limit, so nothing is ever evicted
+        return
+    if maxmemory < needed_bytes:
+        raise LinkError(
+            f"Redis at {server.location} has maxmemory {maxmemory} bytes; this run needs {needed_bytes} "
+            "(2 x wire.max_queue_bytes + (workers + 2) x weights): raise maxmemory or lower wire.max_queue_bytes"
+        )
+    if policy != "noeviction":
+        raise LinkError(
+            f"Redis at {server.location} has maxmemory-policy {policy}, expected noeviction: it would throw chunks away"
+        )
 
 
 def forget_run(url: str, run: str) -> None:
@@ -269,20 +275,14 @@ def forget_run(url: str, run: str) -> None:
         LinkError: a controller holds its lease, or Redis cannot be reached.
     """
     keys = RunKeys(run)
-    server = RedisServer(url, timeout_s=_TIMEOUT_S)
-    try:
+    with closing(RedisServer(url, timeout_s=TIMEOUT_S)) as server:
         if server.command("EXISTS", keys.lease):
             raise LinkError(f"run {run} at {server.location} has a controller, or had one a minute ago; stop it first")
-        lives = int(server.command("GET", keys.incarnations) or 0)
+        issued = int(server.command("GET", keys.incarnations) or 0)
         names = [key.of(run) for key in ALL_KEYS if key is not INCARNATION]
-        names += [keys.incarnation(number) for number in range(1, lives + 1)]
-        for begin in range(0, len(names), _PER_COMMAND):
-            server.command("DEL", *names[begin : begin + _PER_COMMAND])
-    finally:
-        server.close()
-
-
-_HEALTH_TIMEOUT_S = 2.0
+        names += [keys.incarnation(number) for number in range(1, issued + 1)]
+        for begin in range(0, len(names), _DELETED_AT_ONCE):
+            server.command("DEL", *names[begin : begin + _DELETED_AT_ONCE])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -298,18 +298,15 @@ class ServerHealth:
     uptime_s: int
 
 
-def server_health(url: str, *, timeout_s: float = _HEALTH_TIMEOUT_S) -> ServerHealth:
+def server_health(url: str, *, timeout_s: float = HEALTH_TIMEOUT_S) -> ServerHealth:
     """Ask the server.
 
     Raises:
         LinkDownError: nobody answers in time.
         LinkAuthError: the password is wrong, or this user may not ask.
     """
-    server = RedisServer(url, timeout_s=timeout_s)
-    try:
+    with closing(RedisServer(url, timeout_s=timeout_s)) as server:
         return health_of(server)
-    finally:
-        server.close()
 
 
 def health_of(server: RedisServer) -> ServerHealth:

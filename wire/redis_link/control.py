@@ -1,4 +1,4 @@
-"""Registration, orders, heartbeats and reports on Redis: the desks of workers, processes and the controller."""
+"""Registration, control messages, heartbeats, reports and requests for other settings on Redis."""
 
 # ruff: noqa: D102  (what each method promises is said once, in the protocols of quintet.wire.link)
 
@@ -21,23 +21,28 @@ from quintet.wire.link import (
 )
 from quintet.wire.link_errors import other_spec, run_not_open
 from quintet.wire.redis_link import scripts
-from quintet.wire.redis_link.client import RedisServer, pairs
-from quintet.wire.redis_link.keys import GROUP, REPORTS_KEPT, RunKeys
+from quintet.wire.redis_link.base import RedisRun
+from quintet.wire.redis_link.client import pairs
+from quintet.wire.redis_link.keys import GROUP, REPORTS_KEPT
 from quintet.wire.reports import decode_beat, decode_report, encode_beat, encode_report
+from quintet.wire.settings import (
+    REQUESTS_KEPT,
+    Setting,
+    decode_request,
+    encode_request,
+    in_order,
+    too_many_requests,
+)
 
 _SILENCE_S = 2.0  # after a report that did not get through, none is tried for so long
 _REPORTS_PER_READ = 512
-_MAX_BLOCK_S = 1.0  # of one read; well under the socket's timeout
 
 
-class RedisControlChannel(WorkerRegistry, ProcessRegistry, ControlChannel, ReportSink):
+class RedisControlChannel(RedisRun, WorkerRegistry, ProcessRegistry, ControlChannel, ReportSink):
     """What processes tell one another besides chunks and weights."""
 
-    def __init__(self, server: RedisServer, hasty: RedisServer, run: str) -> None:
-        self._server = server
-        self._hasty = hasty  # the same server with so little patience that a report never holds up a loop
-        self._run = run
-        self._keys = RunKeys(run)
+    def __init__(self, url: str, run: str) -> None:
+        super().__init__(url, run)
         self._silent_until_s = 0.0
         self.reports_dropped = 0
 
@@ -51,15 +56,15 @@ class RedisControlChannel(WorkerRegistry, ProcessRegistry, ControlChannel, Repor
             [worker, spec_hash, keys.incarnation_prefix, encode_beat({}), keys.run],
         )
         if status == b"not_open":
-            raise run_not_open(self._run)
+            raise run_not_open(self.run)
         if status == b"other_spec":
-            raise other_spec(self._run, found=spec_hash, expected=value.decode())
+            raise other_spec(self.run, found=spec_hash, expected=value.decode())
         return Registration(worker=worker, incarnation=int(value))
 
     def control_message(self) -> ControlMessage:
         keys = self._keys
         version, wanted, stopping, lease = self._server.run(
-            scripts.DIRECTIVE, [], [keys.announced, keys.orders, keys.lease]
+            scripts.CONTROL_MESSAGE, [], [keys.announced, keys.orders, keys.lease]
         )
         return ControlMessage(
             version=int(version), wanted_workers=int(wanted), stopping=stopping == b"1", controller_alive=lease == 1
@@ -75,7 +80,7 @@ class RedisControlChannel(WorkerRegistry, ProcessRegistry, ControlChannel, Repor
     def deregister(self, registration: Registration, cumulative_steps: int) -> None:
         keys = self._keys
         self._server.run(
-            scripts.FAREWELL,
+            scripts.DEREGISTER,
             [keys.incarnation(registration.incarnation), keys.workers, keys.heartbeats, keys.counters],
             [registration.incarnation, cumulative_steps],
         )
@@ -98,7 +103,7 @@ class RedisControlChannel(WorkerRegistry, ProcessRegistry, ControlChannel, Repor
             [GROUP, spec_hash, config_text, max_queued_steps, max_queue_bytes, keys.announced],
         )
         if old:
-            raise other_spec(self._run, found=spec_hash, expected=old.decode())
+            raise other_spec(self.run, found=spec_hash, expected=old.decode())
 
     def keep_game_spec(self, text: str) -> None:
         self._server.run(scripts.SET_FIELD, [self._keys.run], ["game_spec", text])
@@ -149,10 +154,7 @@ class RedisControlChannel(WorkerRegistry, ProcessRegistry, ControlChannel, Repor
     def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:
         deadline_s = time.monotonic() + timeout_s
         while True:
-            wait_s = min(deadline_s - time.monotonic(), _MAX_BLOCK_S, self._server.timeout_s / 2)
-            block: list[str | int] = (
-                ["BLOCK", int(1000 * wait_s)] if wait_s >= 0.001 else []
-            )  # BLOCK 0 would wait for ever
+            block = self._server.block(deadline_s - time.monotonic())
             answer = self._server.command(
                 "XREAD", "COUNT", _REPORTS_PER_READ, *block, "STREAMS", self._keys.reports, after
             )
@@ -171,6 +173,30 @@ class RedisControlChannel(WorkerRegistry, ProcessRegistry, ControlChannel, Repor
     def latest_row(self) -> dict[str, float]:
         fields: dict[bytes, bytes] = self._server.command("HGETALL", self._keys.latest_row)
         return {name.decode(): float(value) for name, value in fields.items()}
+
+    # ---- SettingsChannel ----
+
+    def request_settings(self, changes: Mapping[str, str], by: str) -> str:
+        entry_id: bytes = self._server.run(
+            scripts.REQUEST_SETTINGS, [self._keys.settings], [REQUESTS_KEPT, encode_request(changes, by)]
+        )
+        if not entry_id:
+            raise too_many_requests()
+        return entry_id.decode()
+
+    def settings(self, after: str) -> list[Setting]:
+        answer = self._server.command("XREAD", "COUNT", REQUESTS_KEPT, "STREAMS", self._keys.settings, after)
+        found = []
+        for entry_id, flat in answer[0][1] if answer else []:
+            try:
+                found.append(decode_request(entry_id.decode(), pairs(flat).get(b"request", b"")))
+            except (DecodeError, UnicodeDecodeError):  # nobody of ours wrote it, and nobody can carry it out
+                continue
+        return found
+
+    def drop_settings(self, through: str) -> None:
+        milliseconds, number = in_order(through)
+        self._server.command("XTRIM", self._keys.settings, "MINID", f"{milliseconds}-{number + 1}")
 
     # ---- ReportSink ----
 

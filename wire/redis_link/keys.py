@@ -1,4 +1,4 @@
-"""Every Redis key of a run: its type, who writes it, who reads it, how long it lives. Nothing else spells a key.
+"""Every Redis key of a run: its type, who writes it, who reads it, how long it stays. Nothing else spells a key.
 
 All keys of a run begin `quintet:{run}:`; deleting those deletes the run. "AOF" in a lifetime means that the key
 survives a restart of Redis; the weights alone do not.
@@ -60,7 +60,7 @@ ORDERS = RedisKey(
 LEASE = RedisKey(
     suffix="lease",
     kind="string",
-    holds="1 while a controller lives",
+    holds="1 while a controller runs",
     writer="controller (hold_lease)",
     reader="workers, at each poll",
     lifetime="ttl_s of the last hold_lease",
@@ -92,7 +92,7 @@ COUNTERS = RedisKey(
     suffix="counters",
     kind="hash",
     holds="produced, trained, stale, rejected, lost, in_flight, undone (steps), queued_bytes",
-    writer="push, ack, reject, farewell, close_worker, register, each in the act that it counts",
+    writer="push, ack, reject, deregister, close_worker, register, each in the act that it counts",
     reader="everybody",
 )
 REJECTS = RedisKey(
@@ -129,14 +129,14 @@ WORKERS = RedisKey(
     suffix="workers",
     kind="hash",
     holds="worker -> its open incarnation",
-    writer="register, farewell, close_worker",
+    writer="register, deregister, close_worker",
     reader="register, close_worker",
 )
 INCARNATION = RedisKey(
     suffix="incarnation:",
     kind="hash",
     holds="worker, sequence (last pushed), accounted (cumulative steps in `produced`), reported (by heartbeat), closed",
-    writer="register, push, heartbeat, farewell, close_worker",
+    writer="register, push, heartbeat, deregister, close_worker",
     reader="push, heartbeat, close_worker",
     lifetime=f"{CLOSED_INCARNATION_TTL_S} s after it is closed, AOF",
 )
@@ -172,26 +172,7 @@ SETTINGS = RedisKey(
     lifetime="each entry until the run is opened again with a configuration that holds it, AOF",
 )
 
-ALL_KEYS = (
-    RUN,
-    LIMITS,
-    ORDERS,
-    LEASE,
-    OPTIMIZER_LEASE,
-    CHUNKS,
-    SIZES,
-    COUNTERS,
-    REJECTS,
-    ANNOUNCED,
-    WEIGHTS,
-    INCARNATIONS,
-    WORKERS,
-    INCARNATION,
-    HEARTBEATS,
-    REPORTS,
-    SETTINGS,
-    LATEST_ROW,
-)
+ALL_KEYS = tuple(key for key in list(globals().values()) if isinstance(key, RedisKey))
 
 
 def check_run_name(run: str) -> str:
@@ -232,5 +213,5 @@ class RunKeys:
         self.latest_row = LATEST_ROW.of(run)
 
     def incarnation(self, number: int) -> str:
-        """The key of one life of one worker."""
+        """The key of one incarnation of one worker."""
         return f"{self.incarnation_prefix}{number}"

@@ -2,9 +2,9 @@
 
 Rules that all of them keep:
 
-* What is counted moves in the script that counts it, so the conservation law holds whatever dies in between.
+* What is counted moves in the script that counts it, so the conservation law holds whatever is killed in between.
 * Free before counting. A full Redis refuses a script whose *first* write needs memory, and lets any later one pass.
-  So `push` begins with its XADD and is refused whole, while `ack`, `reject`, `farewell` and the rest begin by
+  So `push` begins with its XADD and is refused whole, while `ack`, `reject`, `deregister` and the rest begin by
   deleting something, and work on a full Redis too.
 * Numbers that were computed are written with `whole`, since Lua would turn 1e15 into text as "1e+15".
 * KEYS are the keys that a script writes; those that it only reads come in ARGV. EVAL demands of its caller the right
@@ -20,7 +20,21 @@ from dataclasses import dataclass, field
 
 from quintet.wire.redis_link.keys import CLOSED_INCARNATION_TTL_S
 
-PRELUDE = """
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text and the hash under which Redis keeps it."""
+
+    text: str
+    sha1: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha1", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
+
+
+# ---- What scripts begin with ----
+
+_PRELUDE = """
 if redis.replicate_commands then redis.replicate_commands() end
 
 local function whole(number)
@@ -29,7 +43,7 @@ end
 """
 
 # Steps of an incarnation that will never come: those between what `produced` holds already and what the worker closed.
-LOSE_TAIL = """
+_LOSE_TAIL = """
 local function lose_tail(incarnation, counters, cumulative)
   local tail = cumulative - tonumber(redis.call('HGET', incarnation, 'accounted') or 0)
   if tail <= 0 then return 0 end
@@ -59,10 +73,9 @@ local function count(counters, changes)
 end
 """
 
-
 # An optimizer acts for the run only with the newest fencing token. A larger one than is stored was issued before Redis
 # lost its last second; `holder` tells it from the same number issued again after that.
-FENCE = """
+_FENCE = """
 local function fence(lease, token, holder)
   local known = redis.call('HMGET', lease, 'token', 'holder', 'owner')
   local mine, newest = tonumber(token), tonumber(known[1] or 0)
@@ -71,23 +84,31 @@ local function fence(lease, token, holder)
 end
 """
 
+# `worker/<n>` is how a worker is called among the heartbeats.
+_CLOSE = (
+    _LOSE_TAIL
+    + f"""
+local function close(incarnation, number, workers, heartbeats, counters, cumulative)
+  local known = redis.call('HMGET', incarnation, 'worker', 'reported')
+  if not known[1] then return 0 end
+  if redis.call('HGET', workers, known[1]) == number then
+    redis.call('HDEL', workers, known[1])
+    redis.call('HDEL', heartbeats, 'worker/' .. known[1])
+  end
+  local lost = lose_tail(incarnation, counters, math.max(cumulative, tonumber(known[2])))
+  redis.call('HSET', incarnation, 'closed', 1)
+  redis.call('EXPIRE', incarnation, {CLOSED_INCARNATION_TTL_S})
+  return lost
+end
+"""
+)
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script's text and the hash under which Redis keeps it."""
 
-    name: str
-    text: str
-    sha1: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sha1", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
-
+# ---- The chunk stream ----
 
 PUSH = Script(
-    "push",
-    PRELUDE
-    + LOSE_TAIL
+    _PRELUDE
+    + _LOSE_TAIL
     + """
 -- KEYS: chunks, sizes, counters, then each chunk's incarnation
 -- ARGV: key of the limits, then sequence, cumulative steps, steps and payload of each chunk
@@ -133,7 +154,6 @@ return {status, n_safe}
 )
 
 HAS_ROOM = Script(
-    "has_room",
     """
 -- ARGV: keys of limits, chunks and counters; steps, bytes. Returns 1 or 0, -1 where the run is not open.
 local bound = redis.call('HMGET', ARGV[1], 'max_queued_steps', 'max_queue_bytes')
@@ -151,10 +171,9 @@ return (steps <= tonumber(bound[1]) and bytes <= tonumber(bound[2])) and 1 or 0
 """,
 )
 
-SETTLE = Script(
-    "settle",
-    PRELUDE
-    + FENCE
+ACK = Script(
+    _PRELUDE
+    + _FENCE
     + _FREE_AND_COUNT
     + """
 -- KEYS: chunks, sizes, counters, optimizer lease
@@ -187,9 +206,8 @@ return {'ok', redis.call('HGETALL', counters), redis.call('XLEN', chunks)}
 )
 
 REJECT = Script(
-    "reject",
-    PRELUDE
-    + FENCE
+    _PRELUDE
+    + _FENCE
     + _FREE_AND_COUNT
     + """
 -- KEYS: chunks, sizes, counters, rejects, optimizer lease
@@ -207,9 +225,8 @@ return {'ok', redis.call('HGETALL', KEYS[3]), redis.call('XLEN', KEYS[1])}
 )
 
 MARK_UNDONE = Script(
-    "mark_undone",
-    PRELUDE
-    + FENCE
+    _PRELUDE
+    + _FENCE
     + """
 -- KEYS: counters, optimizer lease; ARGV: token, holder, steps. Returns {'ok'} or {'fenced', newest, owner}.
 local refused = fence(KEYS[2], ARGV[1], ARGV[2])
@@ -221,27 +238,18 @@ return {'ok'}
 )
 
 COUNTERS = Script(
-    "counters",
     """
 -- ARGV: keys of counters and chunks. Returns {'ok', counters, entries}.
 return {'ok', redis.call('HGETALL', ARGV[1]), redis.call('XLEN', ARGV[2])}
 """,
 )
 
-REQUEST_SETTINGS = Script(
-    "request_settings",
-    PRELUDE
-    + """
--- KEYS: settings; ARGV: how many are kept, the request. Returns its id, '' where there are too many already.
-if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return '' end
-return redis.call('XADD', KEYS[1], '*', 'request', ARGV[2])
-""",
-)
+
+# ---- Weights ----
 
 PUBLISH = Script(
-    "publish",
-    PRELUDE
-    + FENCE
+    _PRELUDE
+    + _FENCE
     + """
 -- KEYS: announced, weights, optimizer lease; ARGV: token, holder, version, sha256, packed weights
 -- Returns {'ok'}; {'used', the announced version} if this one would go down or be used twice, or
@@ -264,50 +272,63 @@ return {'ok'}
 )
 
 
-# `worker/<n>` is how a worker is called among the heartbeats.
-_CLOSE = (
-    LOSE_TAIL
-    + f"""
-local function close(incarnation, number, workers, heartbeats, counters, cumulative)
-  local known = redis.call('HMGET', incarnation, 'worker', 'reported')
-  if not known[1] then return 0 end
-  if redis.call('HGET', workers, known[1]) == number then
-    redis.call('HDEL', workers, known[1])
-    redis.call('HDEL', heartbeats, 'worker/' .. known[1])
-  end
-  local lost = lose_tail(incarnation, counters, math.max(cumulative, tonumber(known[2])))
-  redis.call('HSET', incarnation, 'closed', 1)
-  redis.call('EXPIRE', incarnation, {CLOSED_INCARNATION_TTL_S})
-  return lost
+# ---- The optimizer's lease ----
+
+TAKE_OPTIMIZER_LEASE = Script(
+    _PRELUDE
+    + """
+-- KEYS: optimizer lease; ARGV: holder, owner, milliseconds
+-- Returns {'ok', token}, or {'held', owner, milliseconds since it was renewed}.
+local time = redis.call('TIME')
+local now, ttl = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[3])
+local known = redis.call('HMGET', KEYS[1], 'token', 'holder', 'owner', 'renewed_ms', 'until_ms')
+local left = tonumber(known[5] or 0) - now
+-- A lease that lasts longer than it was taken for is one whose clock was set back: it is judged from now on by ours.
+if known[2] ~= ARGV[1] and left > 0 and left <= tonumber(known[5]) - tonumber(known[4]) then
+  return {'held', known[3], now - tonumber(known[4])}
 end
-"""
-)
-
-SET_FIELD = Script(
-    "set_field",
-    PRELUDE
-    + """
--- KEYS: a hash; ARGV: field, value ('' deletes it)
-redis.call('HDEL', KEYS[1], ARGV[1])
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
-return 1
+local token = tonumber(known[1] or 0) + 1
+redis.call('HDEL', KEYS[1], 'until_ms')
+redis.call('HSET', KEYS[1], 'token', whole(token), 'holder', ARGV[1], 'owner', ARGV[2], 'renewed_ms', whole(now),
+  'until_ms', whole(now + ttl))
+return {'ok', token}
 """,
 )
 
-HOLD_LEASE = Script(
-    "hold_lease",
-    PRELUDE
+KEEP_OPTIMIZER_LEASE = Script(
+    _PRELUDE
+    + _FENCE
     + """
--- KEYS: lease; ARGV: milliseconds
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])
-return 1
+-- KEYS: optimizer lease; ARGV: token, holder, owner, milliseconds from now (0 gives it back)
+-- Returns {'ok'} or {'fenced', newest, owner}. What a killed Redis forgot of the lease is written again.
+local refused = fence(KEYS[1], ARGV[1], ARGV[2])
+if refused then return refused end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HDEL', KEYS[1], 'until_ms')
+redis.call('HSET', KEYS[1], 'token', ARGV[1], 'holder', ARGV[2], 'owner', ARGV[3], 'renewed_ms', whole(now),
+  'until_ms', whole(now + tonumber(ARGV[4])))
+return {'ok'}
 """,
 )
+
+BREAK_OPTIMIZER_LEASE = Script(
+    _PRELUDE
+    + """
+-- KEYS: optimizer lease. A new token that nobody holds: the old holder is fenced off, and nobody has to be waited for.
+local token = tonumber(redis.call('HGET', KEYS[1], 'token') or 0)
+if token == 0 then return 0 end
+redis.call('HDEL', KEYS[1], 'until_ms', 'renewed_ms', 'owner')
+redis.call('HSET', KEYS[1], 'token', whole(token + 1), 'holder', 'nobody')
+return token + 1
+""",
+)
+
+
+# ---- Workers and heartbeats ----
 
 REGISTER = Script(
-    "register",
-    PRELUDE
+    _PRELUDE
     + _CLOSE
     + """
 -- KEYS: incarnations, workers, heartbeats, counters
@@ -329,8 +350,7 @@ return {'ok', number}
 """,
 )
 
-DIRECTIVE = Script(
-    "directive",
+CONTROL_MESSAGE = Script(
     """
 -- ARGV: keys of announced, orders and lease. Returns {version, wanted workers, stopping, lease held}.
 local orders = redis.call('HMGET', ARGV[2], 'wanted_workers', 'stopping')
@@ -340,11 +360,10 @@ return {version or '0', orders[1] or '0', orders[2] or '0', redis.call('EXISTS',
 )
 
 HEARTBEAT = Script(
-    "heartbeat",
-    PRELUDE
+    _PRELUDE
     + """
 -- KEYS: heartbeats, for a worker its incarnation; ARGV: process, incarnation, cumulative steps, data
--- A closed incarnation is not heard: it must not look alive.
+-- A closed incarnation is not heard: no heartbeat of it may show.
 if KEYS[2] then
   local known = redis.call('HMGET', KEYS[2], 'reported', 'closed')
   if not known[1] or known[2] then return 0 end
@@ -361,7 +380,6 @@ return 1
 )
 
 HEARTBEATS = Script(
-    "heartbeats",
     """
 -- ARGV: key of the heartbeats. Returns {now in ms, the hash}.
 local now = redis.call('TIME')
@@ -369,9 +387,8 @@ return {string.format('%.0f', now[1] * 1000 + now[2] / 1000), redis.call('HGETAL
 """,
 )
 
-FAREWELL = Script(
-    "farewell",
-    PRELUDE
+DEREGISTER = Script(
+    _PRELUDE
     + _CLOSE
     + """
 -- KEYS: incarnation, workers, heartbeats, counters; ARGV: its number, cumulative steps. Returns steps lost.
@@ -380,8 +397,7 @@ return close(KEYS[1], ARGV[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[2]))
 )
 
 CLOSE_WORKER = Script(
-    "close_worker",
-    PRELUDE
+    _PRELUDE
     + _CLOSE
     + """
 -- KEYS: workers, heartbeats, counters; ARGV: worker, prefix of incarnation keys. Returns steps lost.
@@ -391,9 +407,11 @@ return close(ARGV[2] .. number, number, KEYS[1], KEYS[2], KEYS[3], 0)
 """,
 )
 
+
+# ---- The run ----
+
 OPEN_RUN = Script(
-    "open_run",
-    PRELUDE
+    _PRELUDE
     + """
 -- KEYS: run, limits, orders, chunks
 -- ARGV: group, spec hash, config text, max queued steps, max queue bytes, key of announced
@@ -407,5 +425,34 @@ redis.call('HSET', KEYS[2], 'max_queued_steps', ARGV[4], 'max_queue_bytes', ARGV
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[4], ARGV[1], '0', 'MKSTREAM')
 if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 return ''
+""",
+)
+
+SET_FIELD = Script(
+    _PRELUDE
+    + """
+-- KEYS: a hash; ARGV: field, value ('' deletes it)
+redis.call('HDEL', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+return 1
+""",
+)
+
+HOLD_LEASE = Script(
+    _PRELUDE
+    + """
+-- KEYS: lease; ARGV: milliseconds
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])
+return 1
+""",
+)
+
+REQUEST_SETTINGS = Script(
+    _PRELUDE
+    + """
+-- KEYS: settings; ARGV: how many are kept, the request. Returns its id, '' where there are too many already.
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return '' end
+return redis.call('XADD', KEYS[1], '*', 'request', ARGV[2])
 """,
 )

@@ -11,9 +11,7 @@ from quintet.wire.errors import DecodeError
 from quintet.wire.link import EncodedWeights, WeightSink, WeightSource
 from quintet.wire.link_errors import used_version
 from quintet.wire.redis_link import scripts
-from quintet.wire.redis_link.client import RedisServer
-from quintet.wire.redis_link.keys import RunKeys
-from quintet.wire.redis_link.lease import Fence
+from quintet.wire.redis_link.base import RedisRun
 from quintet.wire.redis_link.weights_cache import WeightsCache
 from quintet.wire.weights import pack_weights, unpack_weights
 
@@ -21,14 +19,11 @@ _SHA256 = re.compile(rb"[0-9a-f]{64}")
 _RUN_ID_POLL_S = 1.0  # the least time between two looks at Redis's run_id
 
 
-class RedisWeights(WeightSink, WeightSource):
+class RedisWeights(RedisRun, WeightSink, WeightSource):
     """Publish from the optimizer; fetch from workers, in a thread of their own if they like."""
 
-    def __init__(self, server: RedisServer, bulk: RedisServer, fence: Fence, run: str) -> None:
-        self._server = server
-        self._fence = fence
-        self._bulk = bulk  # the same server with the patience that hundreds of megabytes need
-        self._keys = RunKeys(run)
+    def __init__(self, url: str, run: str) -> None:
+        super().__init__(url, run)
         self._cache = WeightsCache(run)
         self._run_id = ""  # Redis's own, as last seen: another one after a restart
         self._run_id_read_s = 0.0
@@ -42,9 +37,9 @@ class RedisWeights(WeightSink, WeightSource):
         answer = self._bulk.run(
             scripts.PUBLISH,
             [self._keys.announced, self._keys.weights, self._keys.optimizer_lease],
-            [*self._fence.proof(), weights.version, weights.sha256, pack_weights(weights)],
+            [*self._proof(), weights.version, weights.sha256, pack_weights(weights)],
         )
-        self._fence.check(answer)
+        self._check_fence(answer)
         if answer[0] == b"used":
             raise used_version(weights.version, answer[1])
         self._published_run_id = run_id

@@ -57,7 +57,7 @@ def test_nobody_there_is_said_with_host_and_port() -> None:
 
 
 def test_a_server_that_never_answers_counts_as_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintet.wire.redis_link.link._TIMEOUT_S", 0.2)
+    monkeypatch.setattr("quintet.wire.redis_link.base.TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(LinkDownError, match="does not answer"):
         connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", "some-run", wait_s=0.0)
 

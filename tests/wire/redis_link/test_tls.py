@@ -170,7 +170,7 @@ def test_a_certificate_of_another_host_is_refused(redis_url: str, run_name: str,
 def test_a_password_is_never_sent_where_tls_was_asked_for_and_is_not_spoken(
     redis_url: str, run_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quintet.wire.redis_link.link._TIMEOUT_S", 0.3)  # a plain Redis waits for the end of a line
+    monkeypatch.setattr("quintet.wire.redis_link.base.TIMEOUT_S", 0.3)  # a plain Redis waits for the end of a line
     port = int(redis_url.rpartition(":")[2].split("/")[0])
     hint = r"if it speaks no TLS, its URL begins with redis://"
     with RedisLink(tls_url(redis_url, port), run_name) as link, pytest.raises(LinkDownError, match=hint):
