@@ -142,6 +142,6 @@ def _table(drawing: Drawing) -> Table:
         table.add_column(column, overflow="fold")
     for column in ("parameters", "share"):
         table.add_column(column, justify="right", no_wrap=True)
-    for piece in rows(drawing):
-        table.add_row(piece.name, piece.shapes, f"{piece.parameters:,}", f"{piece.share:.1%}")
+    for name, box in rows(drawing):
+        table.add_row(name, "; ".join(box.lines), f"{box.count:,}", f"{box.share:.1%}")
     return table

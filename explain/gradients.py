@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quintet.explain.lstm import SteppedLstm
+from quintet.explain.lstm import SteppedLstm, look_inside
 from quintet.explain.subject import Record, Subject, fresh_subject, part_of, play_record
 from quintet.games.api import Array
 from quintet.model.policy import Policy
@@ -192,9 +192,9 @@ def imitate(rnn: PlainRnn, subject: Subject, record: Record, before_row: int) ->
     The gradient runs through all these rows at once, not through windows of 16: that is in the RNN's favour. The share
     is measured on the rows from `before_row` on, on which nothing was learned.
     """
-    batch = record.batch
-    x, wanted = _inputs_and_outputs(subject, record)
-    first = batch.first.unsqueeze(-1).expand(*batch.first.shape, subject.spec.agents_per_team).flatten(1)
+    agents = subject.spec.agents_per_team
+    trace, x = look_inside(subject, record, agents)
+    wanted, first = trace["hidden"], record.batch.first.repeat_interleave(agents, dim=1)
     zeros = torch.zeros(wanted.shape[1], 2, wanted.shape[2])
     rows = max(before_row, len(x) // 2)
     adam = torch.optim.Adam(rnn.parameters(), lr=LEARNING_RATE)
@@ -212,16 +212,6 @@ def imitate(rnn: PlainRnn, subject: Subject, record: Record, before_row: int) ->
         (wanted[rows:] - wanted[:rows].mean(dim=(0, 1))).square().sum(),
     )
     return float(1 - error / spread)
-
-
-@torch.no_grad()
-def _inputs_and_outputs(subject: Subject, record: Record) -> tuple[Tensor, Tensor]:
-    """What the LSTM is given [T, B x A, units] and what it puts out [T, B x A, H]."""
-    batch, agents = record.batch, subject.spec.agents_per_team
-    previous = {name: action[:-1] for name, action in batch.action.items()}
-    x, _ = subject.policy.encode(batch.observation, previous, (*batch.first.shape, agents))
-    unrolled = subject.policy.unroll(batch.observation, batch.first, previous, batch.lstm_state[0].to(torch.float32))
-    return x.flatten(1, 2), unrolled.hidden.flatten(1, 2)
 
 
 def _learner(subject: Subject, policy: Policy, *, bptt_steps: int) -> Learner:

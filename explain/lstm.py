@@ -84,7 +84,7 @@ def explain_lstm(subject: Subject, *, games: int = GAMES, rows: int = ROWS, seed
         first=record.batch.first[:, stream].numpy(),
         out_of_sight=None if away is None else away[:, stream],
         shown_units=shown,
-        read_outs=_read_outs(record, subject, memory, given),
+        read_outs=_read_outs(record, subject, memory, given.numpy()),
         departures=None if away is None else departures(away, record.batch.first.numpy(), trace["cell"].numpy()),
     )
 
@@ -119,17 +119,21 @@ class SteppedLstm(nn.Module):
 
 
 @torch.no_grad()
-def look_inside(subject: Subject, record: Record) -> tuple[dict[str, Tensor], Array]:
-    """Of every team's first agent: `SteppedLstm.states`, each [T, B, H], and what the LSTM is given, [T, B, units]."""
-    batch, policy, agents = record.batch, subject.policy, subject.spec.agents_per_team
-    t, b = batch.first.shape
-    x, _ = policy.encode(batch.observation, {name: a[:-1] for name, a in batch.action.items()}, (t, b, agents))
-    state = batch.lstm_state[0, :, 0].to(torch.float32)
+def look_inside(subject: Subject, record: Record, agents: int = 1) -> tuple[dict[str, Tensor], Tensor]:
+    """Of every team's first agents, one behind the other.
+
+    Returns:
+        `SteppedLstm.states`, each [T, B x agents, H], and what the LSTM is given, [T, B x agents, units] f32.
+    """
+    batch, policy = record.batch, subject.policy
+    previous = {name: action[:-1] for name, action in batch.action.items()}
+    x, _ = policy.encode(batch.observation, previous, (*batch.first.shape, subject.spec.agents_per_team))
+    x = x[:, :, :agents].flatten(1, 2)
     first = torch.ones_like(batch.first) if policy.config.zero_state else batch.first
     stepped = SteppedLstm(policy.lstm)
-    stepped(x[:, :, 0], first, state)
-    trace = {name: torch.stack(rows) for name, rows in stepped.states.items()}
-    return trace, x[:, :, 0].to(torch.float32).numpy()
+    state = batch.lstm_state[0, :, :agents].flatten(0, 1).to(torch.float32)
+    stepped(x, first.repeat_interleave(agents, dim=1), state)
+    return {name: torch.stack(rows) for name, rows in stepped.states.items()}, x.to(torch.float32)
 
 
 def half_lives(forget: Array) -> Array:

@@ -7,7 +7,6 @@ so that the boxes' parameters always add up to the policy's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -28,21 +27,11 @@ def network_drawing(spec: GameSpec, config: PolicyConfig) -> Drawing:
         return policy_drawing(Policy(spec, config))
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A line of the table."""
-
-    name: str
-    shapes: str
-    parameters: int
-    share: float  # of all parameters
-
-
-def rows(drawing: Drawing) -> list[Piece]:
+def rows(drawing: Drawing) -> list[tuple[str, Box]]:
     """For a terminal: what has parameters, from input to output; an encoder by the name of its entry."""
     boxes = [(lane[0].title, box) for lane in drawing.lanes for box in lane[1:]]
     boxes += [(box.title, box) for stack in drawing.stacks for box in stack]
-    return [Piece(name, "; ".join(box.lines), box.count, box.share) for name, box in boxes if box.count]
+    return [(name, box) for name, box in boxes if box.count]
 
 
 def network_words(drawing: Drawing, units: int) -> tuple[str, str]:
@@ -73,9 +62,9 @@ def policy_drawing(policy: Policy) -> Drawing:
     return _Sketch(policy).drawing()
 
 
-def parameters(module: nn.Module | None) -> int:
+def parameters(module: nn.Module) -> int:
     """How many numbers are learned."""
-    return 0 if module is None else sum(p.numel() for p in module.parameters())
+    return sum(p.numel() for p in module.parameters())
 
 
 def layers(module: nn.Module) -> Iterator[str]:
@@ -110,11 +99,11 @@ class _Sketch:
         title: str,
         kind: Kind,
         lines: Iterable[str],
-        modules: Iterable[nn.Module | None] = (),
+        modules: Iterable[nn.Module] = (),
         copies: int = 1,
     ) -> Box:
         """A box that counts the parameters of some modules."""
-        owned = [p for module in modules if module is not None for p in module.parameters()]
+        owned = [p for module in modules for p in module.parameters()]
         self.drawn.update(map(id, owned))
         count = sum(p.numel() for p in owned)
         note = f"{count:,} parameters, {count / self.total:.1%}" if count else ""

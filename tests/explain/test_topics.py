@@ -110,7 +110,7 @@ def test_the_trace_is_what_the_policys_own_lstm_does(precision: Precision) -> No
     played = record(precision=precision)
     who, batch = subject(precision=precision), played.batch
     trace, given = look_inside(who, played)
-    assert given.dtype == np.float32
+    assert given.dtype == torch.float32
     previous = {name: action[:-1] for name, action in batch.action.items()}
     with torch.no_grad():
         unrolled = who.policy.unroll(batch.observation, batch.first, previous, batch.lstm_state[0].float())
