@@ -1,4 +1,4 @@
-"""Prints the tree with each file's first docstring line; `python -m tests.layout.print_tree --write` updates it."""
+"""Prints the tree, each file with its first line; `python -m tests.layout.print_tree --write` writes docs/tree.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "tree.md"
 PACKAGES = (
     "quintet", "games", "wire", "model", "rollout_workers", "optimizer", "control", "evaluation", "explain",
     "dashboard", "cluster",
@@ -43,18 +43,18 @@ def first_line(path: Path) -> str:
     return line.removeprefix("#").strip().rstrip(".") if line.startswith("#") else ""
 
 
-def readme_tree() -> str:
-    """The tree as the README has it."""
-    _, found, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+def written_tree() -> str:
+    """The tree as docs/tree.md has it."""
+    _, found, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     if not found:
-        raise ValueError(f"{README} has no line {BEGIN.splitlines()[0]!r}")
+        raise ValueError(f"{PAGE} has no line {BEGIN.splitlines()[0]!r}")
     return rest.partition(END)[0]
 
 
 def write() -> None:
-    """Put the tree of the files into the README."""
-    text = README.read_text(encoding="utf-8")
-    README.write_text(text.replace(BEGIN + readme_tree() + END, BEGIN + tree() + END), encoding="utf-8")
+    """Put the tree of the files into docs/tree.md."""
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(text.replace(BEGIN + written_tree() + END, BEGIN + tree() + END), encoding="utf-8")
 
 
 def _folder_lines(folder: Path, depth: int) -> Iterator[tuple[str, str]]:

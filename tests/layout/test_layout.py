@@ -1,4 +1,4 @@
-"""The project's shape: the README's tree, sizes of files and functions, what may be imported, what is pinned."""
+"""The project's shape: the printed tree, sizes of files and functions, what may be imported, what is pinned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.layout.print_tree import ROOT, first_line, readme_tree, tree
+from tests.layout.print_tree import ROOT, first_line, tree, written_tree
 
 MAX_FILE_LINES = 600
 MAX_FOLDER_FILES = 18
@@ -71,8 +71,8 @@ def modules(pattern: str) -> list[str]:
     return ["quintet." + path.removesuffix(".py").replace("/", ".") for path in paths]
 
 
-def test_the_readmes_tree_is_the_tree_of_the_files() -> None:
-    assert readme_tree() == tree(), "run: python -m tests.layout.print_tree --write"
+def test_the_printed_tree_is_the_tree_of_the_files() -> None:
+    assert written_tree() == tree(), "run: python -m tests.layout.print_tree --write"
 
 
 def test_every_file_opens_with_one_line_that_says_its_idea() -> None:

@@ -269,7 +269,7 @@ def test_a_role_without_a_usable_password_is_refused(password: str) -> None:
 
 def test_the_users_of_docker_compose_are_these() -> None:
     names = {role.name: f"${{REDIS_{role.name.upper()}_PASSWORD}}" for role in ROLES}
-    assert (ROOT / "deploy" / "users.acl").read_text() == users_acl(names), "write it again: see deploy/README.md"
+    assert (ROOT / "deploy" / "users.acl").read_text() == users_acl(names), "write it again, from users_acl"
 
 
 def test_a_link_that_is_down_is_no_question_of_rights(server: EmbeddedRedis) -> None:
