@@ -23,7 +23,6 @@ EXAMPLES = re.compile(r"my_\w+|My[A-Z]\w*")
 FOREIGN = {
     "crossword", "nfg_game", "noeviction", "admin", "inner",  # of packages, of Redis, of Grafana; of nobody
     "nohup", "kuhn_poker", "nn.LSTMCell", "blue_0", "red_0", "win_rate_0",
-    "quintet.load_policy",  # which is on its way
     "bot_means",  # the old name of a module, in a bot's source, whose hash stands beside every win rate
     "CUDA out of memory", "CONFIG SET maxmemory-policy noeviction", "CLIENT KILL USER worker",
     "TimeLimit", "ParallelEnv", "Dict", "Tuple", "Box", "Discrete", "MultiDiscrete", "MultiBinary", "parallel_env",
@@ -130,7 +129,7 @@ def faults_of_reference(text: str) -> Iterator[str]:
     """What is wrong with a name or path in backticks of the code itself, where variables may stand, too."""
     if re.fullmatch(rf"({'|'.join(OURS)})/[\w./]+", text):
         yield from _of_path(text)
-    elif re.fullmatch(r"quintet(\.\w+)+|quintet_\w+", text) and text not in FOREIGN:
+    elif re.fullmatch(r"quintet(\.\w+)+|quintet_\w+", text):
         yield from _of_name(text)
     elif re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", text) and text not in FOREIGN:
         unknown = [part for part in text.split(".") if part not in tree().words]
