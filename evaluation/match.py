@@ -81,7 +81,7 @@ class Match(SeatedGame):
             self.sitting.append((opponent, np.flatnonzero(~own)))
         # A slot that has played its share goes on, because games of a batch are stepped together, but costs no thought.
         self.sitting.append((RandomPlayer(game.spec, seed=seed), np.empty(0, np.int64)))
-        self.books = EpisodeBooks(game.spec, n)
+        self.episodes = EpisodeBooks(game.spec, n)
 
     def play(self, games: int, progress: Callable[[int], None]) -> list[GameResult]:
         """Play until every slot has finished its share; what it plays beyond is not counted.
@@ -119,10 +119,10 @@ class Match(SeatedGame):
     def _step(self) -> list[tuple[int, GameResult]]:
         """One row in every slot; the games that ended in it, by slot."""
         transition = self.game.step(self.choose())
-        self.books.add(transition, self.attendance, 0)
+        self.episodes.add(transition, self.attendance, 0)
         self.go_on(transition)
         ended = np.flatnonzero(self.attendance.last)
-        return [(int(slot), self._result(int(slot), e)) for slot, e in zip(ended, self.books.drain(), strict=True)]
+        return [(int(slot), self._result(int(slot), e)) for slot, e in zip(ended, self.episodes.drain(), strict=True)]
 
     def _result(self, slot: int, episode: Mapping[str, Any]) -> GameResult:
         seat = int(self.seats[slot])

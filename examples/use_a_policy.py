@@ -6,8 +6,7 @@ import quintet
 
 training = quintet.train("cartpole_memory.toml", ["agent_steps=4_000"])
 training.wait()
-assert training.checkpoint is not None
-policy = quintet.load_policy(training.checkpoint)
+policy = quintet.load_policy(training.folder)
 
 env = gymnasium.make("CartPole-v1")
 observation, info = env.reset(seed=1)

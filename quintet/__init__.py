@@ -4,7 +4,7 @@
 
     training = quintet.train("cartpole_memory.toml", ["agent_steps=20_000"])
     training.wait()
-    policy = quintet.load_policy(training.checkpoint)
+    policy = quintet.load_policy(training.folder)
     action = policy.act(observation)  # the environment's own
 
 Importing it loads nothing heavy: each name loads what it needs when it is asked for.
@@ -39,26 +39,26 @@ _MODULES = {
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [
-    "CheckpointError",
+__all__ = [  # noqa: RUF022  (in the order in which a reader of docs/reference.md meets them)
+    "train",
+    "Training",
+    "load_policy",
+    "LoadedPolicy",
+    "evaluate",
+    "play",
+    "PlayedGame",
+    "make_game",
+    "check_game",
+    "GameSpec",
+    "VectorGame",
+    "Transition",
+    "load_config",
+    "RunConfig",
+    "UsageError",
     "ConfigError",
     "GameError",
-    "GameSpec",
-    "LoadedPolicy",
-    "PlayedGame",
-    "RunConfig",
+    "CheckpointError",
     "RunFailedError",
-    "Training",
-    "Transition",
-    "UsageError",
-    "VectorGame",
-    "check_game",
-    "evaluate",
-    "load_config",
-    "load_policy",
-    "make_game",
-    "play",
-    "train",
 ]
 
 
