@@ -121,6 +121,7 @@ def test_weights_that_nobody_can_read_make_a_worker_leave_for_good(
 # ---- a whole run ----
 
 
+@pytest.mark.slow
 def test_a_run_whose_format_is_open_has_one_in_its_configuration_and_in_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

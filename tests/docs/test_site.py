@@ -60,6 +60,7 @@ def test_every_page_has_its_place_in_the_navigation() -> None:
     assert set(places(CONFIG["project"]["nav"])) == pages, "put it into nav of zensical.toml"
 
 
+@pytest.mark.slow
 @NEEDS_ZENSICAL
 def test_the_site_builds_without_a_warning(source: Path) -> None:
     assert build(source) == (0, "")
@@ -68,6 +69,7 @@ def test_the_site_builds_without_a_warning(source: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.slow
 @NEEDS_ZENSICAL
 def test_a_link_to_nowhere_and_a_wrong_docstring_are_found(tmp_path: Path) -> None:
     for folder in ("docs", "quintet"):

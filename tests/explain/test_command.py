@@ -66,6 +66,7 @@ def test_what_cannot_be_drawn_is_one_line_on_stderr(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", ["lstm", "gradients", "loss", "observation"])
 def test_a_topic_writes_a_picture_twice_and_two_paragraphs(
     topic: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -80,6 +81,7 @@ def test_a_topic_writes_a_picture_twice_and_two_paragraphs(
     assert Path("new/a.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_all_topics_fill_a_folder_and_make_a_page(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

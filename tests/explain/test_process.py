@@ -24,6 +24,7 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain_process, "NICENESS", 0)  # these tests are not about being patient
 
 
+@pytest.mark.slow
 def test_a_runs_newest_checkpoint_is_explained_by_a_child_and_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_newer_checkpoint_is_asked_anew_but_a_networks_drawing_is_not(
     assert asked == ["loss 000001", "model ", "loss 000002"]
 
 
+@pytest.mark.slow
 def test_a_child_that_breaks_says_why_and_is_asked_again(tmp_path: Path) -> None:
     found = ask("no such topic", tmp_path, CONFIG)
     assert "ended with code 1: KeyError: 'no such topic'" in found["error"]

@@ -367,6 +367,7 @@ def test_a_record_is_played_by_the_workers_own_self_play(monkeypatch: pytest.Mon
     assert found.batch.value.shape[0] == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", list(TOPICS))
 @pytest.mark.parametrize("config", [CARTPOLE, OUTPOST], ids=["cartpole", "outpost"])
 def test_every_topic_has_a_picture_and_two_paragraphs_for_every_kind_of_game(

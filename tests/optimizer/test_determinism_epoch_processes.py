@@ -19,6 +19,7 @@ from quintet.wire.redis_link.weights_cache import clear_weights_cache
 from tests.support.in_process_run import InProcessRun
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.redis,
     pytest.mark.skipif(sys.platform != "linux", reason="processes that are forked with torch loaded: Linux alone"),
 ]

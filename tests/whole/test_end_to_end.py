@@ -19,6 +19,8 @@ from quintet.rollout_workers import worker as worker_module
 from quintet.wire.link import Counters, Precision
 from tests.support.in_process_run import InProcessRun, wait_until
 
+pytestmark = pytest.mark.slow
+
 CUES = 4
 WAIT_ROWS = 3
 SPEC = GameSpec(

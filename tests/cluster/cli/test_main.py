@@ -22,6 +22,8 @@ from quintet.control.run_folder import RunFolder
 from quintet.rollout_workers.worker import Worker
 from tests.support.live_run import ROOT, SMALL, assert_conserved, command_line, environment, quintet
 
+pytestmark = pytest.mark.slow  # nearly every test starts processes
+
 RESTLESS = "game=gymnasium:tests.envs.restless_env:Restless-v0"
 TRAIN = ("train", "--run", "bad", "--agent-steps", "1")
 

@@ -22,9 +22,16 @@ def ignored(request: pytest.FixtureRequest) -> Iterator[int]:
     signal.signal(request.param, before)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_interrupts_the_start_and_is_a_request_later(number: int) -> None:
-    before = signal.getsignal(number)
+@pytest.fixture(params=SIGNALS, ids=lambda number: signal.Signals(number).name)
+def heard(request: pytest.FixtureRequest) -> Iterator[int]:
+    """One of the signals, which the tests themselves may have been started without."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def test_a_signal_interrupts_the_start_and_is_a_request_later(heard: int) -> None:
+    number, before = heard, signal.getsignal(heard)
     with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), number)
     assert interrupts.requested.is_set()

@@ -31,6 +31,7 @@ def nothing(game: SkirmishGame) -> Actions:
     return {head: np.full(shape, NO_OP, np.int64) for head in HEADS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "rows"), [("skirmish-1v1", 800), ("skirmish-3v3", 120), ("skirmish-5v5", 120)])
 def test_the_contract_holds(preset: str, rows: int) -> None:
     assert preset in OWN_GAMES

@@ -64,7 +64,7 @@ def test_a_host_that_nobody_knows_is_named(run_name: str) -> None:
 def test_a_server_in_cluster_or_sentinel_mode_is_refused_at_once_and_named(
     mode: str, tmp_path: Path, run_name: str
 ) -> None:
-    port = _free_port()
+    port = next(port for port in iter(_free_port, 0) if port < 55_536)  # a cluster listens at 10,000 more, too
     configuration = tmp_path / "redis.conf"
     cluster = f"cluster-enabled yes\ncluster-config-file {tmp_path}/nodes.conf\n" if mode == "cluster" else ""
     configuration.write_text(f'bind 127.0.0.1\nport {port}\nsave ""\ndir {tmp_path}\n{cluster}')

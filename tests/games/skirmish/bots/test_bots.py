@@ -42,6 +42,7 @@ def copied(state: State) -> State:
     return State(game=state.game.copy(), unit=state.unit.copy(), hero=state.hero.copy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["skirmish-1v1", "skirmish-3v3", "skirmish-5v5"])
 @pytest.mark.parametrize("bot", STRENGTHS)
 def test_every_action_of_a_whole_game_is_legal(preset: str, bot: str) -> None:
