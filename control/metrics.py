@@ -1,4 +1,4 @@
-"""Every metric's name, and `MetricsAggregator`: reports of all processes in, one row of numbers per version out.
+"""Every metric's name and meaning, and `MetricsAggregator`: reports of all processes in, a row per version out.
 
     reports (episodes, phases, metrics) ─┐
     counters, workers ───────────────────┴► MetricsAggregator ─► row {name: number} ─► sinks, board, status, summary
@@ -28,49 +28,98 @@ WORKER = "worker"
 WAIT = "wait"
 """The phase of a loop that waits for another process."""
 
-TIME_S = "time_s"
-VERSION = "version"
-AGENT_STEPS = "agent_steps"
+HELP: dict[str, str] = {}
+"""Every metric with what it means, in one line with its unit: for Prometheus, Grafana, the web page and the docs."""
 
-AGENT_STEPS_PER_S = "charts/agent_steps_per_s"
-EPISODIC_RETURN = "charts/episodic_return"
-EPISODIC_LENGTH = "charts/episodic_length"
-EPISODES = "charts/episodes"
-LEARNING_RATE = "losses/learning_rate"
-GRADIENT_NORM = "losses/gradient_norm"
-POLICY_LOSS = "losses/policy_loss"
-VALUE_LOSS = "losses/value_loss"
-ENTROPY = "losses/entropy"
-APPROX_KL = "losses/approx_kl"
-CLIPFRAC = "losses/clipfrac"
-CLIPFRAC_JOINT = "losses/clipfrac_joint"  # what a ratio of whole actions clips, whichever is in use
-CLIPFRAC_PER_HEAD = "losses/clipfrac_per_head"  # what a ratio for each head clips
-DUAL_CLIPFRAC = "losses/dual_clipfrac"
-EXPLAINED_VARIANCE = "losses/explained_variance"
-STALENESS_MEAN = "lag/staleness_mean"
-STALENESS_P95 = "lag/staleness_p95"
-SAMPLE_REUSE = "lag/sample_reuse"
-QUEUE_BYTES = "queue/bytes"
-QUEUE_CHUNKS = "queue/chunks"
-QUEUE_WAIT_S = "queue/wait_s"
-STEPS_PRODUCED = "steps/produced"
-STEPS_TRAINED = "steps/trained"
-STEPS_STALE = "steps/stale"
-STEPS_REJECTED = "steps/rejected"
-STEPS_LOST = "steps/lost"
-STEPS_IN_FLIGHT = "steps/in_flight"
-STEPS_UNDONE = "steps/undone"
-REPLAY_ERROR = "recurrent/replay_error"
-DRAW_RATE = "game/draw_rate"
+
+def _metric(name: str, meaning: str) -> str:
+    HELP[name] = meaning
+    return name
+
+
+TIME_S = _metric("time_s", "Unix time at which the newest version was made, in seconds.")
+WALL_S = _metric("wall_s", "Seconds since the training command was started.")
+VERSION = _metric("version", "Newest version of the weights.")
+AGENT_STEPS = _metric("agent_steps", "Valid rows x agents of learning teams that the newest weights were trained on.")
+AGENT_STEPS_PER_S = _metric("charts/agent_steps_per_s", "Agent steps trained per second, over the last 20 s.")
+EPISODIC_RETURN = _metric("charts/episodic_return", "Mean return of the last 100 episodes, over teams and agents.")
+EPISODIC_LENGTH = _metric("charts/episodic_length", "Mean length of the last 100 episodes, in steps.")
+EPISODES = _metric("charts/episodes", "Episodes finished since the training command was started.")
+LEARNING_RATE = _metric("losses/learning_rate", "Adam's learning rate in force.")
+GRADIENT_NORM = _metric("losses/gradient_norm", "Norm of the whole gradient before it is clipped.")
+POLICY_LOSS = _metric("losses/policy_loss", "PPO's clipped surrogate loss.")
+VALUE_LOSS = _metric("losses/value_loss", "Half the mean squared error of the value, in units of the return's scale.")
+ENTROPY = _metric("losses/entropy", "Mean entropy of a whole action, in nats.")
+APPROX_KL = _metric(
+    "losses/approx_kl", "Estimate of the KL divergence from the policy that played to the one just trained, in nats."
+)
+CLIPFRAC = _metric("losses/clipfrac", "Share of the ratios that PPO's clip held back.")
+# The next two: what a ratio of whole actions clips, and one for each head, whichever is in use.
+CLIPFRAC_JOINT = _metric(
+    "losses/clipfrac_joint", "Share of rows whose ratio of the whole action leaves the clip range."
+)
+CLIPFRAC_PER_HEAD = _metric("losses/clipfrac_per_head", "Share of read heads whose own ratio leaves the clip range.")
+DUAL_CLIPFRAC = _metric(
+    "losses/dual_clipfrac", "Share of ratios that the second bound, for negative advantages, held back."
+)
+EXPLAINED_VARIANCE = _metric(
+    "losses/explained_variance",
+    "Share of the returns' variance that the value explains; 1 is perfect, 0 is a constant.",
+)
+STALENESS_MEAN = _metric("lag/staleness_mean", "Mean age of the trained windows, in versions.")
+STALENESS_P95 = _metric("lag/staleness_p95", "95th percentile of the trained windows' age, in versions.")
+SAMPLE_REUSE = _metric("lag/sample_reuse", "Steps trained (times epochs) over steps produced.")
+QUEUE_BYTES = _metric("queue/bytes", "Bytes of the chunks in the stream.")
+QUEUE_CHUNKS = _metric("queue/chunks", "Chunks in the stream.")
+QUEUE_WAIT_S = _metric(
+    "queue/wait_s", "Seconds per second that workers wait for room in the stream, over their last 15 s."
+)
+STEPS_PRODUCED = _metric("steps/produced", "Steps (rows x agents) that workers produced.")
+STEPS_TRAINED = _metric("steps/trained", "Steps in batches of finished updates.")
+STEPS_STALE = _metric(
+    "steps/stale", "Steps that were too old to be trained on, those of the normalisers' warm-up included."
+)
+STEPS_REJECTED = _metric("steps/rejected", "Steps that could not be decoded or whose update was not finite.")
+STEPS_LOST = _metric("steps/lost", "Steps that were played but never arrived.")
+STEPS_IN_FLIGHT = _metric("steps/in_flight", "Steps in the stream that nobody has settled.")
+STEPS_UNDONE = _metric("steps/undone", "Trained steps whose updates a resume threw away; they stay counted as trained.")
+REPLAY_ERROR = _metric(
+    "recurrent/replay_error", "Largest difference of log-probability when a window is replayed with the very weights."
+)
+DRAW_RATE = _metric("game/draw_rate", "Share of the last 100 games that nobody won.")
 WIN_RATE = "game/win_rate"  # followed by _<team>: the share of games, draws included, that this team won
-WORKERS_WANTED = "workers/wanted"
-WORKERS_LIVE = "workers/live"
+WORKERS_WANTED = _metric("workers/wanted", "Rollout workers that should play.")
+WORKERS_LIVE = _metric("workers/live", "Rollout workers that play.")
+_metric("losses/total", "The whole loss that is minimised: policy, value, entropy and auxiliary parts.")
+_metric("losses/entropy_coefficient", "Weight of the entropy in the loss, in force.")
+_metric("recurrent/replay_value_error", "Largest difference of value in such a replay, in units of the return's scale.")
 
-NAMES = tuple(v for k, v in list(globals().items()) if k.isupper() and isinstance(v, str) and "/" in v)
+NAMES = (*(name for name in HELP if "/" in name), WIN_RATE)
 OPEN_FAMILIES = ("auxiliary/", "game/", "heads/", "league/", "phase/", "recurrent/")
 """Families whose names games, heads and processes bring along."""
 OTHER_FAMILIES = ("charts/", "losses/", "lag/", "queue/")
 """Families that may get more names, but where one much like a name of NAMES is a slip of the pen."""
+
+FAMILIES: tuple[tuple[str, str], ...] = (
+    (
+        r"phase/(?P<process>.+)/(?P<phase>[^/]+)_s",
+        "Seconds per second in this phase, over what the newest reports of the process cover: 15 s or an update.",
+    ),
+    (r"heads/(?P<head>.+)/entropy", "Mean entropy of this action head where it was read, in nats."),
+    (r"heads/(?P<head>.+)/kl", "KL divergence of this head from the policy that played, in nats."),
+    (r"heads/(?P<head>.+)/clipfrac", "Share of this head's own ratios that leave the clip range."),
+    (r"auxiliary/(?P<target>.+)/loss", "Loss of this auxiliary prediction."),
+    (r"auxiliary/(?P<target>.+)/error", "Error of this auxiliary prediction."),
+    (r"game/(?P<component>.+)", "Mean over the last 100 games of what the game reports under this name."),
+    (r"events/(?P<event>.+)", "How often this event has happened since the controller was started."),
+    (r"league/.+", "What the league says of the run."),
+    (
+        r"recurrent/gradient_norm_by_step/(?P<rows>\d+)",
+        "Norm of the gradient that reaches the LSTM's state so many rows back, in units of the norm one row back.",
+    ),
+    (r"recurrent/.+", "What the recurrent state shows of itself."),
+)
+"""Families whose names games, heads and processes bring along: a pattern whose groups are what varies, and a help."""
 
 EVENTS = "events/"
 """Followed by an event's name: how often it happened. Stands in the latest row that the controller shares alone."""
@@ -79,8 +128,6 @@ COUNTED_EVENTS = (
     "set", "checkpoint failed", "bad_batch", "bad_report", "rejected",
 )  # fmt: skip
 """Events that are counted: kinds of the journal, and what processes report under these names."""
-WALL_S = "wall_s"
-"""Seconds since the command's start; in the latest row alone, too."""
 
 EPISODE_WINDOW = 100
 """Episodes that the running means are taken over."""
@@ -269,6 +316,24 @@ def _mean(values: Sequence[float]) -> float:
 def _numbers(data: Mapping[str, object]) -> MetricsRow:
     """What of a report's data is a number: texts (a device's name) are for people, not for charts."""
     return {k: float(v) for k, v in data.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def family_labels(name: str) -> dict[str, str]:
+    """What varies within a metric's family: `phase/worker/play_s` -> `{"process": "worker", "phase": "play"}`."""
+    for pattern, _ in FAMILIES:
+        if found := re.fullmatch(pattern, name, re.DOTALL):
+            return found.groupdict()
+    return {}
+
+
+def help_text(name: str) -> str:
+    """One line that says what a metric means; an unknown one is named as what it is."""
+    if name in HELP:
+        return HELP[name]
+    for pattern, text in FAMILIES:
+        if re.fullmatch(pattern, name, re.DOTALL):
+            return text
+    return f"{name}, as the process that made it reports it."
 
 
 @dataclass(frozen=True, slots=True)

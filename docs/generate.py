@@ -21,7 +21,7 @@ from quintet.cluster.__main__ import COMMANDS
 from quintet.control.config import RunConfig
 from quintet.control.config_reader import SCALAR_FIELD
 from quintet.control.live_settings import LiveKey, setting_keys, shown
-from quintet.control.metric_help import FAMILIES, HELP
+from quintet.control.metrics import FAMILIES, HELP
 from quintet.optimizer.config import Ramp
 
 DOCS = Path(__file__).resolve().parent

@@ -26,7 +26,7 @@ from prometheus_client.metrics_core import Metric
 
 from quintet.control import metrics as names
 from quintet.control.config import ConfigError, RunConfig, parse_config
-from quintet.control.metric_help import family_labels, help_text
+from quintet.control.metrics import family_labels, help_text
 from quintet.wire.errors import WireError
 from quintet.wire.link import Counters, Heartbeat
 from quintet.wire.redis_link.client import ServerHealth

@@ -7,7 +7,7 @@ import pytest
 from docs.generate import DOCS, PAGES
 from quintet.cluster.__main__ import COMMANDS
 from quintet.control.config import config_keys
-from quintet.control.metric_help import HELP
+from quintet.control.metrics import HELP
 
 
 @pytest.mark.parametrize("name", PAGES)

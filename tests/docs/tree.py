@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 
-from quintet.control.metric_help import FAMILIES, HELP
+from quintet.control.metrics import FAMILIES, HELP
 from quintet.control.run_folder import RunFolder
 from tests.docs.pages import ROOT
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from quintet.cluster.processes.redis_server import EmbeddedRedis
 from quintet.control import metrics as names
 from quintet.control.config import RunConfig, dump_config
-from quintet.control.metric_help import HELP, help_text
+from quintet.control.metrics import HELP, help_text
 from quintet.dashboard.monitoring.exporter import OWN_HELP, SLOWEST, SPEED_WINDOW_S, Exporter, prometheus_name
 from quintet.wire.errors import LinkDownError
 from quintet.wire.link import Counters, Heartbeat, PendingChunk

@@ -6,8 +6,17 @@ import re
 
 import pytest
 
-from quintet.control.metric_help import FAMILIES, HELP, family_labels, help_text
-from quintet.control.metrics import AGENT_STEPS, EVENTS, NAMES, OPEN_FAMILIES, VERSION
+from quintet.control.metrics import (
+    AGENT_STEPS,
+    EVENTS,
+    FAMILIES,
+    HELP,
+    NAMES,
+    OPEN_FAMILIES,
+    VERSION,
+    family_labels,
+    help_text,
+)
 
 
 @pytest.mark.parametrize("name", [*NAMES, VERSION, AGENT_STEPS])
