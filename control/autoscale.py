@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from quintet.control import metrics as names
-from quintet.control.status import phase_shares
+from quintet.control.status import wait_shares
 from quintet.wire.link import Counters
 
 WINDOW_S = 10.0
@@ -222,11 +222,12 @@ class Autoscaler:
 
     def _load(self, now_s: float, phases: Mapping[str, Mapping[str, float]], before: Counters, now: Counters) -> Load:
         trained = now.trained - before.trained
+        optimizer_wait, workers_wait = wait_shares(phases)
         return Load(
             time_s=now_s,
             workers=self._workers,
-            optimizer_wait=phase_shares(phases[names.OPTIMIZER]).get(names.WAIT, 0.0),
-            workers_wait=phase_shares(phases[names.WORKER]).get(names.WAIT, 0.0),
+            optimizer_wait=optimizer_wait,
+            workers_wait=workers_wait,
             produced=now.produced - before.produced,
             trained=trained,
             settled=trained + now.stale - before.stale + now.rejected - before.rejected,

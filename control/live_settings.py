@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from quintet.control.config import RunConfig, check_ranges, config_keys, dump_config, parse_config, range_of, value_of
 from quintet.control.config_reader import SCALAR_FIELD, ConfigError
@@ -26,7 +26,7 @@ from quintet.control.errors import UsageError
 from quintet.control.metrics import OPTIMIZER
 from quintet.control.run_folder import RunFolder
 from quintet.optimizer.config import OptimizerConfig, PPOConfig
-from quintet.wire.link import PRECISIONS, Heartbeat, Precision
+from quintet.wire.link import PRECISIONS, ControlChannel, Heartbeat, Precision
 from quintet.wire.settings import BEFORE_ALL, Setting, SettingsChannel
 
 _LIVE = ("agent_steps", "minutes", "until", "ppo.", "optimizer.")
@@ -258,21 +258,13 @@ def _field_docs(kind: type[Any]) -> dict[str, str]:
     return docs
 
 
-class RequestSource(Protocol):
-    """Where requests are read, and the configuration that the run was opened with; a link says what each answers."""
-
-    def run_config(self) -> str: ...  # noqa: D102
-    def amend_config(self, config_text: str) -> None: ...  # noqa: D102
-    def settings(self, after: str) -> list[Setting]: ...  # noqa: D102
-
-
 class SettingsWatch:
     """Follows the requests of one run; the optimizer does so, too, and reports what it made of them.
 
     config.toml is written from when the optimizer has taken the configuration that it was started with.
     """
 
-    def __init__(self, folder: RunFolder, config: RunConfig, link: RequestSource) -> None:
+    def __init__(self, folder: RunFolder, config: RunConfig, link: ControlChannel) -> None:
         self._folder, self._link = folder, link
         self.config = config  # in force
         self._through = BEFORE_ALL

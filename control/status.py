@@ -116,6 +116,12 @@ def phase_shares(phases: Mapping[str, float]) -> dict[str, float]:
     return {name: seconds / total for name, seconds in sorted(phases.items(), key=lambda item: -item[1])}
 
 
+def wait_shares(phases: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
+    """The shares of their time that the optimizer waits for chunks, and workers for room; 0 where nothing was said."""
+    optimizer, workers = (phase_shares(phases.get(process, {})) for process in (names.OPTIMIZER, names.WORKER))
+    return optimizer.get(names.WAIT, 0.0), workers.get(names.WAIT, 0.0)
+
+
 def mostly_rejected(counters: Counters) -> bool:
     """Whether more of what was settled was rejected than not: then no number of workers helps."""
     return counters.rejected > counters.trained + counters.stale
@@ -127,8 +133,7 @@ def bottleneck(phases: Mapping[str, Mapping[str, float]], counters: Counters) ->
         return f"{counters.rejected:,} of {counters.produced:,} steps were rejected: quintet doctor says why"
     if missing := sorted({names.WORKER, names.OPTIMIZER} - phases.keys()):
         return f"not known yet: no phases from {' and '.join(missing)}"
-    workers = phase_shares(phases[names.WORKER]).get(names.WAIT, 0.0)
-    optimizer = phase_shares(phases[names.OPTIMIZER]).get(names.WAIT, 0.0)
+    optimizer, workers = wait_shares(phases)
     if optimizer >= max(workers, STARVES):
         return f"the optimizer waits for chunks {optimizer:.0%} of the time: more workers would help (quintet scale N)"
     if workers >= STARVES:

@@ -19,9 +19,9 @@ from quintet.control.status import (
     RunStatus,
     conservation_line,
     mostly_rejected,
-    phase_shares,
     phases_of,
     plays_slowly,
+    wait_shares,
 )
 from quintet.wire.link import Heartbeat
 from quintet.wire.redis_link.client import ServerHealth
@@ -258,9 +258,7 @@ def _flow(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
 def _starving(status: RunStatus) -> Iterator[Finding]:
     if mostly_rejected(status.counters):
         return  # more of the same would help nobody
-    shares = {process: phase_shares(phases) for process, phases in phases_of(status.metrics).items()}
-    optimizer = shares.get(names.OPTIMIZER, {}).get(names.WAIT, 0.0)
-    workers = shares.get(names.WORKER, {}).get(names.WAIT, 0.0)
+    optimizer, workers = wait_shares(phases_of(status.metrics))
     slow = any(map(plays_slowly, status.heartbeats))
     if optimizer >= max(workers, STARVES):
         yield Finding(
