@@ -1,10 +1,9 @@
 """Settings that change while a run goes on: which ones can, what a change must pass, and what is in force.
 
-setting_keys()                 every setting: its type, range, meaning, and when it can change
-check_changes(), changed()     by whoever asks for a change, before `link.request_settings`
-LiveConfig.apply()             by the optimizer, which puts requests into force
-SettingsWatch                  by the controller, which keeps config.toml at what is in force
-with_known_format(), take_in_requests()     what a run that is started again goes on with
+setting_keys, differences             what settings there are, and where configurations differ
+check_changes, changed, in_force      what a change must pass, and what comes of it
+LiveConfig, SettingsWatch             what is in force, as the optimizer and the controller hold it
+with_known_format, take_in_requests   what a run that is started again goes on with
 """
 
 from __future__ import annotations
@@ -37,12 +36,8 @@ _RESUME = (
 )  # fmt: skip
 
 
-class LiveError(ConfigError, ValueError):
-    """A change that cannot be made while the run goes on; the message says what to do instead."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LiveKey:
+class SettingInfo:
     """One setting of the configuration, as people meet it."""
 
     key: str
@@ -53,168 +48,26 @@ class LiveKey:
 
 
 @cache
-def setting_keys() -> tuple[LiveKey, ...]:
+def setting_keys() -> tuple[SettingInfo, ...]:
     """Every setting, in the configuration's order. A Ramp is there by its parts, too: `ppo.clip`, and
     `ppo.learning_rate` with `ppo.learning_rate.value`, `.end`, `.from_steps`, `.until_steps`.
     """
     return tuple(
-        LiveKey(key=key, type=kind, range=range_of(key), changes=_changes(key), doc=doc)
+        SettingInfo(key=key, type=kind, range=range_of(key), changes=_changes(key), doc=doc)
         for key, (kind, doc) in _described(RunConfig, "").items()
     )
 
 
 @cache
-def live_keys() -> tuple[LiveKey, ...]:
+def live_keys() -> tuple[SettingInfo, ...]:
     """Those of `setting_keys` that can change while a run goes on."""
     return tuple(known for known in setting_keys() if known.changes == "live")
-
-
-def check_changes(config: RunConfig, changes: Mapping[str, str]) -> dict[str, str]:
-    """The same changes under their full keys, if all of them together can be made.
-
-    Raises:
-        LiveError: one cannot change while the run goes on, and what to do instead; or one has no such key, is not of
-            its type, is out of its range, or is at odds with another.
-    """
-    full = {full_key(key): text.strip() for key, text in changes.items()}
-    changed(config, full)
-    return full
-
-
-def changed(config: RunConfig, changes: Mapping[str, str]) -> RunConfig:
-    """The configuration with these changes, all of them or none. Raises as `check_changes` does."""
-    for key in changes:
-        _check_live(key)
-    overrides = [f"{key}={text}" for key, text in changes.items()]
-    try:
-        after = parse_config(dump_config(config), overrides=overrides, source="the run's configuration")
-        check_ranges(after)
-    except ConfigError as error:
-        raise LiveError(str(error).replace("--set ", "")) from error
-    return after
-
-
-def in_force(config: RunConfig, requests: Iterable[Setting]) -> RunConfig:
-    """The configuration that a run was opened with, and every request since that could be carried out."""
-    for request in requests:
-        try:
-            config = changed(config, request.changes)
-        except LiveError:  # refused when it came, and the journal says why
-            continue
-    return config
-
-
-class LiveConfig:
-    """The configuration in force, as the optimizer holds it; see `optimizer.live_settings`."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-
-    @property
-    def ppo(self) -> PPOConfig:
-        """The section `ppo`."""
-        return self.config.ppo
-
-    @property
-    def optimizer(self) -> OptimizerConfig:
-        """The section `optimizer`."""
-        return self.config.optimizer
-
-    @property
-    def agent_steps(self) -> int | None:
-        """The budget."""
-        return self.config.agent_steps
-
-    @property
-    def text(self) -> str:
-        """The whole configuration as TOML."""
-        return dump_config(self.config)
-
-    def apply(self, request: Setting) -> dict[str, tuple[str, str]]:
-        """Put a request into force, all of it or nothing; returns key -> (old, new) value as text.
-
-        Raises:
-            LiveError: it cannot be.
-        """
-        before, self.config = self.config, changed(self.config, request.changes)
-        return {key: (setting_text(before, key), setting_text(self.config, key)) for key in request.changes}
-
-
-def who_asks() -> str:
-    """user@host, for the journal."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"
-
-
-def full_key(key: str) -> str:
-    """The whole key where only its end was given, as in `team_spirit.value`; unchanged where it is no key's end.
-
-    Raises:
-        LiveError: no such key; names the nearest.
-    """
-    key = key.strip()
-    keys = config_keys()
-    if key in keys:
-        return key
-    found = [known for known in keys if known.endswith(f".{key}")]
-    if len(found) == 1:
-        return found[0]
-    ends = [known.partition(".")[2] for known in keys]
-    near = found or get_close_matches(key, [*keys, *ends], n=1)
-    raise LiveError(f"there is no key {key!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help"))
-
-
-def setting_text(config: RunConfig, key: str) -> str:
-    """The value of a setting for people."""
-    return shown(value_of(config, key))
-
-
-def differences(configs: Mapping[str, RunConfig]) -> dict[str, tuple[str, ...]]:
-    """Key -> its value in each configuration as text, for every key that is not the same in all; a Ramp is one key."""
-    keys = {known.key for known in setting_keys()}
-    found = {
-        known.key: tuple(setting_text(config, known.key) for config in configs.values())
-        for known in setting_keys()
-        if known.key.rpartition(".")[0] not in keys
-    }
-    return {key: values for key, values in found.items() if len(set(values)) > 1}
-
-
-def shown(value: Any) -> str:
-    """A value for people: a constant Ramp as its number, another one as its way."""
-    if value is None:
-        return "none"
-    if is_dataclass(value) and not isinstance(value, type):
-        start, end = getattr(value, SCALAR_FIELD), getattr(value, "end", None)
-        if end is None:
-            return f"{start:g}"
-        return f"{start:g} to {end:g} (steps {value.from_steps} to {value.until_steps})"  # type: ignore[attr-defined]
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _changes(key: str) -> Literal["live", "at a resume", "in a new run"]:
     if _within(key, _RESUME):
         return "at a resume"
     return "live" if _within(key, _LIVE) else "in a new run"
-
-
-def _check_live(key: str) -> None:
-    if key not in config_keys():
-        full_key(key)
-    if (when := _changes(key)) == "live":
-        return
-    if key == "rollout.workers":
-        raise LiveError("rollout.workers is changed by: quintet scale N")
-    if when == "at a resume":
-        raise LiveError(f"{key} is read when a run starts: stop it, and go on with --resume --set {key}=...")
-    if key in ("ppo", "optimizer", "model", "rollout", "wire"):
-        raise LiveError(f"{key} is a section; set one of its keys, for example ppo.learning_rate=3e-5")
-    raise LiveError(f"{key} is fixed when a run is made: start a new run with --set {key}=...")
 
 
 def _within(key: str, places: Iterable[str]) -> bool:
@@ -256,6 +109,152 @@ def _field_docs(kind: type[Any]) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             docs[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
     return docs
+
+
+def setting_text(config: RunConfig, key: str) -> str:
+    """The value of a setting for people."""
+    return shown(value_of(config, key))
+
+
+def shown(value: Any) -> str:
+    """A value for people: a constant Ramp as its number, another one as its way."""
+    if value is None:
+        return "none"
+    if is_dataclass(value) and not isinstance(value, type):
+        start, end = getattr(value, SCALAR_FIELD), getattr(value, "end", None)
+        if end is None:
+            return f"{start:g}"
+        return f"{start:g} to {end:g} (steps {value.from_steps} to {value.until_steps})"  # type: ignore[attr-defined]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def differences(configs: Mapping[str, RunConfig]) -> dict[str, tuple[str, ...]]:
+    """Key -> its value in each configuration as text, for every key that is not the same in all; a Ramp is one key."""
+    keys = {known.key for known in setting_keys()}
+    found = {
+        known.key: tuple(setting_text(config, known.key) for config in configs.values())
+        for known in setting_keys()
+        if known.key.rpartition(".")[0] not in keys
+    }
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+class LiveError(ConfigError, ValueError):
+    """A change that cannot be made while the run goes on; the message says what to do instead."""
+
+
+def check_changes(config: RunConfig, changes: Mapping[str, str]) -> dict[str, str]:
+    """The same changes under their full keys, if all of them together can be made.
+
+    Raises:
+        LiveError: one cannot change while the run goes on, and what to do instead; or one has no such key, is not of
+            its type, is out of its range, or is at odds with another.
+    """
+    full = {full_key(key): text.strip() for key, text in changes.items()}
+    changed(config, full)
+    return full
+
+
+def full_key(key: str) -> str:
+    """The whole key where only its end was given, as in `team_spirit.value`; unchanged where it is no key's end.
+
+    Raises:
+        LiveError: no such key; names the nearest.
+    """
+    key = key.strip()
+    keys = config_keys()
+    if key in keys:
+        return key
+    found = [known for known in keys if known.endswith(f".{key}")]
+    if len(found) == 1:
+        return found[0]
+    ends = [known.partition(".")[2] for known in keys]
+    near = found or get_close_matches(key, [*keys, *ends], n=1)
+    raise LiveError(f"there is no key {key!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help"))
+
+
+def changed(config: RunConfig, changes: Mapping[str, str]) -> RunConfig:
+    """The configuration with these changes, all of them or none. Raises as `check_changes` does."""
+    for key in changes:
+        _check_live(key)
+    overrides = [f"{key}={text}" for key, text in changes.items()]
+    try:
+        after = parse_config(dump_config(config), overrides=overrides, source="the run's configuration")
+        check_ranges(after)
+    except ConfigError as error:
+        raise LiveError(str(error).replace("--set ", "")) from error
+    return after
+
+
+def _check_live(key: str) -> None:
+    if key not in config_keys():
+        full_key(key)
+    if (when := _changes(key)) == "live":
+        return
+    if key == "rollout.workers":
+        raise LiveError("rollout.workers is changed by: quintet scale N")
+    if when == "at a resume":
+        raise LiveError(f"{key} is read when a run starts: stop it, and go on with --resume --set {key}=...")
+    if key in ("ppo", "optimizer", "model", "rollout", "wire"):
+        raise LiveError(f"{key} is a section; set one of its keys, for example ppo.learning_rate=3e-5")
+    raise LiveError(f"{key} is fixed when a run is made: start a new run with --set {key}=...")
+
+
+def in_force(config: RunConfig, requests: Iterable[Setting]) -> RunConfig:
+    """The configuration that a run was opened with, and every request since that could be carried out."""
+    for request in requests:
+        try:
+            config = changed(config, request.changes)
+        except LiveError:  # refused when it came, and the journal says why
+            continue
+    return config
+
+
+def who_asks() -> str:
+    """user@host, for the journal."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
+class LiveConfig:
+    """The configuration in force, as the optimizer holds it; see `optimizer.live_settings`."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    @property
+    def ppo(self) -> PPOConfig:
+        """The section `ppo`."""
+        return self.config.ppo
+
+    @property
+    def optimizer(self) -> OptimizerConfig:
+        """The section `optimizer`."""
+        return self.config.optimizer
+
+    @property
+    def agent_steps(self) -> int | None:
+        """The budget."""
+        return self.config.agent_steps
+
+    @property
+    def text(self) -> str:
+        """The whole configuration as TOML."""
+        return dump_config(self.config)
+
+    def apply(self, request: Setting) -> dict[str, tuple[str, str]]:
+        """Put a request into force, all of it or nothing; returns key -> (old, new) value as text.
+
+        Raises:
+            LiveError: it cannot be.
+        """
+        before, self.config = self.config, changed(self.config, request.changes)
+        return {key: (setting_text(before, key), setting_text(self.config, key)) for key in request.changes}
 
 
 class SettingsWatch:

@@ -20,7 +20,7 @@ from tyro.conf import FlagCreatePairsOff
 from quintet.cluster.__main__ import COMMANDS
 from quintet.control.config import RunConfig
 from quintet.control.config_reader import SCALAR_FIELD
-from quintet.control.live_settings import LiveKey, setting_keys, shown
+from quintet.control.live_settings import SettingInfo, setting_keys, shown
 from quintet.control.metrics import FAMILIES, HELP
 from quintet.optimizer.config import Ramp
 
@@ -138,7 +138,7 @@ def _is_directly_under(key: str, prefix: str) -> bool:
     return key.startswith(prefix) and "." not in key.removeprefix(prefix)
 
 
-def _setting(defaults: RunConfig, known: LiveKey, prefix: str) -> tuple[str, ...]:
+def _setting(defaults: RunConfig, known: SettingInfo, prefix: str) -> tuple[str, ...]:
     value: Any = defaults
     for part in known.key.split("."):
         value = getattr(value, part)

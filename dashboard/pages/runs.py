@@ -12,7 +12,7 @@ from nicegui.element import Element
 from quintet.control import metrics as names
 from quintet.control.config import ConfigError, RunConfig
 from quintet.control.journal import Event
-from quintet.control.live_settings import LiveKey, check_changes, differences, live_keys, setting_text, who_asks
+from quintet.control.live_settings import SettingInfo, check_changes, differences, live_keys, setting_text, who_asks
 from quintet.control.operations import change_settings
 from quintet.dashboard.charts import Axis, Chart, ChartView, Line
 from quintet.dashboard.context import PageContext
@@ -143,7 +143,7 @@ class _Settings:
 
     def __init__(self, context: PageContext) -> None:
         self.context = context
-        self.keys: dict[str, LiveKey] = {key.key: key for key in live_keys()}
+        self.keys: dict[str, SettingInfo] = {key.key: key for key in live_keys()}
         self.key = next(iter(self.keys))
         self.text = ""
         with grid(two=True):
@@ -210,7 +210,7 @@ class _Settings:
         self.journal.set(changes_html(self.context.watch.events))
 
 
-def described_html(key: LiveKey, config: RunConfig | None) -> str:
+def described_html(key: SettingInfo, config: RunConfig | None) -> str:
     """What a setting means, where it may lie, and what it is now."""
     now = "not known yet" if config is None else setting_text(config, key.key)
     limits = ", ".join(filter(None, (key.type, key.range)))
