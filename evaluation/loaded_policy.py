@@ -12,7 +12,8 @@ from torch import Tensor
 from quintet.control.errors import UsageError
 from quintet.evaluation.entrants import Contestant, policy_of, read_contestant
 from quintet.evaluation.players import PolicyPlayer
-from quintet.games.adapters.own_rows import OwnRows, VectorGameRows, own_rows
+from quintet.games.actions import for_game
+from quintet.games.adapters.own_rows import OwnRows, own_rows
 from quintet.games.api import ACTING, Array, Observation
 from quintet.model.distributions import DiagonalGaussian, MaskedCategorical
 from quintet.model.policy import Acted, Policy
@@ -51,9 +52,9 @@ class LoadedPolicy:
 
     * of Gymnasium, one observation -> one action; after `reset(n_games)` those of a vector environment: arrays
       `[n_games, ...]`;
-    * of PettingZoo, a dict by agent -> a dict of the actions of those that act. In a turn-based environment show it at
-      every move what every agent observes, and say whose turn it is: `act({a: env.observe(a) for a in env.agents},
-      acting=env.agent_selection)`;
+    * of PettingZoo, a dict by agent, as the environment in the run's wrappers shows it -> the actions of who acts, by
+      agent. In a turn-based environment show it at every move what every agent observes, and say whose turn it is:
+      `act({a: env.observe(a) for a in env.agents}, acting=env.agent_selection)`;
     * of any game, an observation of `quintet.make_game`'s `VectorGame` -> what its `step` takes.
 
     Attributes:
@@ -67,7 +68,6 @@ class LoadedPolicy:
         self.config, self.spec = contestant.config, policy.spec
         self.version, self.agent_steps = contestant.info.version, contestant.info.agent_steps
         self._policy, self._own, self._greedy = policy, own, greedy
-        self._any = VectorGameRows(self.spec)
         self._generator = torch.Generator().manual_seed(seed)
         self._player: PolicyPlayer | None = None  # as many games as the first row after `reset` has
         self.reset()
@@ -102,14 +102,18 @@ class LoadedPolicy:
             GameError: something is missing, or cannot be read.
             UsageError: another number of games than before.
         """
-        rows = self._rows(observation)
-        games = rows.games(observation)
-        begins = self._begins(games, first)
-        row = rows.read(observation, begins, info, acting)
+        whole = isinstance(observation, dict) and ACTING in observation  # a VectorGame's
+        own = None if whole else self._environments()
+        begins = self._begins(own.games if own else len(observation[ACTING]), first)
+        if own is not None:
+            row = own.read(observation, begins, info, acting)
+        else:
+            row = {name: array.reshape(-1, *array.shape[2:]) for name, array in observation.items()}
         player = self._player = self._player or self._seated(row)
         at = np.repeat(begins, self.spec.teams)
         player.actor.forget_action(at)
-        return rows.actions(player.act(row, at, np.zeros(len(at), bool)))
+        chosen = player.act(row, at, np.zeros(len(at), bool))
+        return for_game(chosen, self.spec) if own is None else own.actions(chosen)
 
     @property
     def value(self) -> Array:
@@ -164,9 +168,7 @@ class LoadedPolicy:
         array: Array = streams.detach().numpy()
         return array.reshape(-1, self.spec.teams, *array.shape[1:])
 
-    def _rows(self, observation: Any) -> OwnRows:
-        if isinstance(observation, dict) and ACTING in observation:
-            return self._any
+    def _environments(self) -> OwnRows:
         if self._own is None:
             raise UsageError(
                 f"{self.config.game} is no environment of Gymnasium or PettingZoo: expected an observation of the "

@@ -6,7 +6,7 @@ A row has n_games x teams streams, team fastest: entries [B, A, ...], `acting` [
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -27,18 +27,18 @@ from quintet.games.copies import closing
 from quintet.games.registry import make_game
 
 WRAPPERS = "wrappers"
+Index = tuple[int, int, int]  # slot, team, agent
 
 
 class OwnRows(ABC):
     """Rows of one kind of environment, one game after the other."""
 
-    def __init__(self, spec: GameSpec) -> None:
-        self.spec = spec
-        self.n_games: int | None = None
+    def __init__(self, spec: GameSpec, layouts: Layouts) -> None:
+        self.spec, self._layouts = spec, layouts
+        self.begin(None)
 
     def begin(self, n_games: int | None) -> None:
-        """New games begin: of `n_games` environments side by side, or of one alone, whose observations have no axis
-        more.
+        """New games begin: in `n_games` environments side by side, or in one, whose observations have no axis for it.
 
         Raises:
             GameError: there cannot be so many.
@@ -46,9 +46,15 @@ class OwnRows(ABC):
         if n_games is not None and n_games < 1:
             raise GameError(f"n_games is {n_games}; it must be at least 1, or be left out for one environment alone")
         self.n_games = n_games
+        lead = (self.games, self.spec.teams, self.spec.agents_per_team)
+        self._entries = self._layouts.observations.empty(lead)  # who is shown nothing goes on seeing what it saw last
+        for slot in range(self.games):
+            self._layouts.observations.clear(self._entries, slot)
+        self._mask = np.ones((*lead, self._layouts.actions.mask_size), np.int8)
 
-    def games(self, observation: Any) -> int:
-        """How many it is of."""
+    @property
+    def games(self) -> int:
+        """How many games a row is of."""
         return self.n_games or 1
 
     @abstractmethod
@@ -59,7 +65,7 @@ class OwnRows(ABC):
             observation: as the environment shows it.
             first: [n_games] bool, where it is the first of a game.
             info: what `reset` or `step` returned beside it, or None.
-            acting: the agents whose turn it is; None: all that are shown something.
+            acting: PettingZoo's agents whose turn it is, one or several; None: all that are shown something.
 
         Raises:
             GameDataError: it is not what the environment's space says.
@@ -70,21 +76,24 @@ class OwnRows(ABC):
     def actions(self, chosen: Actions) -> Any:
         """What the environment's `step` takes, from what B streams chose: [B, A, ...] per head."""
 
-
-class VectorGameRows(OwnRows):
-    """A `VectorGame`'s observations [n_games, teams, A, ...], and the actions that it takes."""
-
-    def games(self, observation: Any) -> int:
-        """See `OwnRows.games`."""
-        return len(observation[ACTING])
-
-    def read(self, observation: Any, first: Array, info: Any, acting: Any) -> Observation:
-        """See `OwnRows.read`; the observation itself says who acts."""
-        return {name: array.reshape(-1, *array.shape[2:]) for name, array in observation.items()}
-
-    def actions(self, chosen: Actions) -> Actions:
-        """See `OwnRows.actions`."""
-        return for_game(chosen, self.spec)
+    def _row(self, parts: Iterable[tuple[Index, Any, Mapping[str, Any]]], acting: Array, info: Any) -> Observation:
+        """The row of what is shown to each (slot, team, agent), where `acting` [B, A] says who acts."""
+        layouts, name = self._layouts, self.spec.name
+        in_info = layouts.masked and not layouts.observations.has_mask
+        if in_info and info is None:
+            raise GameError(f"{name} shows its action masks in `info`: hand it on with act(..., info=info)")
+        try:
+            for at, shown, about in parts:
+                layouts.observations.write(self._entries, at, shown)
+                if layouts.masked:
+                    mask = about.get(ACTION_MASK) if in_info else shown[ACTION_MASK]
+                    self._mask[at] = 1 if mask is None else layouts.actions.flat_mask(mask, name)
+            row = layouts.observations.finish({key: x.copy() for key, x in self._entries.items()}, acting.shape)
+            if layouts.masked:
+                row.update(layouts.actions.split_bits(self._mask.reshape(*acting.shape, -1).copy(), acting))
+        except Mismatch as error:
+            raise GameDataError(f"{name}: {error}") from error
+        return {**row, ACTING: acting}
 
 
 class GymnasiumRows(OwnRows):
@@ -92,57 +101,46 @@ class GymnasiumRows(OwnRows):
 
     def __init__(self, spec: GameSpec, layouts: Layouts, env: Any, layers: Sequence[NamedWrapper]) -> None:
         """`env` has the environment's own spaces, which `layers` change to those that `layouts` read."""
-        super().__init__(spec)
         several = isinstance(env, VectorEnv)
-        self._layouts, self._layers = layouts, layers
         self._space = env.single_observation_space if several else env.observation_space
         self._choices = env.single_action_space if several else env.action_space
-        self._wrapped: list[_Wrapped] = []
+        self._layers = layers
+        super().__init__(spec, layouts)
 
     def begin(self, n_games: int | None) -> None:
         """See `OwnRows.begin`."""
         super().begin(n_games)
-        self._wrapped = [_Wrapped(self._space, self._choices, self._layers) for _ in range(n_games or 1)]
+        self._wrapped = [_Wrapped(self._space, self._choices, self._layers) for _ in range(self.games)]
 
     def read(self, observation: Any, first: Array, info: Any, acting: Any) -> Observation:
         """See `OwnRows.read`."""
-        n, (layout, actions) = self.n_games or 1, (self._layouts.observations, self._layouts.actions)
-        in_info = self._layouts.masked and not layout.has_mask
-        if in_info and info is None:
-            raise GameError(f"{self.spec.name} shows its action masks in `info`: hand it on with act(..., info=info)")
-        arrays, masks = layout.empty((n,)), np.ones((n, actions.mask_size), np.int8)
-        acts = np.ones((n, 1), bool)
-        try:
-            for i, (part, about) in enumerate(self._parts(observation, info or {})):
-                shown, told = self._wrapped[i].look(part, about, begins=bool(first[i]))
-                layout.write(arrays, (i,), shown)
-                mask = told.get(ACTION_MASK) if in_info else shown[ACTION_MASK] if layout.has_mask else None
-                if mask is not None:
-                    masks[i] = actions.flat_mask(mask, self.spec.name)
-            row = layout.finish(arrays, (n, 1))
-            if self._layouts.masked:
-                row.update(actions.split_bits(masks[:, None], acts))
-        except Mismatch as error:
-            raise GameDataError(f"{self.spec.name}: {error}") from error
-        return {**row, ACTING: acts}
+        parts = zip(self._wrapped, self._each(observation), self._infos(info or {}), first.tolist(), strict=True)
+        shown = (((i, 0, 0), *env.look(part, about, begins)) for i, (env, part, about, begins) in enumerate(parts))
+        return self._row(shown, np.ones((self.games, 1), bool), info)
 
     def actions(self, chosen: Actions) -> Any:
         """See `OwnRows.actions`: one action of the action space, or a vector environment's array of them."""
-        rows = self._layouts.actions.rows(for_game(chosen, self.spec), self.n_games or 1)
+        rows = self._layouts.actions.rows(for_game(chosen, self.spec), self.games)
         own = [env.act(action) for env, action in zip(self._wrapped, rows, strict=True)]
         if self.n_games is None:
             return own[0]
         return concatenate(self._choices, own, create_empty_array(self._choices, self.n_games))  # type: ignore[arg-type]
 
-    def _parts(self, observation: Any, info: Mapping[str, Any]) -> list[tuple[Any, Mapping[str, Any]]]:
-        """Each environment's own observation and info."""
+    def _each(self, observation: Any) -> list[Any]:
+        """Each environment's own observation."""
         if self.n_games is None:
-            return [(observation, info)]
+            return [observation]
         parts = list(iterate(batch_space(self._space, self.n_games), observation))
         if len(parts) != self.n_games:
-            raise Mismatch(f"the observation is of {len(parts)} environments; expected {self.n_games}, as reset said")
+            raise GameError(f"the observation is of {len(parts)} environments; expected {self.n_games}, as reset said")
+        return parts
+
+    def _infos(self, info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Each environment's own info; of a vector environment's only the masks are read."""
+        if self.n_games is None:
+            return [info]
         masks = info.get(ACTION_MASK, [None] * self.n_games)
-        return [(part, {} if mask is None else {ACTION_MASK: mask}) for part, mask in zip(parts, masks, strict=True)]
+        return [{} if mask is None else {ACTION_MASK: mask} for mask in masks]
 
 
 class _Told(gymnasium.Env[Any, Any]):
@@ -175,7 +173,7 @@ class _Wrapped:
             self._env = self._tried(layer.apply, self._env)
         self._taken: Any = None
 
-    def look(self, observation: Any, info: Mapping[str, Any], *, begins: bool) -> tuple[Any, Mapping[str, Any]]:
+    def look(self, observation: Any, info: Mapping[str, Any], begins: bool) -> tuple[Any, Mapping[str, Any]]:
         """What the policy was trained on in its place."""
         if not self._layers:
             return observation, info
@@ -218,62 +216,44 @@ class PettingZooRows(OwnRows):
     """
 
     def __init__(self, game: PettingZooGame) -> None:
-        super().__init__(game.spec)
-        self._layouts, self._seats = game.layouts, game.seats
+        self._seats = game.seats
         # Of a team behind Gymnasium's API the agents have no names: all that it takes and gives are tuples.
         self._tuples = isinstance(game.origin, EnvironmentOfSeveral)
-        self._shape = (1, self.spec.teams, self.spec.agents_per_team)
-        self.begin(None)
+        self._acting: list[Any] = []
+        super().__init__(game.spec, game.layouts)
 
     def begin(self, n_games: int | None) -> None:
         """See `OwnRows.begin`."""
         if n_games is not None:
             raise GameError(f"{self.spec.name} is played in one environment at a time: leave n_games out")
-        self._entries = self._layouts.observations.empty(self._shape)  # who is gone goes on seeing what it saw last
-        self._layouts.observations.clear(self._entries, 0)
-        self._mask = np.ones((*self._shape, self._layouts.actions.mask_size), np.int8)
-        self._acting: list[Any] = []
+        super().begin(None)
 
     def read(self, observation: Any, first: Array, info: Any, acting: Any) -> Observation:
         """See `OwnRows.read`."""
-        layouts, infos = self._layouts, info or {}
         if self._tuples:
             observation = dict(zip(self._seats, observation, strict=False))
         if not isinstance(observation, Mapping):
             raise GameError(f"{self.spec.name}: the observation is {described(observation)}; expected a dict by agent")
-        known = acting in self._seats if acting.__hash__ is not None else False
-        self._acting = list(observation) if acting is None else [acting] if known else list(acting)
+        one = isinstance(acting, Hashable) and acting in self._seats
+        self._acting = list(observation) if acting is None else [acting] if one else list(acting)
         for agent in [*observation, *self._acting]:
             if agent not in self._seats:
                 raise GameError(
                     f"{self.spec.name} has no agent {agent!r}; its agents: {', '.join(map(str, self._seats))}"
                 )
-        in_info = layouts.masked and not layouts.observations.has_mask
-        try:
-            for agent, shown in observation.items():
-                at = (0, *self._seats[agent])
-                layouts.observations.write(self._entries, at, shown)
-                if layouts.masked:
-                    mask = infos.get(agent, {}).get(ACTION_MASK) if in_info else shown[ACTION_MASK]
-                    self._mask[at] = 1 if mask is None else layouts.actions.flat_mask(mask, self.spec.name)
-            acts = np.zeros(self._shape, bool)
-            for agent in self._acting:
-                acts[(0, *self._seats[agent])] = True
-            row = layouts.observations.finish({name: x.copy() for name, x in self._entries.items()}, self._shape[1:])
-            if layouts.masked:
-                row.update(layouts.actions.split_bits(self._mask[0].copy(), acts[0]))
-        except Mismatch as error:
-            raise GameDataError(f"{self.spec.name}: {error}") from error
-        return {**row, ACTING: acts[0]}
+        acts = np.zeros((self.spec.teams, self.spec.agents_per_team), bool)
+        for agent in self._acting:
+            acts[self._seats[agent]] = True
+        infos = info or {}
+        parts = (((0, *self._seats[agent]), shown, infos.get(agent, {})) for agent, shown in observation.items())
+        return self._row(parts, acts, info)
 
     def actions(self, chosen: Actions) -> Any:
         """See `OwnRows.actions`: one for each agent that acts, by agent."""
-        _, teams, agents = self._shape
-        rows = self._layouts.actions.rows(for_game(chosen, self.spec), teams * agents)
-        places = {agent: team * agents + seat for agent, (team, seat) in self._seats.items()}
-        if self._tuples:
-            return tuple(rows[place] for place in places.values())
-        return {agent: rows[places[agent]] for agent in self._acting}
+        agents = self.spec.agents_per_team
+        rows = self._layouts.actions.rows(for_game(chosen, self.spec), self.spec.teams * agents)
+        own = {agent: rows[team * agents + seat] for agent, (team, seat) in self._seats.items()}
+        return tuple(own.values()) if self._tuples else {agent: own[agent] for agent in self._acting}
 
 
 def own_rows(name: str, options: Mapping[str, Any], *, wrapped: bool) -> tuple[GameSpec, OwnRows | None]:
