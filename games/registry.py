@@ -32,7 +32,7 @@ FAMILIES: dict[str, str] = {
 
 
 def make_game(
-    name: str, n_games: int, seed: int, options: Mapping[str, Any] | None = None, *, worker: int | None = None
+    name: str, n_games: int = 1, seed: int = 0, options: Mapping[str, Any] | None = None, *, worker: int | None = None
 ) -> VectorGame:
     """Build `n_games` slots of a game.
 

@@ -130,9 +130,15 @@ class GymnasiumRows(OwnRows):
         """Each environment's own observation."""
         if self.n_games is None:
             return [observation]
-        parts = list(iterate(batch_space(self._space, self.n_games), observation))
+        try:
+            parts = list(iterate(batch_space(self._space, self.n_games), observation))
+        except (TypeError, KeyError):
+            parts = []
         if len(parts) != self.n_games:
-            raise GameError(f"the observation is of {len(parts)} environments; expected {self.n_games}, as reset said")
+            raise GameError(
+                f"{self.spec.name}: the observation is {described(observation)}; expected those of {self.n_games} "
+                "environments side by side, as reset said"
+            )
         return parts
 
     def _infos(self, info: Mapping[str, Any]) -> list[Mapping[str, Any]]:

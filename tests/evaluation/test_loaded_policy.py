@@ -129,6 +129,9 @@ def test_a_vector_environments_games_begin_anew_one_by_one(tmp_path: Path) -> No
         over = terminated | truncated
     with pytest.raises(UsageError, match="a row of 3 games, and first is"):
         several.act(shown, first=[True])
+    for wrong in (shown[:2], None):
+        with pytest.raises(GameError, match="expected those of 3 environments side by side, as reset said"):
+            several.act(wrong)
 
 
 def test_a_turn_based_game_is_played_by_whose_turn_it_is(tmp_path: Path) -> None:
