@@ -1,8 +1,7 @@
 """The command line `quintet`: one function per command, each of which loads what it needs and nothing else.
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted (a checkpoint is saved, --resume goes on).
-A new command is a function in one of the files of `cluster.cli` and a line in COMMANDS; its docstring and annotations
-are its help.
+A new command is a function in `cluster.cli.commands` and a line in COMMANDS.
 """
 
 from __future__ import annotations
@@ -19,39 +18,37 @@ from typing import Any, NoReturn
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
-from quintet.cluster.cli.analysis import evaluate, explain, watch
-from quintet.cluster.cli.run import check, dashboard, doctor, exporter, optimizer, scale, set_settings, status, train
-from quintet.cluster.cli.services import controller, node, secrets
+from quintet.cluster.cli import commands
 from quintet.control.errors import report
 from quintet.control.output import keep_stdout
 
 LEAVE_WITHIN_S = 10.0  # enough for what libraries do at the end
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": train,
-    "status": status,
-    "scale": scale,
-    "set": set_settings,
-    "doctor": doctor,
-    "check": check,
-    "eval": evaluate,
-    "watch": watch,
-    "explain": explain,
-    "dashboard": dashboard,
-    "optimizer": optimizer,
-    "controller": controller,
-    "node": node,
-    "secrets": secrets,
-    "exporter": exporter,
+    "train": commands.train,
+    "status": commands.status,
+    "scale": commands.scale,
+    "set": commands.set_settings,
+    "doctor": commands.doctor,
+    "check": commands.check,
+    "eval": commands.evaluate,
+    "watch": commands.watch,
+    "explain": commands.explain,
+    "dashboard": commands.dashboard,
+    "optimizer": commands.optimizer,
+    "controller": commands.controller,
+    "node": commands.node,
+    "secrets": commands.secrets,
+    "exporter": commands.exporter,
 }
 
 
 def run(arguments: Sequence[str], *, own_process: bool = False) -> int:
     """Carry out one command line; returns the exit code. In a process of its own, stdout is kept for the command."""
-    commands = {name: _keeping_stdout(command) for name, command in COMMANDS.items()} if own_process else COMMANDS
+    known = {name: _keeping_stdout(command) for name, command in COMMANDS.items()} if own_process else COMMANDS
     try:
         code: int = tyro.extras.subcommand_cli_from_dict(
-            commands,
+            known,
             prog="quintet",
             description="Recurrent PPO by self-play: Ray rollout workers, Redis, one optimizer.",
             args=_split_overrides(arguments),

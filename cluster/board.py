@@ -241,41 +241,31 @@ def _budget_text(state: BoardState) -> str:
     return text
 
 
-_NUMBERS: tuple[tuple[tuple[str, str, str], ...], ...] = (
-    (
-        ("return", names.EPISODIC_RETURN, ",.2f"),
-        ("policy loss", names.POLICY_LOSS, ".4f"),
-        ("staleness mean", names.STALENESS_MEAN, ".2f"),
-    ),
-    (
-        ("length", names.EPISODIC_LENGTH, ",.1f"),
-        ("value loss", names.VALUE_LOSS, ".4f"),
-        ("staleness p95", names.STALENESS_P95, ".2f"),
-    ),
-    (
-        ("episodes", names.EPISODES, ",.0f"),
-        ("entropy", names.ENTROPY, ".4f"),
-        ("sample reuse", names.SAMPLE_REUSE, ".2f"),
-    ),
-    (
-        ("agent steps/s", names.AGENT_STEPS_PER_S, ",.0f"),
-        ("approx. KL", names.APPROX_KL, ".4f"),
-        ("queued chunks", names.QUEUE_CHUNKS, ",.0f"),
-    ),
-    (
-        ("version", names.VERSION, ",.0f"),
-        ("expl. variance", names.EXPLAINED_VARIANCE, ".3f"),
-        ("queued MiB", names.QUEUE_BYTES, "MiB"),
-    ),
+_NUMBERS = (
+    ("return", names.EPISODIC_RETURN, ",.2f"),
+    ("policy loss", names.POLICY_LOSS, ".4f"),
+    ("staleness mean", names.STALENESS_MEAN, ".2f"),
+    ("length", names.EPISODIC_LENGTH, ",.1f"),
+    ("value loss", names.VALUE_LOSS, ".4f"),
+    ("staleness p95", names.STALENESS_P95, ".2f"),
+    ("episodes", names.EPISODES, ",.0f"),
+    ("entropy", names.ENTROPY, ".4f"),
+    ("sample reuse", names.SAMPLE_REUSE, ".2f"),
+    ("agent steps/s", names.AGENT_STEPS_PER_S, ",.0f"),
+    ("approx. KL", names.APPROX_KL, ".4f"),
+    ("queued chunks", names.QUEUE_CHUNKS, ",.0f"),
+    ("version", names.VERSION, ",.0f"),
+    ("expl. variance", names.EXPLAINED_VARIANCE, ".3f"),
+    ("queued MiB", names.QUEUE_BYTES, "MiB"),
 )
-"""Line by line: what it can do, how it learns, what it learns from."""
+"""Three in a line: what it can do, how it learns, what it learns from."""
 
 
 def _numbers(row: MetricsRow) -> Iterator[Text]:
-    for entries in _NUMBERS:
+    for start in range(0, len(_NUMBERS), 3):
         line = Text()
-        for k, (label, name, form) in enumerate(entries):
-            line.append(("  " if k else "") + f"{label:<14}", style="dim")
+        for label, name, form in _NUMBERS[start : start + 3]:
+            line.append(("  " if line else "") + f"{label:<14}", style="dim")
             line.append(f"{_show(row, name, form):>10}", style="bold")
         yield line
 

@@ -59,11 +59,11 @@ def run_worker(redis_url: str, run: str, worker: int) -> str:
                 with contextlib.suppress(Exception):  # a game that broke may not close either; the first error counts
                     game.close()
         except Exception as error:
-            _say_last_words(link, worker, error, played)
+            _tell_why_it_ended(link, worker, error, played)
             raise
 
 
-def _say_last_words(link: RedisLink, worker: int, error: Exception, version: int) -> None:
+def _tell_why_it_ended(link: RedisLink, worker: int, error: Exception, version: int) -> None:
     """For a controller that adopted this worker, and cannot hear what its process returns."""
     words = error_report(error)
     words["traceback"] = words["traceback"][-MOST_SAID:]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from quintet.cluster.cli.run import exporter
+from quintet.cluster.cli.commands import exporter
 from quintet.control.errors import UsageError
 from quintet.dashboard.monitoring.exporter import MetricsServer, allowed, is_loopback
 

@@ -1,4 +1,4 @@
-"""The commands that make and steer a run: train, optimizer, status, scale."""
+"""The commands of `quintet`: a function each, whose docstring and annotations, or its request's, are the help."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from quintet.cluster.request import Overrides, StartFrom, TrainRequest
+from quintet.cluster.request import ControllerRequest, Overrides, StartFrom, TrainRequest
 from quintet.control.errors import DONE, FAILED, REDIS_URL, UsageError
 from quintet.control.output import say
+from quintet.evaluation.request import EvalRequest, WatchRequest
+from quintet.explain.request import ExplainRequest
 
 
 def train(request: Annotated[TrainRequest, arg(name="")]) -> int:
@@ -187,9 +189,7 @@ def check(
         overrides: Any key of the configuration, for example --set game_options.kwargs.length=4. May be repeated.
         json: One JSON object instead of lines.
     """
-    from quintet.cluster.processes.optimizer import PASSIVE_WAIT
-
-    os.environ.update(PASSIVE_WAIT)  # before torch is loaded
+    _before_torch()
     from quintet.cluster.cli.check import run_check
 
     if what is not None and game is not None:
@@ -219,3 +219,79 @@ def set_settings(
     else:
         list_settings(run, url)
     return DONE
+
+
+def evaluate(request: Annotated[EvalRequest, arg(name="")]) -> int:
+    """Have a checkpoint or a bot play whole games: win rates per seat with 95 % intervals, or mean returns.
+
+    The same command gives the same numbers.
+    """
+    _before_torch()
+    from quintet.evaluation.evaluate import carry_out
+
+    carry_out(request)
+    return DONE
+
+
+def explain(request: Annotated[ExplainRequest, arg(name="")]) -> int:
+    """Explain a network and what goes on in it while it plays: a picture (SVG and PNG) and two paragraphs."""
+    _before_torch()
+    from quintet.explain.command import carry_out
+
+    carry_out(request)
+    return DONE
+
+
+def watch(request: Annotated[WatchRequest, arg(name="")]) -> int:
+    """Show a game of skirmish: a replay, or one that is played now. In the terminal, or as a film."""
+    _before_torch()
+    from quintet.evaluation.watch import watch as carry_out
+
+    carry_out(request)
+    return DONE
+
+
+def controller(request: Annotated[ControllerRequest, arg(name="")]) -> int:
+    """Drive a run on a Redis, a Ray cluster and an optimizer (`quintet optimizer --service`) that run already.
+
+    A run that exists goes on with its own configuration. Ctrl-C or SIGTERM ends it in order: workers finish their
+    windows, the optimizer saves a checkpoint. Killed without a word, workers and optimizer go on for a minute, and the
+    next controller takes them over. It needs a Ray node on its own machine, for example the head.
+    """
+    from quintet.cluster.service import serve_controller
+
+    return serve_controller(request)
+
+
+def node(address: str, cores: int | None = None) -> int:
+    """Offer this machine's cores to a Ray cluster until SIGTERM or Ctrl-C; then its workers leave without a step lost.
+
+    Args:
+        address: host:port of the Ray head. RAY_AUTH_MODE=token and RAY_AUTH_TOKEN let this machine in.
+        cores: How many; all that this process may use if left out.
+    """
+    from quintet.cluster.processes.spawn import usable_cores
+    from quintet.cluster.ray_cluster.node import serve_node
+
+    return serve_node(address, usable_cores() if cores is None else cores)
+
+
+def secrets(out: Path = Path(".env"), force: bool = False, show: bool = False) -> int:
+    """Write the secrets of `docker compose` with fresh random values into .env, readable by this user alone.
+
+    Args:
+        out: The file.
+        force: Replace the one there is.
+        show: Print them instead of writing a file.
+    """
+    from quintet.cluster.compose_env import EXAMPLE, fresh_env, write_env
+
+    say(fresh_env(EXAMPLE.read_text()).rstrip("\n") if show else write_env(out, force=force))
+    return DONE
+
+
+def _before_torch() -> None:
+    """Have torch's threads sleep while they wait: it asks when it is loaded."""
+    from quintet.cluster.processes.optimizer import PASSIVE_WAIT
+
+    os.environ.update(PASSIVE_WAIT)
