@@ -63,7 +63,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a reader of docs/reference.m
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, from the module where it lives."""
+    """A public name, from the module that defines it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'quintet' has no attribute {name!r}; it has {', '.join(__all__)}")
     value = globals()[name] = getattr(_import_module(_HOMES[name]), name)

@@ -34,7 +34,7 @@ class Row:
 
 
 class Chunker:
-    """The ring and the books of one incarnation of one worker."""
+    """The ring and the counters of one incarnation of one worker."""
 
     def __init__(self, spec: ChunkSpec, *, run: str, slots: int) -> None:
         self.spec, self.run, self.teams, self.slots = spec, run, spec.teams, slots
@@ -74,12 +74,12 @@ class Chunker:
         self.version = np.zeros(self.ring_windows, np.uint32)
 
     def register(self, registration: Registration) -> None:
-        """Begin the books of a new incarnation."""
+        """Begin the counters of a new incarnation."""
         self.registration = registration
         self.sequence = self.cumulative_steps = 0
 
     def forget(self) -> None:
-        """Drop what is open: its rows were never produced. The books of closed chunks go on."""
+        """Drop what is open: its rows were never produced. The counters of closed chunks go on."""
         self.window = -1
         self.start[:] = 0
 

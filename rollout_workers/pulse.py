@@ -1,4 +1,4 @@
-"""Says that a worker lives while its loop is in one long call: a thread that only looks now and then."""
+"""Says that a worker goes on while its loop is in one long call: a thread that only looks now and then."""
 
 from __future__ import annotations
 

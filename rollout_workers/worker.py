@@ -320,7 +320,7 @@ class Worker:
         self._send(until_s=time.monotonic() + patience_s)
         self.beaten_s = float("-inf")
         self._beat()
-        with contextlib.suppress(LinkDownError):  # the controller closes the books from the last heartbeat
+        with contextlib.suppress(LinkDownError):  # the controller closes its counters by the last heartbeat
             self.link.deregister(self.registration, self.chunker.cumulative_steps)
         self.fetcher.shutdown(wait=False, cancel_futures=True)
 

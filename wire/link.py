@@ -268,7 +268,7 @@ class OptimizerLease(Protocol):
 
 
 class ControlChannel(SettingsChannel, Protocol):
-    """The controller's end: opens a run, says what is wanted, sees who lives."""
+    """The controller's end: opens a run, says what is wanted, sees which workers play."""
 
     def open_run(self, *, spec_hash: str, config_text: str, max_queued_steps: int, max_queue_bytes: int) -> None:
         """Create or reopen the run: stream, group, limits; clears `stopping`. Counters and versions are kept.

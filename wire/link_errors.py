@@ -34,10 +34,10 @@ def run_not_open(run: str) -> LinkError:
 
 
 def closed_incarnation(chunk: PendingChunk) -> LinkError:
-    """A push by a worker that was given up for dead. Its steps were counted as lost."""
+    """A push by a worker that had been given up. Its steps were counted as lost."""
     return LinkError(
-        f"worker {chunk.worker}: its incarnation {chunk.incarnation} was closed (it was silent for too long, said "
-        "farewell, or another process took its place); register again"
+        f"worker {chunk.worker}: its incarnation {chunk.incarnation} was closed (it was silent for too long, "
+        "deregistered, or another process took its place); register again"
     )
 
 

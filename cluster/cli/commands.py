@@ -54,7 +54,7 @@ def optimizer(
 
 
 def status(run: str | None = None, json: bool = False, watch: bool = False, redis_url: str | None = None) -> int:
-    """Say how far a run is, who lives, where the steps went, and which stage starves.
+    """Say how far a run is, which processes run, where the steps went, and which stage starves.
 
     Args:
         run: The run's name; the newest that is being trained if left out.
@@ -159,7 +159,7 @@ def exporter(run: str | None = None, host: str = "127.0.0.1", port: int = 9464, 
 
 
 def doctor(run: str | None = None, json: bool = False, redis_url: str | None = None) -> int:
-    """Say what is wrong with a run, why it matters and what to do: who starves, who died and of what, what fills up.
+    """Say what is wrong with a run, why it matters and what to do: what starves, what failed and why, what fills up.
 
     Exit code 0 when it is healthy, 1 when it is not.
 

@@ -32,10 +32,10 @@ PHASE_SLOTS = {
     "checkpoint": 4, "replay": 2, "wait": 8,
 }  # fmt: skip
 NO_STATUS = {
-    "loading": "The page is asking Redis who lives.",
-    "live": "The page is asking Redis who lives.",
+    "loading": "The page is asking Redis which processes run.",
+    "live": "The page is asking Redis which processes run.",
     "unattended": "Nobody drives this run: its processes have left.",
-    "silent": "Redis does not answer: which processes live is not known.",
+    "silent": "Redis does not answer: which processes run is not known.",
     "ended": "Nobody trains this run now: its processes have left.",
 }
 LEVELS = {"error": "bad", "warning": "warn", "hint": ""}

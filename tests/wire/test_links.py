@@ -214,7 +214,7 @@ def test_a_worker_of_another_spec_is_refused(link: AnyLink) -> None:
         link.register(0, "another-spec")
 
 
-def test_a_farewell_closes_the_tail(link: AnyLink, worker: Registration) -> None:
+def test_deregistering_closes_the_tail(link: AnyLink, worker: Registration) -> None:
     link.push([make_pending_chunk(worker, 1)])
     link.deregister(worker, 50)
     link.deregister(worker, 50)
@@ -251,7 +251,7 @@ def test_a_late_chunk_of_a_closed_incarnation_is_lost_and_said_so(link: AnyLink,
     assert link.counters() == Counters(produced=48, lost=32, in_flight=16, queued_chunks=1, queued_bytes=10)
 
 
-def test_a_farewell_of_the_former_life_leaves_the_new_one_open(link: AnyLink, worker: Registration) -> None:
+def test_deregistering_the_former_incarnation_leaves_the_new_one_open(link: AnyLink, worker: Registration) -> None:
     again = link.register(0, SPEC_HASH)
     link.deregister(worker, 16)
     assert link.push([make_pending_chunk(again, 1)]) == 1
