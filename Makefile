@@ -47,6 +47,7 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m tests.layout.print_tree --write >/dev/null
 	$(BIN)/zensical build --strict --clean
 	@echo "quintet: open site/index.html, or serve it with: $(BIN)/zensical serve"
 
