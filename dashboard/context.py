@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING
 
 from quintet.dashboard.run_watch import RunWatch, Watcher
 from quintet.wire.redis_link.link import RedisLink
@@ -14,16 +12,9 @@ from quintet.wire.redis_link.link import RedisLink
 if TYPE_CHECKING:
     from nicegui.elements.timer import Timer
 
-Result = TypeVar("Result")
-
-
-def page_address(path: str, run: str) -> str:
-    """The address of a page that shows a run; the newest one where that has no name."""
-    return f"{path}?{urlencode({'run': run})}" if run else path
-
 
 class PageContext:
-    """One run as one open page sees it. Everything but `in_thread` answers at once."""
+    """One run as one open page sees it. Everything here answers at once."""
 
     def __init__(self, watcher: Watcher, watch: RunWatch, *, may_change: bool) -> None:
         self._watcher = watcher
@@ -43,7 +34,7 @@ class PageContext:
         return self._watch
 
     def link(self) -> RedisLink | None:
-        """A link to the run's Redis, None where it never answered. Its calls block: use them through `in_thread`."""
+        """A link to the run's Redis, None where it never answered. Its calls block: make them in a thread."""
         watch = self.watch
         return watch.link if watch.status is not None else None
 
@@ -54,14 +45,6 @@ class PageContext:
     def other(self, run: str) -> RunWatch | None:
         """Another run, to look at beside this one; None where there is none of that name."""
         return self._watcher.watch(run)
-
-    def address(self, path: str) -> str:
-        """The address of a page for this run, for a link."""
-        return page_address(path, self.run)
-
-    async def in_thread(self, function: Callable[[], Result]) -> Result:
-        """Call something that blocks, without holding up anybody's page."""
-        return await asyncio.get_running_loop().run_in_executor(None, function)
 
     def every(self, period_s: float, update: Callable[[], Awaitable[None] | None]) -> Timer:
         """Call `update` at once and then again and again while this page is open.

@@ -9,11 +9,12 @@ from functools import cache
 from html import escape
 from importlib import import_module
 from types import ModuleType
+from urllib.parse import urlencode
 
 from nicegui import ui
 
 from quintet.control.status import SILENT_S
-from quintet.dashboard.context import PageContext, page_address
+from quintet.dashboard.context import PageContext
 from quintet.dashboard.run_watch import RunPlace, RunWatch
 from quintet.dashboard.widgets import Markup, empty
 
@@ -68,6 +69,11 @@ def _shell(page: ModuleType, run: str, places: Sequence[RunPlace], *, title: str
             yield _top(page.TITLE, run, places)
     rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(what)}</dd>" for key, what in _KEYS)
     Markup(f"<h2>Keys</h2><dl>{rows}</dl>").element.props('id="keys" popover="auto"')
+
+
+def page_address(path: str, run: str) -> str:
+    """The address of a page that shows a run; the newest one where that has no name."""
+    return f"{path}?{urlencode({'run': run})}" if run else path
 
 
 def _rail(page: ModuleType, run: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -107,7 +108,7 @@ class _Cluster:
             return
         try:
             workers = workers_of(self._text)
-            before, was_auto = await self.context.in_thread(lambda: scale(link, self.context.run, workers))
+            before, was_auto = await asyncio.to_thread(scale, link, self.context.run, workers)
         except (UsageError, LinkError) as error:
             return self.answer.say("bad", str(error))
         self.answer.say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -199,7 +200,7 @@ class _Settings:
             return
         changes, by = {self.key: self.text}, f"{who_asks()} (dashboard)"
         try:
-            await self.context.in_thread(lambda: change_settings(link, config, changes, by))
+            await asyncio.to_thread(change_settings, link, config, changes, by)
         except (ConfigError, LinkError, ValueError) as error:
             return self.answer.say("bad", str(error))
         self.answer.say("good", f"{self.key} = {self.text.strip()}: asked for, in force at the optimizer's next update")

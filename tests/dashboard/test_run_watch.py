@@ -11,6 +11,7 @@ import pytest
 
 from quintet.control.config import dump_config, parse_config
 from quintet.dashboard.context import PageContext
+from quintet.dashboard.layout import page_address
 from quintet.dashboard.run_watch import RunPlace, RunWatch, Watcher
 from quintet.wire.redis_link.link import RedisLink
 
@@ -139,7 +140,7 @@ def test_the_watchers_thread_brings_a_page_up_to_date(tmp_path: Path) -> None:
             file.write('{"version": 3, "agent_steps": 30}\n')
         wait_until(lambda: len(context.watch.table) == 3)
         assert context.link() is None
-        assert context.address("/cluster") == "/cluster?run=one"
+        assert page_address("/cluster", context.run) == "/cluster?run=one"
     finally:
         watcher.close()
 
