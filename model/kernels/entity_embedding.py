@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -31,16 +31,10 @@ def kernels() -> ModuleType | None:
 
 @dataclass(frozen=True, slots=True)
 class SlotKeys:
-    """What pointers point at: the embedding of every slot of a set, as each agent sees it.
-
-    Where the kernels are compiled, a pointer does not write down the gradient of all embeddings, which is the outer
-    product of its logits' gradient and its query: it leaves the two factors in `asked`, and counts 1 in the gradient of
-    `token`. So the encoder's backward pass knows how many factors belong to it, and that they are all there.
-    """
+    """What pointers point at: the embedding of every slot of a set, as each agent sees it."""
 
     embedding: Tensor  # [R, A or 1, N, S], 0 where a slot is empty; 1: the agents of a team see the same
-    token: Tensor | None = None  # [], stands for the embedding in autograd's graph
-    asked: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # gradients of logits [R, A, N], queries [R, A, S]
+    compiled: bool = False  # by the kernels: then only `pointed` may differentiate it
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +84,10 @@ def embed_slots_compiled(
     else:
         position, agent = relative.position.flatten(0, 2)[present], relative.agent
         weight, scale = relative.weight, relative.scale
-    asked: list[tuple[Tensor, Tensor]] = []
-    embedding, pooled, own_embedding, token = _Embed.apply(  # type: ignore[no-untyped-call]
-        slot, number, position, agent, weight, scale, own, asked
+    embedding, pooled, own_embedding = _Embed.apply(  # type: ignore[no-untyped-call]
+        slot, number, position, agent, weight, scale, own
     )
-    return SlotKeys(embedding, token, asked), pooled, None if own is None else own_embedding
+    return SlotKeys(embedding, compiled=True), pooled, None if own is None else own_embedding
 
 
 def relation_features(position: Tensor, agent: Tensor, scale: float) -> Tensor:
@@ -106,8 +99,8 @@ def relation_features(position: Tensor, agent: Tensor, scale: float) -> Tensor:
 
 def pointed(keys: SlotKeys, query: Tensor) -> Tensor:
     """Dot products of every slot's key with the query of its agent [R, A, S] f32 -> [R, A, N] f32."""
-    if keys.token is not None:
-        logits: Tensor = _Point.apply(keys.embedding, query, keys.token, keys.asked)  # type: ignore[no-untyped-call]
+    if keys.compiled:
+        logits: Tensor = _Point.apply(keys.embedding, query)  # type: ignore[no-untyped-call]
         return logits
     query = query.to(keys.embedding.dtype)
     if keys.embedding.shape[1] == 1:
@@ -138,10 +131,30 @@ def _four(weight: Tensor) -> Tensor:
     return four
 
 
+class OuterProducts(Tensor):
+    """The gradient of embeddings as a sum of outer products, one for each pointer, which are never multiplied out."""
+
+    factors: tuple[tuple[Tensor, Tensor], ...]  # gradients of logits [R, A, N], queries [R, A, S]
+
+    @classmethod
+    def of(cls, shape: torch.Size, factors: tuple[tuple[Tensor, Tensor], ...]) -> OuterProducts:
+        """Of embeddings of this shape."""
+        made: OuterProducts = cls._make_wrapper_subclass(cls, shape, dtype=torch.float32)
+        made.factors = factors
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        """What autograd does with gradients: it adds them up."""
+        if func is torch.ops.aten.add.Tensor and all(isinstance(x, OuterProducts) for x in args):
+            return cls.of(args[0].shape, args[0].factors + args[1].factors)
+        raise NotImplementedError(f"{func} of the embeddings' gradient: only pointers differentiate them")
+
+
 class _Embed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        slot, number, position, agent, weight, scale, own, asked = given
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+        slot, number, position, agent, weight, scale, own = given
         embedding = torch.empty(*agent.shape[:2], number.shape[2], slot.shape[1])
         pooled = torch.empty(*agent.shape[:2], slot.shape[1])
         highest = torch.empty(pooled.shape, dtype=torch.int32)
@@ -149,37 +162,34 @@ class _Embed(torch.autograd.Function):
         inputs = _arrays(slot, number, position, agent, _four(weight))
         kernels().embed(*inputs, *limits, *_arrays(embedding, pooled, highest))  # type: ignore[union-attr]
         ctx.save_for_backward(embedding, highest, number, position, agent)
-        ctx.limits, ctx.slot_shape, ctx.own, ctx.asked = limits, slot.shape, own, asked
-        ctx.mark_non_differentiable(embedding)
+        ctx.limits, ctx.slot_shape, ctx.own = limits, slot.shape, own
         ctx.set_materialize_grads(False)
-        return embedding, pooled, embedding.new_zeros(0) if own is None else _own(embedding, own), torch.zeros(())
+        return embedding, pooled, embedding.new_zeros(0) if own is None else _own(embedding, own)
 
     @staticmethod
-    def backward(ctx: Any, _: Any, grad_pooled: Tensor | None, grad_own: Tensor | None, pointers: Tensor | None) -> Any:
+    def backward(ctx: Any, pointers: OuterProducts | None, grad_pooled: Tensor | None, grad_own: Tensor | None) -> Any:
         embedding, highest, number, position, agent = ctx.saved_tensors
         grad_slot, four = torch.zeros(ctx.slot_shape), torch.zeros(MOST_DIMENSIONS + 1, embedding.shape[-1])
         where, into = (*_arrays(number, position, agent), *ctx.limits), _arrays(grad_slot, four)
         if grad_pooled is not None:
             kernels().embed_backward(*_arrays(grad_pooled, highest), *where, *into)  # type: ignore[union-attr]
-        outer = ctx.asked[len(ctx.asked) - int(pointers) :] if pointers is not None else []
+        outer = [] if pointers is None else list(pointers.factors)
         if grad_own is not None and ctx.own is not None:
             slots = torch.nn.functional.one_hot(ctx.own, embedding.shape[2]).to(torch.float32)
-            outer = [*outer, (slots.expand(len(embedding), *slots.shape), grad_own)]
+            outer.append((slots.expand(len(embedding), *slots.shape), grad_own))
         for grad_logits, query in outer:
             kernels().pointed_backward(*_arrays(grad_logits, query, embedding), *where, *into)  # type: ignore[union-attr]
-        ctx.asked.clear()
         grad_weight = torch.cat((four[: agent.shape[-1]], four[-1:])).t()
-        return grad_slot, None, None, None, grad_weight, None, None, None
+        return grad_slot, None, None, None, grad_weight, None, None
 
 
 class _Point(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, keys: Tensor, query: Tensor, token: Tensor, asked: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(ctx: Any, keys: Tensor, query: Tensor) -> Tensor:
         query = query.contiguous()
         logits = torch.empty(*query.shape[:2], keys.shape[2])
         kernels().point(*_arrays(keys, query, logits))  # type: ignore[union-attr]
         ctx.save_for_backward(keys, query)
-        ctx.asked = asked
         return logits
 
     @staticmethod
@@ -187,5 +197,4 @@ class _Point(torch.autograd.Function):
         keys, query = ctx.saved_tensors
         grad_logits, grad_query = grad_logits.contiguous(), torch.zeros_like(query)
         kernels().point_backward(*_arrays(grad_logits, keys, grad_query))  # type: ignore[union-attr]
-        ctx.asked.append((grad_logits, query))
-        return None, grad_query, torch.ones(()), None
+        return OuterProducts.of(keys.shape, ((grad_logits, query),)), grad_query
