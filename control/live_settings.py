@@ -222,7 +222,7 @@ def who_asks() -> str:
 
 
 class LiveConfig:
-    """The configuration in force, as the optimizer holds it; see `optimizer.live_settings`."""
+    """The configuration in force, as the optimizer holds it; see `quintet.optimizer.settings_in_force`."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config

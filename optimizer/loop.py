@@ -40,9 +40,9 @@ from quintet.optimizer.determinism import (
 )
 from quintet.optimizer.learner import Learner, NonFiniteUpdateError, Update, pick_device
 from quintet.optimizer.lease import Lease
-from quintet.optimizer.live_settings import SettingsInForce, SettingsReader
 from quintet.optimizer.recurrence_check import RecurrenceCheck
 from quintet.optimizer.rejections import Rejections
+from quintet.optimizer.settings_in_force import SettingsInForce, SettingsReader
 from quintet.wire.chunk import chunk_spec
 from quintet.wire.errors import LeaseLostError, LinkDownError
 from quintet.wire.link import Ack, Counters, OptimizerLink

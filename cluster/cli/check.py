@@ -231,7 +231,7 @@ def _check_with_policy(config: RunConfig, found: Check) -> None:
     import torch
 
     from quintet.model.policy import Policy
-    from quintet.rollout_workers.rehearsal import rehearse_policy
+    from quintet.rollout_workers.policy_rehearsal import rehearse_policy
 
     with closing(_made(config)) as game:
         policy = Policy(game.spec, config.model).use_device(torch.device("cpu"))

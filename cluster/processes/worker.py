@@ -95,7 +95,7 @@ def make_worker(config: RunConfig, run: str, link: WorkerLink, worker: int) -> t
     from quintet.model.policy import Policy
     from quintet.rollout_workers.guarded_game import guarded
     from quintet.rollout_workers.lockstep import LockstepWorker
-    from quintet.rollout_workers.rehearsal import rehearse_policy
+    from quintet.rollout_workers.policy_rehearsal import rehearse_policy
     from quintet.rollout_workers.worker import Worker
 
     with guarded(config.game, make_game, ""):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -149,6 +150,19 @@ def test_what_must_load_at_once_loads_nothing_heavy(pattern: str, heavy: list[st
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.stdout.strip(), result.stderr) == ("[]", "")
+
+
+def test_no_import_leads_back_to_where_it_began_not_even_one_for_types() -> None:
+    files = [path for path in FILES if not name(path).startswith(("tests/", "benchmarks/"))]
+    product = {"quintet." + name(path).removesuffix(".py").replace("/", "."): path for path in files}
+    graph: dict[str, set[str]] = {module: set() for module in product}
+    for module, path in product.items():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom):
+                found = {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+                graph[module] |= found & graph.keys()
+    assert sum(map(len, graph.values())) > 1000
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_everything_that_is_imported_is_a_declared_dependency() -> None:

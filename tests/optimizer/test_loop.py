@@ -133,7 +133,7 @@ def test_three_batches_in_a_row_that_are_not_finite_end_the_run_and_are_kept(
     run: InProcessRun, link: WatchedLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quintet.wire.codec.LARGEST_NUMBER", np.inf)  # or such rewards would not come as far as this
-    monkeypatch.setattr("quintet.rollout_workers.sound_rows.is_sound32", lambda _: True)
+    monkeypatch.setattr("quintet.rollout_workers.sound_rows.is_sound", lambda _: True)
     optimizer, worker = run.optimizer(), run.worker(game=HugeRewards(4))
     before = optimizer.learner.snapshot()
     with pytest.raises(TrainingDivergedError, match="3 batches in a row were not finite"):

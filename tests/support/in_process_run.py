@@ -16,8 +16,8 @@ from quintet.model.config import PolicyConfig
 from quintet.model.policy import Policy
 from quintet.optimizer.batch import Batch, collate
 from quintet.optimizer.config import OptimizerConfig, PPOConfig
-from quintet.optimizer.live_settings import SettingsInForce
 from quintet.optimizer.loop import Optimizer
+from quintet.optimizer.settings_in_force import SettingsInForce
 from quintet.rollout_workers.chunker import Chunker
 from quintet.rollout_workers.config import RolloutConfig
 from quintet.rollout_workers.lockstep import LockstepWorker

@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw, ImageFilter
 from quintet.games.skirmish import rules
 from quintet.games.skirmish.replay.draw_scoreboard import (
     BOARD_HEIGHT,
+    DEFAULT_WIDTH,
     TEAM_COLORS,
+    Canvas,
     draw_board,
     draw_sheets,
-    sheet_height,
 )
 from quintet.games.skirmish.replay.draw_shapes import (
     BLACK,
@@ -107,7 +108,6 @@ def _camps(image: Image.Image, world: World) -> None:
             )
 
 
-DEFAULT_WIDTH = 640
 HERO_RADIUS = 10.5  # in a picture of the default width
 HEALTH, MANA, GONE = (104, 222, 110), (96, 150, 255), (160, 160, 160)
 RUNE_COLORS: tuple[Color, ...] = ((255, 214, 64), (255, 84, 84), (98, 230, 120), (255, 168, 48))
@@ -127,7 +127,7 @@ def snapshot(state: State, game: int = 0) -> State:
     )
 
 
-class Artist:
+class Artist(Canvas):
     """Draws games of one preset; the ground is drawn once. `figures` makes units larger, for coarse pictures."""
 
     def __init__(
@@ -138,16 +138,10 @@ class Artist:
         teams: tuple[str, str] = ("blue", "red"),
         figures: float = 1.0,
     ) -> None:
-        self.tables, self.width, self.teams, self.figures = tables, width, teams, figures
-        self.unit = width / DEFAULT_WIDTH  # what was one pixel in a picture of the default width
+        super().__init__(tables, width, teams)
+        self.figures = figures
         self.scale = width / (2 * tables.world.half)  # pixels a map unit
         self.ground = draw_ground(tables.world, width)
-
-    @property
-    def height(self) -> int:
-        """Rows of the picture; even, as video codecs want it."""
-        height = round((BOARD_HEIGHT + sheet_height(self.tables.layout.heroes)) * self.unit) + self.width
-        return height + height % 2
 
     def draw(self, now: State, before: State | None = None, *, team: int | None = None, share: float = 1.0) -> Array:
         """uint8 [height, width, 3].

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,12 +10,11 @@ from PIL import Image
 from quintet.games.skirmish.replay.draw_shapes import BLACK, GLYPHS, OTHER_GLYPH, TOWER_SHAPE, WHITE, Brush, Color
 from quintet.games.skirmish.rules import HEROES, ITEMS, TICK_S, TOWER
 from quintet.games.skirmish.state import RUNNING, Array, State
-
-if TYPE_CHECKING:
-    from quintet.games.skirmish.replay.draw import Artist
+from quintet.games.skirmish.tables import Tables
 
 TEAM_COLORS = ((92, 178, 255), (255, 112, 84), (226, 200, 110))  # two teams, and who belongs to none
 BACKGROUND, FAINT = (22, 25, 32), (150, 156, 166)
+DEFAULT_WIDTH = 640
 BOARD_HEIGHT, ROW_HEIGHT, HEADING_HEIGHT = 56, 19, 16  # in a picture of the default width
 ITEM_COLORS: tuple[tuple[int, int, int], ...] = (
     (104, 222, 110), (110, 150, 255), (255, 214, 64), (216, 216, 224), (255, 150, 70), (150, 160, 176),
@@ -25,9 +24,19 @@ ITEM_COLORS: tuple[tuple[int, int, int], ...] = (
 COLUMNS = {"lv": 128, "k / d / a": 178, "lh": 205, "gold": 245}
 
 
-def sheet_height(heroes: int) -> int:
-    """Of the lines of `heroes` heroes a team, in a picture of the default width."""
-    return HEADING_HEIGHT + ROW_HEIGHT * heroes + 5
+class Canvas:
+    """What all pictures of games of one preset share."""
+
+    def __init__(self, tables: Tables, width: int, teams: tuple[str, str]) -> None:
+        self.tables, self.width, self.teams = tables, width, teams
+        self.unit = width / DEFAULT_WIDTH  # what was one pixel in a picture of the default width
+
+    @property
+    def height(self) -> int:
+        """Rows of the picture; even, as video codecs want it."""
+        sheet = HEADING_HEIGHT + ROW_HEIGHT * self.tables.layout.heroes + 5
+        height = round((BOARD_HEIGHT + sheet) * self.unit) + self.width
+        return height + height % 2
 
 
 def clock(tick: int) -> str:
@@ -46,18 +55,18 @@ def verdict(state: State, teams: tuple[str, str]) -> str:
     return "time is up" if game["time_up"] else "both cores fell"
 
 
-def draw_board(artist: Artist, now: State, team: int | None) -> Image.Image:
+def draw_board(canvas: Canvas, now: State, team: int | None) -> Image.Image:
     """The strip above the map."""
-    u, width = artist.unit, artist.width
+    u, width = canvas.unit, canvas.width
     brush = Brush(width, round(BOARD_HEIGHT * u), BACKGROUND)
     game, center = now.game[0], width / 2
     brush.text((center, 17 * u), clock(int(game["tick"])), 24 * u, anchor="mm")
-    end = verdict(now, artist.teams)
-    under = end or ("" if team is None else f"as {artist.teams[team]} sees it")
+    end = verdict(now, canvas.teams)
+    under = end or ("" if team is None else f"as {canvas.teams[team]} sees it")
     brush.text((center, 37 * u), under, 11 * u, WHITE if end else FAINT, "mm")
-    worth = [int(_team(artist, now.hero[0], side)["worth"].sum()) for side in range(2)]
+    worth = [int(_team(canvas, now.hero[0], side)["worth"].sum()) for side in range(2)]
     for side in range(2):
-        _score(artist, brush, now, side, worth[side] if team in (None, side) else None)
+        _score(canvas, brush, now, side, worth[side] if team in (None, side) else None)
     if team is None:
         share = worth[0] / max(1, sum(worth))
         left = 0.25 * width
@@ -66,19 +75,19 @@ def draw_board(artist: Artist, now: State, team: int | None) -> Image.Image:
     return brush.finish()
 
 
-def _score(artist: Artist, brush: Brush, now: State, side: int, worth: int | None) -> None:
+def _score(canvas: Canvas, brush: Brush, now: State, side: int, worth: int | None) -> None:
     """One team's name, kills, standing towers and worth; the right-hand team mirrored."""
-    u, color = artist.unit, TEAM_COLORS[side]
+    u, color = canvas.unit, TEAM_COLORS[side]
     anchor = ("lm", "rm")[side]
 
     def x(distance: float) -> float:
-        return distance * u if side == 0 else artist.width - distance * u
+        return distance * u if side == 0 else canvas.width - distance * u
 
-    heroes = _team(artist, now.hero[0], side)
-    where = artist.tables.layout
+    heroes = _team(canvas, now.hero[0], side)
+    where = canvas.tables.layout
     block = now.unit[0][side * where.block : (side + 1) * where.block]
     towers = int((block["alive"] & (block["kind"] == TOWER)).sum())
-    brush.text((x(12), 18 * u), artist.teams[side], 15 * u, color, anchor)
+    brush.text((x(12), 18 * u), canvas.teams[side], 15 * u, color, anchor)
     brush.text((x(210), 18 * u), str(int(heroes["kills"].sum())), 24 * u, color, "mm")
     brush.text((x(250), 18 * u), "kills", 10 * u, FAINT, "mm")
     brush.shape(TOWER_SHAPE, (x(18), 38 * u), 6 * u, color)
@@ -87,23 +96,23 @@ def _score(artist: Artist, brush: Brush, now: State, side: int, worth: int | Non
     brush.text((x(86), 38 * u), gold, 11 * u, WHITE, anchor)
 
 
-def _team(artist: Artist, heroes: Array, side: int) -> Array:
-    a = artist.tables.layout.heroes
+def _team(canvas: Canvas, heroes: Array, side: int) -> Array:
+    a = canvas.tables.layout.heroes
     return heroes[side * a : (side + 1) * a]
 
 
-def draw_sheets(artist: Artist, now: State, team: int | None) -> Image.Image:
+def draw_sheets(canvas: Canvas, now: State, team: int | None) -> Image.Image:
     """The lines below the map: own heroes at the left; what a team cannot know of the other is left out."""
-    u, half = artist.unit, artist.width / 2
-    where = artist.tables.layout
-    brush = Brush(artist.width, artist.height - artist.width - round(BOARD_HEIGHT * u), BACKGROUND)
+    u, half = canvas.unit, canvas.width / 2
+    where = canvas.tables.layout
+    brush = Brush(canvas.width, canvas.height - canvas.width - round(BOARD_HEIGHT * u), BACKGROUND)
     for side in range(2):
         left = side * half
         for name, end in COLUMNS.items():
             brush.text((left + end * u, HEADING_HEIGHT / 2 * u), name, 9 * u, FAINT, "rm")
         brush.text((left + 255 * u, HEADING_HEIGHT / 2 * u), "items", 9 * u, FAINT, "lm")
         units = now.unit[0][side * where.block : side * where.block + where.heroes]
-        for k, (unit, hero) in enumerate(zip(units, _team(artist, now.hero[0], side), strict=True)):
+        for k, (unit, hero) in enumerate(zip(units, _team(canvas, now.hero[0], side), strict=True)):
             y = (HEADING_HEIGHT + ROW_HEIGHT * (k + 0.5)) * u
             _sheet(brush, left, y, u, unit, hero, side, int(now.game["tick"][0]), open_=team in (None, side))
     return brush.finish()

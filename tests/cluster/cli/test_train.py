@@ -21,7 +21,7 @@ from quintet.control.journal import read_journal
 from quintet.control.live_settings import LiveConfig, SettingsWatch, take_in_requests
 from quintet.control.run_folder import RunFolder, create_run
 from quintet.control.sinks import read_jsonl
-from quintet.optimizer.live_settings import SettingsReader
+from quintet.optimizer.settings_in_force import SettingsReader
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.settings import BEFORE_ALL
 from tests.support.live_run import PATIENCE_S, LiveRun, assert_conserved, live_run, quintet

@@ -11,7 +11,7 @@ from quintet.games.api import GameDataError, GameError
 from quintet.games.registry import make_game
 from quintet.model.config import PolicyConfig
 from quintet.model.policy import Policy
-from quintet.rollout_workers.rehearsal import rehearse_policy
+from quintet.rollout_workers.policy_rehearsal import rehearse_policy
 
 SMALL = PolicyConfig(lstm_units=16)
 
