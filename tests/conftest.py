@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from quintet.cluster.processes.redis_server import EmbeddedRedis
+from quintet.cluster.processes.spawn import usable_cores
 from quintet.wire.link import Precision
 from quintet.wire.memory_link import MemoryLink
 from quintet.wire.redis_link.client import RedisServer
@@ -53,8 +54,7 @@ def delete_run(url: str, run: str) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: real trainings mostly wait, for processes that start and for one another."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores + 1, MAX_PROCESSES)
+    return min(usable_cores() + 1, MAX_PROCESSES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
