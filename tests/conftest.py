@@ -52,9 +52,10 @@ def delete_run(url: str, run: str) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: real trainings mostly wait, for processes that start and for one another."""
-    return min(usable_cores() + 1, MAX_PROCESSES)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many as there are cores, and one more for real trainings: they mostly wait for processes that start."""
+    trains = "not slow" not in config.getoption("markexpr")
+    return min(usable_cores() + trains, MAX_PROCESSES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
