@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 import time
 from collections.abc import Sequence
@@ -76,7 +75,9 @@ class Training:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._train, name=f"quintet {folder.run}", daemon=True)
         self._thread.start()
-        atexit.register(self._leave)  # a program that ends keeps what was learned
+        # A program that ends keeps what was learned. `atexit` would be too late: by then no thread pool takes work any
+        # more, and workers fetch weights in one.
+        threading._register_atexit(self._leave)  # type: ignore[attr-defined]
 
     def __enter__(self) -> Self:
         return self
@@ -137,8 +138,6 @@ class Training:
                 )
         except BaseException as error:  # noqa: BLE001  (raised again by `wait`)
             self._error = error
-        finally:
-            atexit.unregister(self._leave)
 
     def _leave(self) -> None:
         self._stop.set()

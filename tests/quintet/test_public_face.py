@@ -13,6 +13,7 @@ import pytest
 
 import quintet
 from quintet.control.config import ConfigError
+from quintet.control.journal import read_journal
 from tests.layout.print_tree import ROOT
 
 COUNTING = [
@@ -77,6 +78,17 @@ def test_a_run_trains_beside_ones_own_program_and_is_stopped(tmp_path: Path, mon
     assert finished is not None
     assert finished.agent_steps >= more
     assert again.reason == "budget"
+
+
+def test_a_program_that_ends_stops_its_run_at_a_checkpoint(tmp_path: Path) -> None:
+    code = (
+        f"import quintet, time\ntraining = quintet.train(quintet.load_config(None, {COUNTING}), run='mine')\n"
+        "while not ((status := training.status()) and status.counters.trained): time.sleep(0.05)"
+    )
+    ended = python("-c", code, folder=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [*read_journal(tmp_path / "runs" / "mine" / "journal.jsonl")][-1].text == "interrupted"
+    assert (tmp_path / "runs" / "mine" / "checkpoints" / "latest").is_file()
 
 
 def test_what_cannot_be_trained_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
