@@ -113,7 +113,7 @@ def _start(
     config, recorder = begin(link, config, folder, board, started_s, game=game, lines=lines)
     link.drop_settings(through)
     link.set_autoscale(request.autoscale or "")
-    if redis is not None:  # ours alone: whoever held the lease ended with the `quintet train` before this one
+    if redis is not None:  # nobody else's: what held the lease ended with the `quintet train` before this one
         link.break_optimizer_lease()
     optimizer.release()
     supervisor = supervise(launcher, link, recorder, config.rollout.workers)

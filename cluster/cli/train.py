@@ -27,7 +27,7 @@ def train(request: TrainRequest) -> int:
         config, folder = _prepare(request)
         with folder.locked(), folder.free_if_refused(), Board(quiet=request.quiet) as board:
             reason, summary = _train(request, config, folder, board, started_s)
-            board.say(_goodbye(folder, reason, summary))
+            board.say(_outcome(folder, reason, summary))
         if request.json:
             answer(summary_json(summary))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
@@ -120,7 +120,7 @@ def _train(
     return train_with_processes(request, config, folder, board, started_s)
 
 
-def _goodbye(folder: RunFolder, reason: str, summary: Summary) -> str:
+def _outcome(folder: RunFolder, reason: str, summary: Summary) -> str:
     """What a person wants to know at the end, and what to type next."""
     ended = "interrupted" if reason == "interrupted" else f"done ({reason})"
     mean = "" if summary.episode_return_mean is None else f", return {summary.episode_return_mean:.2f}"

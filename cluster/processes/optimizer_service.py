@@ -133,7 +133,7 @@ def _is_open(link: RedisLink) -> bool:
 
 
 class _Pulse:
-    """A thread that touches the health file as long as the optimizer's heart beats, as Redis tells it."""
+    """A thread that touches the health file as long as Redis holds a young heartbeat of the optimizer."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link, self._ended = link, threading.Event()
@@ -152,7 +152,7 @@ class _Pulse:
             try:
                 ages = [beat.age_s for beat in self._link.heartbeats() if beat.process == PROCESS]
             except LinkDownError:
-                ages = [0.0]  # Redis is ill, not this process
+                ages = [0.0]  # Redis is at fault, not this process
             if min([time.monotonic() - since_s, *ages]) < STUCK_S:
                 touch_health_file()
 

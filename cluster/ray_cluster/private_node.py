@@ -38,7 +38,7 @@ SETTINGS = {
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_worker_niceness": "0",  # 15 would starve workers beside an optimizer that computes on the same cores
-    "RAY_memory_monitor_refresh_ms": "0",  # other programs' memory is no reason to kill a worker
+    "RAY_memory_monitor_refresh_ms": "0",  # other programs' memory is no reason to end a worker
 }
 _TOKEN = secrets.token_hex(32)  # one for a process: Ray reads it once and keeps it
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
