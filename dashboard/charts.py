@@ -111,13 +111,8 @@ class Chart(Element, component="static/chart.js", esm={"nicegui-echart": str(_EC
         """
         super().__init__()
         self.lines = list(lines)
-        self._props["label"] = label
-        self._props["lines"] = [asdict(line) for line in lines]
-        self._props["unit"] = unit
-        self._props["low"] = low
-        self._props["high"] = high
-        self._props["tall"] = tall
-        self._props["from-zero"] = from_zero
+        drawn = {"label": label, "lines": [asdict(line) for line in lines], "unit": unit, "tall": tall}
+        self._props |= {**drawn, "low": low, "high": high, "from-zero": from_zero}
 
     def show(self, view: ChartView, marks: Sequence[Mark] = ()) -> None:
         """Draw this chart's metrics over what the view shows."""

@@ -82,7 +82,7 @@ class Weights:
             self._read_checkpoint()
 
     def refresh(self) -> None:
-        """Take what the run has published since, if it is alive; at most every POLL_S.
+        """Take what the run has published since, if it goes on; at most every POLL_S.
 
         Raises:
             ArenaError: it is of another network or number format than the run's configuration.

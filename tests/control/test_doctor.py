@@ -207,13 +207,13 @@ def test_a_slow_game_is_named_and_nobody_is_told_to_kill_its_worker(
     assert "kill" not in the_one(snapshot(status=a_status(heartbeats=[*a_status().heartbeats[:3], silent]))).advice
 
 
-def test_a_process_that_died_is_named_with_its_last_traceback_and_one_that_keeps_dying_is_an_error() -> None:
-    died = event("worker died", "worker/1", "ValueError: bad", ago_s=30)
-    finding = the_one(snapshot(events=[died], tracebacks={"worker/1": "Traceback ...", "worker/0": "old"}))
+def test_a_process_that_crashed_is_named_with_its_last_traceback_and_one_that_crashes_again_is_an_error() -> None:
+    crashed = event("worker died", "worker/1", "ValueError: bad", ago_s=30)
+    finding = the_one(snapshot(events=[crashed], tracebacks={"worker/1": "Traceback ...", "worker/0": "old"}))
     assert (finding.severity, finding.about, finding.details) == ("warning", "worker/1", "Traceback ...")
     assert "died once in the last 10 minutes, 30 s ago the last time: ValueError: bad" in finding.seen
-    assert the_one(snapshot(events=[died] * 3)).severity == "error"
-    assert diagnose(snapshot(events=[replace(died, time_s=NOW_S - 3600)])) == ()
+    assert the_one(snapshot(events=[crashed] * 3)).severity == "error"
+    assert diagnose(snapshot(events=[replace(crashed, time_s=NOW_S - 3600)])) == ()
 
 
 def test_steps_that_warmed_up_the_normalisers_are_no_staleness() -> None:

@@ -145,7 +145,7 @@ def test_the_player_ends_when_nobody_asks_any_more_and_comes_back_with_the_next_
     with_server(look, idle_s=0.3)
 
 
-def test_what_cannot_be_shown_and_a_player_that_dies_are_said() -> None:
+def test_what_cannot_be_shown_and_a_player_that_exits_are_said() -> None:
     async def look(server: StreamServer) -> None:
         with pytest.raises(ArenaError, match="no such bot"):
             await server.open(StreamRequest(folder="/runs/one", opponent="bot:none"))
