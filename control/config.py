@@ -88,6 +88,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     Raises:
         ConfigError: the file is missing or is no TOML, a key does not exist, or a value has the wrong type.
     """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides are a list, for example [{overrides!r}]; found the text {overrides!r}")
     if path is None:
         return parse_config("", overrides=overrides, source="the defaults")
     found = _find(Path(path))

@@ -14,7 +14,7 @@ from quintet.evaluation.entrants import Contestant, policy_of, read_contestant
 from quintet.evaluation.players import PolicyPlayer
 from quintet.games.actions import for_game
 from quintet.games.adapters.own_rows import OwnRows, own_rows
-from quintet.games.api import ACTING, Array, Observation
+from quintet.games.api import ACTING, Array, GameDataError, Observation
 from quintet.model.distributions import DiagonalGaussian, MaskedCategorical
 from quintet.model.policy import Acted, Policy
 
@@ -90,7 +90,8 @@ class LoadedPolicy:
 
         Args:
             observation: of this row; see the class.
-            first: bool [n_games], where this observation begins a new game; after `reset` every first one does.
+            first: bool [n_games], or one bool for one game: where this observation begins a new game; after `reset`
+                every first one does.
             info: what the environment returned beside it: needed where it holds the action masks.
             acting: PettingZoo's agents whose turn it is, one or several; all that are shown something, if left out.
 
@@ -108,6 +109,11 @@ class LoadedPolicy:
         if own is not None:
             row = own.read(observation, begins, info, acting)
         else:
+            missing = [
+                x for x in self.spec.observation_space if x not in observation and self.spec.uses.get(x) != "critic"
+            ]
+            if missing:
+                raise GameDataError(f"{self.spec.name}: the observation has no {missing[0]!r}; hand on all of it")
             row = {name: array.reshape(-1, *array.shape[2:]) for name, array in observation.items()}
         player = self._player = self._player or self._seated(row)
         at = np.repeat(begins, self.spec.teams)
@@ -180,13 +186,13 @@ class LoadedPolicy:
         """Bool [n_games]."""
         if self._player is None:
             return np.ones(games, np.bool_)
-        begins = np.zeros(games, np.bool_) if first is None else np.asarray(first, np.bool_)
         known = len(self._player.actor.state) // self.spec.teams
-        if begins.shape != (games,) or games != known:
-            raise UsageError(
-                f"this is a row of {games} games, and first is {begins.shape}; expected {known}, or a reset"
-            )
-        return begins
+        if games != known:
+            raise UsageError(f"this is a row of {games} games, and the last was of {known}: call reset between them")
+        begins = np.zeros(games, np.bool_) if first is None else np.asarray(first, np.bool_)
+        if begins.shape != (games,) and begins.size != games:
+            raise UsageError(f"this is a row of {games} games, and first is {begins.shape}; expected ({games},)")
+        return begins.reshape(games)
 
     def _seated(self, row: Observation) -> PolicyPlayer:
         privileged = [name for name, use in self.spec.uses.items() if use == "critic"]

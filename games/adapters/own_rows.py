@@ -86,6 +86,10 @@ class OwnRows(ABC):
             for at, shown, about in parts:
                 layouts.observations.write(self._entries, at, shown)
                 if layouts.masked:
+                    if not in_info and ACTION_MASK not in shown:
+                        raise Mismatch(
+                            f"the observation has no {ACTION_MASK!r}, which its space has; hand on all of it"
+                        )
                     mask = about.get(ACTION_MASK) if in_info else shown[ACTION_MASK]
                     self._mask[at] = 1 if mask is None else layouts.actions.flat_mask(mask, name)
             row = layouts.observations.finish({key: x.copy() for key, x in self._entries.items()}, acting.shape)
@@ -154,16 +158,18 @@ class _Told(gymnasium.Env[Any, Any]):
 
     def __init__(self, observation_space: Any, action_space: Any) -> None:
         self.observation_space, self.action_space = observation_space, action_space
-        self.told: tuple[Any, dict[str, Any]] = (None, {})
+        self.told: tuple[Any, dict[str, Any]] | None = None
         self.steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A game's first observation."""
+        assert self.told is not None, "look tells first"
         return self.told
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """The next one; no wrapper that changes what is observed needs the reward."""
         self.steps += 1
+        assert self.told is not None, "look tells first"
         observation, info = self.told
         return observation, 0.0, False, False, info
 
@@ -205,6 +211,11 @@ class _Wrapped:
         try:
             return function(*arguments)
         except Exception as error:
+            told, space = self._told.told, self._told.observation_space
+            if told is not None and not _looks_like(space, told[0]):
+                raise GameDataError(
+                    f"the observation is {described(told[0])}; expected one of {space}, as the environment shows it"
+                ) from error
             raise self._needed(described_error(error)) from error
 
     def _needed(self, why: str) -> GameError:
@@ -213,6 +224,13 @@ class _Wrapped:
             f"the run's wrappers ({names}) need the environment itself: {why}; lay them around it, and hand over what "
             "they show: load_policy(..., wrapped=True)"
         )
+
+
+def _looks_like(space: Any, observation: Any) -> bool:
+    """Whether this may be one of the space's, of whatever dtype."""
+    if isinstance(space, gymnasium.spaces.Box):
+        return isinstance(observation, np.ndarray) and observation.shape == space.shape
+    return bool(space.contains(observation))
 
 
 class PettingZooRows(OwnRows):
@@ -240,7 +258,7 @@ class PettingZooRows(OwnRows):
             observation = dict(zip(self._seats, observation, strict=False))
         if not isinstance(observation, Mapping):
             raise GameError(f"{self.spec.name}: the observation is {described(observation)}; expected a dict by agent")
-        one = isinstance(acting, Hashable) and acting in self._seats
+        one = isinstance(acting, str) or (isinstance(acting, Hashable) and acting in self._seats)
         self._acting = list(observation) if acting is None else [acting] if one else list(acting)
         for agent in [*observation, *self._acting]:
             if agent not in self._seats:

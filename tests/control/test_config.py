@@ -319,3 +319,8 @@ def test_a_deterministic_run_has_one_worker_and_keeps_the_checkpoint_that_it_goe
         check_config(deterministic("rollout.workers=2"), spec())
     with pytest.raises(ConfigError, match=r"keep_checkpoints is 1; such a run needs 2"):
         check_config(deterministic("optimizer.keep_checkpoints=1"), spec())
+
+
+def test_overrides_that_are_one_text_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"overrides are a list, for example \['seed=2'\]"):
+        load_config(None, "seed=2")

@@ -108,6 +108,10 @@ def test_wrappers_that_remember_or_change_actions_do_so_and_those_that_play_are_
     hasty.act(shown)
     with pytest.raises(GameError, match=r"TwoSteps\) need the environment itself: one of them makes 2 steps in one"):
         hasty.act(shown)
+    masked = load_policy(saved(tmp_path / "masked", CARTPOLE, MASK))
+    for wrong in (shown[:2], env.reset(), None):
+        with pytest.raises(GameDataError, match=r"the observation is .*; expected one of Box\("):
+            masked.act(wrong)
 
 
 def test_a_vector_environments_games_begin_anew_one_by_one(tmp_path: Path) -> None:
@@ -129,6 +133,7 @@ def test_a_vector_environments_games_begin_anew_one_by_one(tmp_path: Path) -> No
         over = terminated | truncated
     with pytest.raises(UsageError, match="a row of 3 games, and first is"):
         several.act(shown, first=[True])
+    assert alone.act(shown[0], first=True) in (0, 1)
     for wrong in (shown[:2], None):
         with pytest.raises(GameError, match="expected those of 3 environments side by side, as reset said"):
             several.act(wrong)
@@ -154,6 +159,10 @@ def test_a_turn_based_game_is_played_by_whose_turn_it_is(tmp_path: Path) -> None
         seen = game.step(actions).observation
     with pytest.raises(GameError, match="has no agent 'nobody'; its agents: player_1, player_2"):
         own.act({"nobody": seen})
+    with pytest.raises(GameError, match="has no agent 'nobody'; its agents"):
+        own.act({mover: env.observe(mover)}, acting="nobody")
+    with pytest.raises(GameDataError, match="has no 'action_mask', which its space has"):
+        own.act({mover: {"observation": env.observe(mover)["observation"]}})
     with pytest.raises(GameError, match="one environment at a time: leave n_games out"):
         own.reset(2)
 
@@ -219,6 +228,10 @@ def test_any_games_own_rows_are_played_with_numbers_for_whoever_asks(tmp_path: P
     assert std.shape == mean.shape[3:]
     with pytest.raises(UsageError, match="is no environment of Gymnasium or PettingZoo"):
         policy.act(np.zeros(3))
+    with pytest.raises(GameDataError, match="the observation has no '"):
+        policy.act({ACTING: seen[ACTING]})
+    with pytest.raises(UsageError, match="a row of 2 games, and the last was of 3"):
+        policy.act(make_game(OUTPOST, 2, 0).reset(1))
 
 
 def test_what_is_no_checkpoint_is_refused_in_a_line(tmp_path: Path) -> None:
