@@ -121,7 +121,7 @@ class DeterministicRun(FreeRun):
         found = {int(incarnation) for incarnation in batch.incarnation} | ({self._incarnation} - {0})
         if len(found) > 1:
             raise EpochBrokenError(
-                "a deterministic run has one worker, and between two checkpoints the same life of it; here are chunks "
+                "a deterministic run has one worker, and between two checkpoints the same process; here are chunks "
                 f"of {len(found)}: it goes on from its last checkpoint"
             )
         (self._incarnation,) = found

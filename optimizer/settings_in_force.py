@@ -51,7 +51,7 @@ class SettingsReader:
 
     def __init__(self, in_force: SettingsInForce) -> None:
         self.in_force, self.through = in_force, BEFORE_ALL
-        self.reported_through = BEFORE_ALL  # what an earlier life of the optimizer has reported
+        self.reported_through = BEFORE_ALL  # what an earlier optimizer has reported
 
     def take(self, requests: Sequence[Setting], report: Callable[[dict[str, object]], None], agent_steps: int) -> bool:
         """Put these into force; whether anything changed. `report` hears of each new one, also if it cannot be."""

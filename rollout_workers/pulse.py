@@ -12,8 +12,8 @@ PULSE_S = 1.0
 
 
 @contextmanager
-def pulsing(is_late: Callable[[], bool], say_alive: Callable[[], object]) -> Iterator[None]:
-    """Meanwhile, whenever the loop is late with it, `say_alive` is called by another thread.
+def pulsing(is_late: Callable[[], bool], beat: Callable[[], object]) -> Iterator[None]:
+    """Meanwhile, whenever the loop is late with it, `beat` is called by another thread.
 
     A call of the game that keeps Python's lock keeps this thread waiting, too; nothing in the process can help that.
     """
@@ -23,7 +23,7 @@ def pulsing(is_late: Callable[[], bool], say_alive: Callable[[], object]) -> Ite
         while not ended.wait(PULSE_S):
             if is_late():
                 with suppress(LinkError):  # the loop hears of it when it comes back
-                    say_alive()
+                    beat()
 
     thread = threading.Thread(target=pulse, name="pulse", daemon=True)
     thread.start()

@@ -186,7 +186,7 @@ class WeightSource(Protocol):
 
 
 class WorkerRegistry(Protocol):
-    """Where a worker registers, hears what to do, and says that it is alive."""
+    """Where a worker registers, hears what to do, and sends heartbeats."""
 
     def register(self, worker: int, spec_hash: str) -> Registration:
         """Get a new incarnation.
@@ -201,7 +201,7 @@ class WorkerRegistry(Protocol):
         ...
 
     def heartbeat(self, registration: Registration, cumulative_steps: int, data: dict[str, float | int | str]) -> None:
-        """Say that this worker lives and how many steps it has closed into chunks, pushed or not."""
+        """Say that this worker runs, and how many steps it has closed into chunks, pushed or not."""
         ...
 
     def deregister(self, registration: Registration, cumulative_steps: int) -> None:
@@ -211,7 +211,7 @@ class WorkerRegistry(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat:
-    """The last sign of life of one process, as the controller and `quintet status` read it."""
+    """The last heartbeat of one process, as the controller and `quintet status` read it."""
 
     process: str  # "optimizer", "worker/3", ...
     incarnation: int
@@ -232,7 +232,7 @@ class ProcessRegistry(Protocol):
         ...
 
     def beat(self, process: str, data: dict[str, float | int | str]) -> None:
-        """Say that this process lives."""
+        """Say that this process runs."""
         ...
 
 
@@ -307,11 +307,11 @@ class ControlChannel(SettingsChannel, Protocol):
         ...
 
     def hold_lease(self, ttl_s: float) -> None:
-        """Say that a controller lives; workers leave when nobody has said so for `ttl_s`."""
+        """Say that a controller runs; workers leave when nobody has said so for `ttl_s`."""
         ...
 
     def break_optimizer_lease(self) -> None:
-        """For whoever knows that its holder is dead: the next optimizer may take it now, the old one can do nothing."""
+        """Its holder has exited: the next optimizer may take it now, and the old one can do nothing more."""
         ...
 
     def set_stopping(self, stopping: bool) -> None:
@@ -319,11 +319,11 @@ class ControlChannel(SettingsChannel, Protocol):
         ...
 
     def heartbeats(self) -> list[Heartbeat]:
-        """The last sign of life of every process that has not deregistered."""
+        """The last heartbeat of every process that has not deregistered."""
         ...
 
     def close_worker(self, worker: int) -> int:
-        """For a worker that died: close its incarnation from its last heartbeat; returns the steps now counted lost."""
+        """Close the incarnation of a worker that exited from its last heartbeat; returns the steps now counted lost."""
         ...
 
     def read_reports(self, after: str, timeout_s: float) -> tuple[str, list[Report]]:

@@ -10,7 +10,7 @@ from quintet.wire.link import Ack, PendingChunk
 
 
 def check_pending(chunks: Sequence[PendingChunk]) -> None:
-    """Parcels that no link could count.
+    """Pending chunks that no link could count.
 
     Raises:
         ValueError: no steps, no sequence number, more steps than the incarnation closed in all, or too many bytes.
@@ -56,7 +56,7 @@ def lease_held(run: str, *, owner: str, age_s: float) -> LeaseHeldError:
     """A second optimizer."""
     return LeaseHeldError(
         f"run {run!r} has an optimizer already: {owner}, heard {max(0.0, age_s):.1f} s ago. Stop that one first, or "
-        "choose another --run name; if it is dead, its lease ends by itself"
+        "choose another --run name; if it has crashed, its lease ends by itself"
     )
 
 

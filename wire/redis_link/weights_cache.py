@@ -92,7 +92,7 @@ class WeightsCache:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Held by the one process of this node that fetches; given up by the system if it dies."""
+        """Held by the one process of this node that fetches; given up by the system if it exits."""
         self._folder.parent.mkdir(mode=0o700, exist_ok=True)
         _check_private(self._folder.parent)
         self._folder.mkdir(mode=0o700, exist_ok=True)
