@@ -176,7 +176,6 @@ def settings(values: Sequence[str]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.redis
 def test_a_run_of_services_survives_the_kill_of_its_controller_and_ends_in_order(
     ray_node: LocalRay, redis_url: str, run_name: str, tmp_path: Path, services: list[Service]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE_MS = 90_000
 ENDLESS = ("--agent-steps", "1000000000", "--cores-per-worker", "0.25")
 
-pytestmark = [*IN_CHROMIUM, pytest.mark.timeout(400)]
+pytestmark = IN_CHROMIUM
 
 
 @dataclass

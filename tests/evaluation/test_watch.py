@@ -22,8 +22,6 @@ from quintet.games.skirmish.replay.video import Moment
 from tests.support.skirmish_scene import scene
 from tests.support.untrained import save_untrained
 
-pytestmark = pytest.mark.timeout(400)  # the first real game on a machine compiles the kernels
-
 
 def terminal(columns: int, rows: int) -> Console:
     file = io.StringIO()

@@ -117,6 +117,7 @@ def test_whoever_is_named_plays_many_games_or_one() -> None:
         quintet.play("random", "random", game="counting")
 
 
+@pytest.mark.slow
 def test_the_example_trains_and_plays(tmp_path: Path) -> None:
     ended = python(str(ROOT / "examples" / "use_a_policy.py"), folder=tmp_path)
     assert ended.returncode == 0, ended.stderr

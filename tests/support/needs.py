@@ -15,11 +15,11 @@ CHROMIUM_ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-IN_CHROMIUM = (
+IN_CHROMIUM = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on PATH (Debian: apt-get install chromium)"),
-)
+]
 NOBODY = 65534  # the user of that name, nearly everywhere
 
 

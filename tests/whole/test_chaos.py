@@ -13,7 +13,7 @@ import pytest
 from quintet.cluster.processes.spawn import wait_gone
 from tests.support.live_run import assert_conserved, live_run, quintet
 
-pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.redis]
 
 
 def test_a_run_goes_on_and_every_step_is_accounted_for_when_worker_and_optimizer_are_killed(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from quintet.wire.redis_link.client import RedisServer
 from quintet.wire.redis_link.link import RedisLink
 from tests.support.live_run import LiveRun, assert_conserved, live_run, quintet
 
-pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.redis]
 
 AWAY_S = 11.0  # longer than any command waits
 SHARED = ("--cores-per-worker", "0.25")

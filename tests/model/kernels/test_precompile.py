@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 
 from quintet.model.kernels import entity_rows, lstm_rows
@@ -18,7 +17,6 @@ def compiled_for() -> dict[str, list[Any]]:
     return {name: list(k.signatures) for name, k in every.items() if getattr(k, "signatures", [])}
 
 
-@pytest.mark.timeout(400)  # they may have to be compiled
 def test_playing_and_training_find_every_kernel_compiled() -> None:
     compile_kernels()
     before = compiled_for()

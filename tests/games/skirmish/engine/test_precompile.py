@@ -17,8 +17,6 @@ from quintet.games.skirmish.engine import precompile as ahead
 from quintet.games.skirmish.engine.tick import step_games
 from quintet.games.skirmish.state import Array
 
-pytestmark = pytest.mark.timeout(400)  # the kernels may have to be compiled
-
 
 @kernel.kernel
 def total(numbers: Array) -> float:

@@ -28,7 +28,6 @@ from quintet.games.skirmish.rules import PRESETS
 from quintet.games.skirmish.start import StartOptions, draw_start
 from quintet.games.skirmish.state import state_hash
 
-pytestmark = pytest.mark.timeout(400)  # the first real game on a machine compiles the kernels
 STEPS = 12
 
 
