@@ -236,7 +236,7 @@ def set_slots(preset: Preset) -> dict[str, int]:
 
 
 class Page:
-    """A `ObservationArrays` in one piece of memory, and the same memory as the observation that the game returns."""
+    """An `ObservationArrays` in one piece of memory, and the same memory as the observation that the game returns."""
 
     def __init__(self, preset: Preset, n_games: int, *, full_state: bool) -> None:
         shapes = _shapes(preset, n_games)
@@ -261,7 +261,7 @@ class Page:
 
 
 def _shapes(preset: Preset, n_games: int) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Shape and dtype of every array of a `ObservationArrays`."""
+    """Shape and dtype of every array of an `ObservationArrays`."""
     team, agent, n_units = (n_games, 2), (n_games, 2, preset.heroes), preset.slots
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         "hero": (agent, SELF),

@@ -1,4 +1,4 @@
-"""Fills a `ObservationArrays` from the state: both teams of every game, each as if it were team 0."""
+"""Fills an `ObservationArrays` from the state: both teams of every game, each as if it were team 0."""
 
 from __future__ import annotations
 
