@@ -23,7 +23,6 @@ EXAMPLES = re.compile(r"my_\w+|My[A-Z]\w*")
 FOREIGN = {
     "crossword", "nfg_game", "noeviction", "admin", "inner",  # of packages, of Redis, of Grafana; of nobody
     "nohup", "kuhn_poker", "nn.LSTMCell", "blue_0", "red_0", "win_rate_0",
-    "bot_means",  # the old name of a module, in a bot's source, whose hash stands beside every win rate
     "CUDA out of memory", "CONFIG SET maxmemory-policy noeviction", "CLIENT KILL USER worker",
     "TimeLimit", "ParallelEnv", "Dict", "Tuple", "Box", "Discrete", "MultiDiscrete", "MultiBinary", "parallel_env",
 }  # fmt: skip

@@ -42,7 +42,7 @@ SCENE_DTYPE = np.dtype(
         ("off", "f4"),  # and away from the lane
         ("home", "f4"),  # distance from the own core
         ("fleeing", "?"),
-        # what it may do; see `bot_means`
+        # what it may do; see `means`
         ("ability", "i8", (ABILITY_SLOTS,)),  # that it can cast now, or NOBODY
         ("wanted", "i8"),  # the next item of its list, or NOBODY
         ("rich", "?"),  # it has the gold for it, and a place
