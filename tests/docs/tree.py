@@ -17,9 +17,10 @@ from tests.docs.pages import ROOT
 OURS = sorted(path.name for path in (ROOT / "quintet").iterdir() if path.is_dir() and path.name != "__pycache__")
 NOT_OURS = {"site", "build", "dist", "runs", "node_modules"}
 RUN = re.compile(r"runs/[^/]+/")
-RUN_FOLDERS = {path.name for path in vars(RunFolder(Path("/run"))).values() if isinstance(path, Path)} | {
-    "league",
-    "replays",
+_A_RUN = RunFolder(Path("/run"))
+RUN_FOLDERS = {
+    *(path.name for path in vars(_A_RUN).values() if isinstance(path, Path) and _A_RUN.path in path.parents),
+    *("league", "replays"),
 }
 FOREIGN_MESSAGES = "Connection refused|CUDA out of memory"
 
