@@ -70,7 +70,7 @@ class Training:
         self.run, self.folder = folder.run, folder.path
         self._config, self._folder, self._start_from = config, folder, start_from
         self._board = Board(quiet=quiet)
-        self._stop = threading.Event()
+        self._stop, self._over = threading.Event(), threading.Event()
         self._ended: tuple[str, Summary] | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._train, name=f"quintet {folder.run}", daemon=True)
@@ -88,7 +88,7 @@ class Training:
     @property
     def running(self) -> bool:
         """Whether it still trains."""
-        return self._thread.is_alive()
+        return not self._over.is_set()
 
     @property
     def reason(self) -> str:
@@ -114,11 +114,11 @@ class Training:
             UsageError, ConfigError, GameError, RunFailedError, CheckpointError: why it cannot go on, in one line.
         """
         try:
-            self._thread.join(timeout_s)
+            ended = self._over.wait(timeout_s)  # not `join`: after Ctrl-C in it a thread counts as ended, up to 3.12
         except KeyboardInterrupt:
-            self.stop()
+            self._leave()
             raise
-        if self._thread.is_alive():
+        if not ended:
             return None
         if self._error is not None:
             raise self._error
@@ -138,7 +138,9 @@ class Training:
                 )
         except BaseException as error:  # noqa: BLE001  (raised again by `wait`)
             self._error = error
+        finally:
+            self._over.set()
 
     def _leave(self) -> None:
         self._stop.set()
-        self._thread.join()
+        self._over.wait()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from quintet.games.api import GameSpec
     from quintet.wire.chunk import ChunkSpec
 
-SHIPPED_CONFIGS = Path(__file__).absolute().parents[2] / "configs"
+SHIPPED_CONFIGS = Path(__file__).absolute().parents[1] / "configs"  # beside the packages, so that a wheel has it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -110,9 +110,9 @@ def test_every_package_is_listed_for_installation() -> None:
     assert found - {"quintet.quintet"} | {"quintet"} == set(PACKAGES)
 
 
-def test_every_package_is_reached_through_the_one_name() -> None:
+def test_every_package_is_reached_through_the_one_name_and_the_configurations_lie_beside_them() -> None:
     links = {path.name: path.readlink() for path in (ROOT / "quintet").iterdir() if path.is_symlink()}
-    assert links == {top: Path("..") / top for top in TOPS}
+    assert links == {top: Path("..") / top for top in (*TOPS, "configs")}
 
 
 def test_no_folder_holds_more_files_than_one_can_overlook() -> None:

@@ -80,13 +80,17 @@ def test_a_run_trains_beside_ones_own_program_and_is_stopped(tmp_path: Path, mon
     assert again.reason == "budget"
 
 
-def test_a_program_that_ends_stops_its_run_at_a_checkpoint(tmp_path: Path) -> None:
+CTRL_C = "\nimport os, signal, threading\nthreading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+
+
+@pytest.mark.parametrize(("then", "error"), [("", ""), (f"{CTRL_C}training.wait()", "KeyboardInterrupt")])
+def test_a_program_that_ends_stops_its_run_at_a_checkpoint(then: str, error: str, tmp_path: Path) -> None:
     code = (
         f"import quintet, time\ntraining = quintet.train(quintet.load_config(None, {COUNTING}), run='mine')\n"
         "while not ((status := training.status()) and status.counters.trained): time.sleep(0.05)"
     )
-    ended = python("-c", code, folder=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    ended = python("-c", code + then, folder=tmp_path)
+    assert (ended.returncode == 0, ended.stderr.strip().rpartition("\n")[2]) == (not error, error)
     assert [*read_journal(tmp_path / "runs" / "mine" / "journal.jsonl")][-1].text == "interrupted"
     assert (tmp_path / "runs" / "mine" / "checkpoints" / "latest").is_file()
 
