@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from quintet.games.contract import check_game
     from quintet.games.registry import make_game
     from quintet.optimizer.checkpoint import CheckpointError
+else:  # unseen by type checkers, which else would take every misspelt name for one of any type
+
+    def __getattr__(name: str) -> Any:
+        """A public name, from the module that defines it."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'quintet' has no attribute {name!r}; it has {', '.join(__all__)}")
+        value = globals()[name] = getattr(_import_module(_HOMES[name]), name)
+        return value
+
 
 _MODULES = {
     "quintet.cluster.training": ("Training", "train"),
@@ -60,14 +69,6 @@ __all__ = [  # noqa: RUF022  (in the order in which a reader of docs/reference.m
     "CheckpointError",
     "RunFailedError",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """A public name, from the module that defines it."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'quintet' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = globals()[name] = getattr(_import_module(_HOMES[name]), name)
-    return value
 
 
 def __dir__() -> list[str]:

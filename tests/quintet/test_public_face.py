@@ -52,8 +52,11 @@ def test_every_public_name_is_there_and_is_what_type_checkers_take_it_for() -> N
     for name in quintet.__all__:
         assert getattr(quintet, name).__doc__, name
         assert name in dir(quintet)
+    assert "__getattr__" not in {
+        node.name for node in body if isinstance(node, ast.FunctionDef)
+    }  # or any name has a type
     with pytest.raises(AttributeError, match="module 'quintet' has no attribute 'trane'; it has train, Training"):
-        _ = quintet.trane
+        _ = quintet.trane  # type: ignore[attr-defined]
     assert (ROOT / "quintet" / "py.typed").is_file()
 
 
