@@ -286,11 +286,16 @@ def checkpoint_path(path: Path, runs: Path = RUNS) -> Path:
     Raises:
         UsageError: there is none.
     """
-    for folder in (path.absolute(), (runs / path).absolute()):
+    places = path.absolute(), (runs / path).absolute()
+    for folder in places:
         if (folder / "checkpoint.json").is_file():
             return folder
         if RunFolder(folder).has_checkpoint:
             return folder / "checkpoints" / (folder / "checkpoints" / "latest").read_text().strip()
+    if any((folder / "journal.jsonl").is_file() for folder in places):
+        raise UsageError(
+            f"run {path} has no checkpoint yet: one is saved every optimizer.checkpoint_s seconds, and at the end"
+        )
     raise UsageError(f"there is no checkpoint at {path}: name a checkpoint folder, a run folder or a run{_known(runs)}")
 
 

@@ -100,6 +100,9 @@ def test_a_checkpoint_is_named_by_its_folder_its_run_or_its_runs_folder(tmp_path
     assert folder.checkpoint_info() == {}
     with pytest.raises(UsageError, match="no checkpoint at mine"):
         checkpoint_path(Path("mine"), tmp_path)
+    folder.journal.touch()  # it began
+    with pytest.raises(UsageError, match="run mine has no checkpoint yet"):
+        checkpoint_path(Path("mine"), tmp_path)
     newest = folder.checkpoints / "000012"
     newest.mkdir(parents=True)
     (newest / "checkpoint.json").write_text('{"agent_steps": 7}')
