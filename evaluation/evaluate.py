@@ -61,7 +61,7 @@ def evaluate(
         What `quintet eval --json` prints: "return_mean", "win_rate" and their intervals, and under "seats" each seat's.
 
     Raises:
-        UsageError, CheckpointError, GameError: what cannot be played, and why.
+        UsageError, CheckpointError, ConfigError, GameError: what cannot be played, and why.
     """
     rival = None if opponent is None else str(opponent)
     request = EvalRequest(checkpoint=str(player), opponent=rival, game=game, games=games, greedy=greedy, seed=seed)
@@ -72,7 +72,7 @@ def carry_out(request: EvalRequest) -> None:
     """Carry out `quintet eval`; a progress bar on stderr, the verdict on stdout.
 
     Raises:
-        UsageError, CheckpointError, GameError: what cannot be played, and why.
+        UsageError, CheckpointError, ConfigError, GameError: what cannot be played, and why.
     """
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -142,7 +142,7 @@ def play_match(
     """Have somebody play, against somebody else or, where that is None, a random player.
 
     Raises:
-        UsageError, CheckpointError, GameError: what cannot be played, and why.
+        UsageError, CheckpointError, ConfigError, GameError: what cannot be played, and why.
     """
     games, seed, greedy = request.games, request.seed, request.greedy
     if games < 1:
@@ -235,7 +235,7 @@ def play(
         progress: of skirmish, called after every step with its number and how many there may be.
 
     Raises:
-        UsageError, CheckpointError, GameError: what cannot be played, and why.
+        UsageError, CheckpointError, ConfigError, GameError: what cannot be played, and why.
     """
     one, other = read_entrant(player), None if opponent is None else read_entrant(opponent)
     rival = other or Scripted(RANDOM)

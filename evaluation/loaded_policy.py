@@ -32,6 +32,7 @@ def load_policy(path: str | Path, *, seed: int = 1, greedy: bool = False, wrappe
     Raises:
         UsageError: there is no such checkpoint.
         CheckpointError: it is damaged, or was trained on another game than the one of this name is now.
+        ConfigError: this Quintet cannot read the configuration that stands in it.
         GameError: its game cannot be made.
     """
     contestant = read_contestant(Path(path))
