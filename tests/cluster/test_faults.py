@@ -21,6 +21,7 @@ def train(name: str, *arguments: str) -> int:
     return run(["train", "--in-process", "--run", "x", "--game", game, *settings, *arguments])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parts"),
     [

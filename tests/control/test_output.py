@@ -39,6 +39,7 @@ def test_what_the_console_cannot_show_is_replaced(encoding: str) -> None:
     assert done.stderr.splitlines()[1:] == [b"?"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shell", "said"),
     [

@@ -128,6 +128,7 @@ def test_the_watcher_shows_the_run_that_is_meant_and_else_a_live_one(tmp_path: P
         watcher.close()
 
 
+@pytest.mark.slow
 def test_the_watchers_thread_brings_a_page_up_to_date(tmp_path: Path) -> None:
     place = make_run(tmp_path)
     watcher = Watcher(lambda: [place])

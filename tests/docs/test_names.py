@@ -14,6 +14,7 @@ from tests.docs.tree import tree
 PAGE = ROOT / "docs" / "page.md"  # which there need not be
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_whatever_a_page_names_exists(page: Path) -> None:
     assert faults(page.read_text(encoding="utf-8"), page) == []

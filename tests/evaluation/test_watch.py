@@ -138,6 +138,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_fresh_game_is_kept_as_a_replay_with_its_players(saved: Path) -> None:
     replay = read_replay(saved)
     assert replay.preset == "skirmish-1v1"

@@ -25,6 +25,7 @@ def test_without_options_the_default_network_is_drawn(capsys: pytest.CaptureFixt
     assert ElementTree.parse("model-cartpole-v1-128.svg").getroot().tag.endswith("svg")
 
 
+@pytest.mark.slow
 def test_game_and_size_are_those_that_were_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "new" / "picture.svg"
     game = "tests.envs.full_spec_game:make_outpost"

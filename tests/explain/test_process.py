@@ -67,6 +67,7 @@ def test_a_child_that_breaks_says_why_and_is_asked_again(tmp_path: Path) -> None
     assert known_answer("no such topic", tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_is_explained_by_its_configuration(tmp_path: Path) -> None:
     found = explain_process.answer({"topic": "model", "checkpoint": "", "config": CONFIG})
     assert found["subject"] == "counting, untrained"

@@ -175,6 +175,7 @@ def test_the_stepped_lstm_is_the_lstm(precision: Precision) -> None:
         assert torch.allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rnn", "hidden", "cell"])
 def test_gradient_norms_are_those_of_finite_differences(kind: str) -> None:
     """The state of one row is moved by a little, in each direction; everything after it is run again."""
@@ -241,6 +242,7 @@ class _From(torch.nn.Module):
         return torch.stack([*before, hidden, *after]), last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rnn", "hidden", "cell"])
 def test_gradient_norms_in_bfloat16_are_those_in_float32_to_its_rounding(kind: str) -> None:
     """Finite differences are no judge there: a state that is moved by a little is rounded back."""

@@ -41,6 +41,7 @@ def _played(name: str, options: dict[str, Any], rows: int | None, *, chance: boo
     check_game(lambda n_games: make_game(name, n_games, seed=0, options=options), rows=rows, random=chance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "rows"),
     [

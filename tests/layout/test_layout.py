@@ -86,6 +86,7 @@ def test_no_file_is_longer_than_one_idea() -> None:
     assert {path: lines for path, lines in lengths.items() if lines >= MAX_FILE_LINES} == {}
 
 
+@pytest.mark.slow
 def test_no_function_is_longer_than_a_screen() -> None:
     long = {
         f"{name(path)}:{function.name}": lines
@@ -128,6 +129,7 @@ def test_no_folder_of_source_is_left_out_of_the_checks() -> None:
     assert PROJECT["tool"]["importlinter"]["root_packages"] == ["quintet"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "heavy"),
     [

@@ -157,6 +157,7 @@ def faults(tmp_path: Path, *, crash: bool, again: bool) -> Iterator[tuple[Path, 
     pytest.fail("the checkpoint never went through")
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_any_point_leaves_the_last_good_checkpoint_and_no_rubbish(tmp_path: Path) -> None:
     points = 0
     for folder, at in faults(tmp_path, crash=False, again=False):

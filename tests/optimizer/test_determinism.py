@@ -121,6 +121,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[int
     return weights_hash(optimizer), loss_rows(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [2, CHECKPOINT_EVERY + 3, 2 * CHECKPOINT_EVERY])
 @pytest.mark.parametrize("worker_too", [False, True])
 def test_an_optimizer_killed_anywhere_comes_to_the_same_weights_and_losses(

@@ -147,6 +147,7 @@ def with_stale_half(seed: int) -> Batch:
     return batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ppo", [{}, {"minibatches": 2, "epochs": 2}, {"normalize_advantages": False}])
 def test_stale_windows_are_counted_and_nothing_in_them_reaches_the_update(ppo: dict[str, Any]) -> None:
     clean, dirty = with_stale_half(7), with_stale_half(7)

@@ -41,6 +41,7 @@ def metrics(run: InProcessRun) -> list[dict[str, Any]]:
     return run.events("metrics")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefetch", [False, True])
 def test_every_batch_makes_the_next_version_and_no_version_comes_twice(
     run: InProcessRun, link: WatchedLink, prefetch: bool
@@ -189,6 +190,7 @@ def test_weights_that_the_store_lost_are_published_again_under_the_same_version(
     assert link.published == [1, 1]
 
 
+@pytest.mark.slow
 def test_the_whole_way_replays_exactly_and_is_reported_with_the_rest(tmp_path: Path, precision: Precision) -> None:
     run = InProcessRun(
         folder=tmp_path, policy=PolicyConfig(lstm_units=8, precision=precision), ppo=PPOConfig(epochs=2, minibatches=2)
@@ -232,6 +234,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         pick_device("cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefetch", [False, True])
 def test_a_resume_at_version_100_of_a_run_that_announced_120_goes_on_at_121(
     run: InProcessRun, link: WatchedLink, prefetch: bool

@@ -52,6 +52,7 @@ def in_units_of_one(seen: bool) -> tuple[list[dict[str, float]], Array]:
     return trained(Aiming(4), seen=seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [

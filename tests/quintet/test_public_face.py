@@ -60,6 +60,7 @@ def test_every_public_name_is_there_and_is_what_type_checkers_take_it_for() -> N
     assert (ROOT / "quintet" / "py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_trains_beside_ones_own_program_and_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with quintet.train(quintet.load_config(None, COUNTING), run="mine") as training:
@@ -86,6 +87,7 @@ def test_a_run_trains_beside_ones_own_program_and_is_stopped(tmp_path: Path, mon
 CTRL_C = "\nimport os, signal, threading\nthreading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("then", "error"), [("", ""), (f"{CTRL_C}training.wait()", "KeyboardInterrupt")])
 def test_a_program_that_ends_stops_its_run_at_a_checkpoint(then: str, error: str, tmp_path: Path) -> None:
     code = (
@@ -111,6 +113,7 @@ def test_what_cannot_be_trained_is_said_in_a_line(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "runs" / "none").exists()
 
 
+@pytest.mark.slow
 def test_whoever_is_named_plays_many_games_or_one() -> None:
     found = quintet.evaluate("bot:strong", "bot:weak", game="skirmish-1v1", games=2, seed=3)
     assert (found["games"], found["opponent"]) == (2, "bot:weak")
@@ -143,6 +146,7 @@ gym.register(id="Mine-v0", entry_point=Mine)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_path", [False, True], ids=["in the folder", "on PYTHONPATH"])
 def test_a_users_own_model_and_games_stand_beside_her_environment(on_path: bool, tmp_path: Path) -> None:
     own = tmp_path / "own"

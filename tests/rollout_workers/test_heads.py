@@ -162,6 +162,7 @@ def test_an_update_reports_every_head_and_every_prediction(played: Played, ratio
     assert all(np.isfinite(x) for x in update.stats.values())
 
 
+@pytest.mark.slow
 def test_predictions_learn_and_the_coefficient_turns_them_off(played: Played) -> None:
     learner = make_learner(played, auxiliary_coefficient=1.0, epochs=1)
     learner.warm_up(played.batch)

@@ -124,6 +124,7 @@ def kill_at(moment: Sabotage, url: str, folder: Path) -> None:
     assert child.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
 def test_an_optimizer_killed_at_the_worst_moment_is_replaced_and_every_step_is_accounted_for(
     moment: Sabotage, redis_url: str, link: RedisLink, tmp_path: Path

@@ -129,6 +129,7 @@ def test_bool_arrays_travel_as_bits() -> None:
     assert len(encode_chunk(make_chunk(wide, rows=16), wide, compress=False)) < 16 * 8000 / 8 + 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compress", [False, True])
 def test_a_mutated_message_is_decoded_or_refused_and_nothing_else(compress: bool) -> None:
     good = encode_chunk(make_chunk(SPEC), SPEC, compress=compress)
@@ -170,6 +171,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, BLOB_AT), value=values)
 def test_an_item_of_any_other_type_is_refused_or_harmless(position: int, value: object) -> None:

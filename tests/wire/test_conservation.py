@@ -254,6 +254,7 @@ class Conservation(RuleBasedStateMachine):
         self.links.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", pytest.param("redis", marks=pytest.mark.redis)])
 def test_no_order_of_events_breaks_the_conservation_law(kind: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("redis_url") if kind == "redis" else ""

@@ -29,6 +29,7 @@ def found(game: str, *overrides: str) -> list[str]:
     return [str(finding) for finding in check(settings, rows=40).findings]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "game",
     [

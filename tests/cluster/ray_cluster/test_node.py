@@ -22,6 +22,7 @@ def test_an_address_is_a_host_and_a_port() -> None:
             split_address(wrong)
 
 
+@pytest.mark.slow
 def test_it_waits_for_the_head_says_so_and_goes_on_when_it_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as head:
         head.bind(("127.0.0.1", 0))

@@ -65,6 +65,7 @@ def test_two_checkpoints_play_each_other_and_think_different_things(tmp_path: Pa
     assert frame["agents"][2]["mind"]["value"] != pytest.approx(same["agents"][2]["mind"]["value"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoint_plays_where_the_run_is_not_alive(tmp_path: Path) -> None:
     game = Game(StreamRequest(folder=str(arena_run(tmp_path, OUTPOST, 3, 12)), redis_url="redis://:x@127.0.0.1:1"))
     frame = game.next()
@@ -129,6 +130,7 @@ def recorded(folder: Path, steps: int) -> tuple[list[dict[str, Any]], str]:
     return seen, "one.replay"
 
 
+@pytest.mark.slow
 def test_a_replay_shows_the_very_game_and_the_thoughts_that_were_thought_in_it(tmp_path: Path) -> None:
     folder = arena_run(tmp_path, SKIRMISH, 4)
     live, name = recorded(folder, 70)

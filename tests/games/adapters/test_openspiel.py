@@ -28,6 +28,7 @@ def moves(game: VectorGame, *choices: int) -> list[Transition]:
     return [game.step({"action": np.full(shape, choice)}) for choice in choices]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "chance"),
     [

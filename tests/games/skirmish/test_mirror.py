@@ -45,6 +45,7 @@ def same_state(a: State, b: State, game: int) -> None:
     raise AssertionError("the hashes differ, but no field does")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_mirrored_start_with_mirrored_actions_is_the_mirrored_game_and_looks_the_same(preset: str) -> None:
     game, turned, random = played(preset), played(preset), np.random.default_rng(3)

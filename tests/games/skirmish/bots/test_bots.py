@@ -87,6 +87,7 @@ def test_a_game_is_chosen_for_without_a_look_at_the_others(bot: str) -> None:
             np.testing.assert_array_equal(alone[0, ..., k], together[head][g])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["skirmish-1v1", "skirmish-5v5"])
 @pytest.mark.parametrize("bot", STRENGTHS)
 def test_turning_the_map_turns_what_a_bot_does(preset: str, bot: str) -> None:

@@ -279,6 +279,7 @@ def turned_unit(made: Fight, u: int) -> int:
     return int((u + where.block) % (2 * where.block))
 
 
+@pytest.mark.slow
 def test_what_lands_in_a_turned_game_is_the_turned_landing() -> None:
     random = np.random.default_rng(3)
     names = ["tank", "carry", "burst caster", "healer", "controller", "assassin"]

@@ -35,6 +35,7 @@ def has_color(part: Array, color: tuple[int, ...], tolerance: int = 24) -> bool:
     return bool((np.abs(part - np.array(color[:3])).max(axis=-1) <= tolerance).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(rules.PRESETS))
 @pytest.mark.parametrize("width", [160, 640])
 def test_a_picture_has_its_width_and_an_even_height_for_every_preset(name: str, width: int) -> None:
