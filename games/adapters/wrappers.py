@@ -20,6 +20,8 @@ from quintet.games.dotted import load
 Env = gymnasium.Env[Any, Any]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 Made = TypeVar("Made")
+# What runs of before the one name `quintet` have in their configuration; they can be resumed.
+FORMER_NAMES = {"games.wrappers:mask_observation": "quintet.games.adapters.wrappers:mask_observation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def _named_wrapper(table: str | Mapping[str, Any]) -> NamedWrapper:
     name = arguments.pop("name", None)
     if not isinstance(name, str):
         raise GameError(f'a wrapper is {table!r}; expected "module:name" or {{ name = "module:name", ... }}')
-    function = load(name, what="wrapper")
+    function = load(FORMER_NAMES.get(name, name), what="wrapper")
     takes_vectors = getattr(function, "takes_vectors", False) or (
         isinstance(function, type) and issubclass(function, VectorWrapper)
     )

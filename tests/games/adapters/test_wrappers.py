@@ -56,6 +56,11 @@ def test_only_vectors_can_be_masked() -> None:
         mask_observation(gymnasium.make("Taxi-v4"), hide=[0])
 
 
+def test_the_name_that_older_runs_have_in_their_configuration_is_known() -> None:
+    (wrapper,) = named_wrappers([{"name": "games.wrappers:mask_observation", "hide": [1, 3]}])
+    assert wrapper.apply(gymnasium.make("CartPole-v1")).observation_space.shape == (2,)
+
+
 def test_wrappers_are_loaded_with_their_arguments() -> None:
     plain, table = named_wrappers(["gymnasium.wrappers:ClipReward", {"name": MASK, "hide": [1]}])
     assert not plain.takes_vectors
