@@ -1,7 +1,7 @@
 """`check_game`: plays any game for a while and says the first rule of `games/api.py` that it breaks.
 
-from quintet.games.contract import check_game
-check_game(lambda n_games: make_game("my_package.my_game:make", n_games, seed=0))
+import quintet
+quintet.check_game(lambda n_games: quintet.make_game("my_package.my_game:make", n_games, seed=0))
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from quintet.games.api import (
     Actions,
     Array,
     GameContractError,
+    GameError,
     GameSpec,
     GameWithBots,
     Observation,
@@ -65,7 +66,13 @@ def check_game(
 
     Raises:
         GameContractError: the first broken rule, in one line.
+        GameError: `make` makes no games.
     """
+    if not callable(make):
+        raise GameError(
+            f"check_game takes a function that makes a game, not {make!r}: check_game(lambda n_games: make_game(NAME, "
+            "n_games)); the command `quintet check NAME` takes a name"
+        )
     games: list[VectorGame] = []
     try:
         games += (_copy(make, n_games, copy) for copy in range(3))

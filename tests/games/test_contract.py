@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 
 import tests.envs.game_zoo
-from quintet.games.api import GameContractError, GameSpec, Observation, Transition, VectorGame
+from quintet.games.api import GameContractError, GameError, GameSpec, Observation, Transition, VectorGame
 from quintet.games.contract import check_game
 from quintet.games.counting import CountingGame, CountingOptions
 from quintet.games.registry import make_game
@@ -376,3 +376,9 @@ def test_a_contract_error_names_the_game() -> None:
 
     with pytest.raises(GameContractError, match=r"^my-game: "):
         check_game(make)
+
+
+def test_a_name_in_place_of_a_function_is_refused_with_what_takes_names() -> None:
+    name: Any = "gymnasium:CartPole-v1"
+    with pytest.raises(GameError, match=r"not 'gymnasium:CartPole-v1'.*`quintet check NAME`"):
+        check_game(name)
