@@ -21,7 +21,14 @@ from quintet.games.registry import make_game
 from quintet.model.policy import Policy
 from quintet.model.weights import load_masters
 from quintet.optimizer.batch import Batch, collate
-from quintet.optimizer.checkpoint import CheckpointInfo, check_spec_is, read_info, read_policy, read_snapshot
+from quintet.optimizer.checkpoint import (
+    CheckpointInfo,
+    check_spec_is,
+    read_info,
+    read_policy,
+    read_snapshot,
+    with_statistics,
+)
 from quintet.rollout_workers.chunker import Chunker
 from quintet.rollout_workers.self_play import SelfPlay
 from quintet.wire.chunk import chunk_spec
@@ -73,7 +80,7 @@ def trained_subject(folder: Path, overrides: Sequence[str] = ()) -> Subject:
     subject = fresh_subject(config)
     check_spec_is(folder, info, config.chunk_spec(subject.spec))
     load_masters(subject.policy, weights, info.precision)
-    return replace(subject, info=info, snapshot=snapshot)
+    return replace(subject, info=info, snapshot=with_statistics(snapshot, subject.policy))
 
 
 def fresh_subject(config: RunConfig) -> Subject:

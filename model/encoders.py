@@ -14,7 +14,10 @@ from quintet.games.dotted import load
 from quintet.model.config import PolicyConfig
 from quintet.model.entity_sets import EntitySetEncoder
 from quintet.model.layers import Linear
-from quintet.model.normalizer import InputNormalizer
+from quintet.model.normalizer import InputNormalizer, PixelNormalizer
+
+PIXELS_PER_UPDATE = 65536  # enough for a mean and a scale; an Atari batch has a hundred million
+_SCATTER = 2654435761  # a prime: its multiples fall all over the pixels, whatever the width of a line
 
 
 class Encoder(nn.Module):
@@ -84,7 +87,8 @@ class ImageEncoder(Encoder):
     """Three convolutions and a layer (Mnih et al. 2015 for large images, small kernels for small ones).
 
     Numbers enter as shares of the way from `low` to `high` of the space: 0 and 1 of a Box of 0 to 1 are as far apart as
-    0 and 255 of one of 0 to 255.
+    0 and 255 of one of 0 to 255. Running statistics of each channel then make the most of what occurs: a uint8 Box that
+    holds ids up to 10 uses a twenty-fifth of its bounds.
     """
 
     low: Tensor
@@ -101,6 +105,7 @@ class ImageEncoder(Encoder):
         self.register_buffer("low", torch.as_tensor(low), persistent=False)
         self.register_buffer("span", torch.as_tensor(span), persistent=False)
         channels, height, width = (space.shape[2], *space.shape[:2]) if self.channels_last else space.shape
+        self.normalizer = PixelNormalizer(channels)
         self.convolutions = nn.Sequential(*_convolutions(channels, min(height, width)))
         with torch.no_grad():
             features = self.convolutions(torch.zeros(1, channels, height, width)).numel()
@@ -108,11 +113,25 @@ class ImageEncoder(Encoder):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[R, H, W, C] or [R, C, H, W], uint8 or floats -> [R, units]."""
-        image = (x.to(torch.float32) - self.low) / self.span
-        if self.channels_last:
-            image = image.permute(0, 3, 1, 2)
-        features = self.convolutions(image).flatten(1)
+        shares = (x.to(torch.float32) - self.low) / self.span
+        image = self.normalizer(self._channels_to_last(shares))
+        features = self.convolutions(image.permute(0, 3, 1, 2)).flatten(1)
         return torch.relu(self.project(features))
+
+    def update_statistics(self, x: Tensor, mask: Tensor | None) -> None:
+        """Every pixel of every row, or of many pixels as many as are enough, the same ones wherever this is done."""
+        shape = self._channels_to_last(x).shape[:-1]
+        pixels = shape.numel()
+        picked = torch.arange(min(pixels, PIXELS_PER_UPDATE), device=x.device)
+        if pixels > PIXELS_PER_UPDATE:
+            picked = picked * _SCATTER % pixels
+        at = torch.unravel_index(picked, shape)
+        seen, low, span = (self._channels_to_last(t.expand(x.shape))[at] for t in (x, self.low, self.span))
+        self.normalizer.update((seen.to(torch.float32) - low) / span)
+
+    def _channels_to_last(self, x: Tensor) -> Tensor:
+        """[R, H, W, C] or [R, C, H, W] -> [R, H, W, C], a view."""
+        return x if self.channels_last else x.permute(0, 2, 3, 1)
 
 
 def _convolutions(channels: int, side: int) -> list[nn.Module]:

@@ -33,9 +33,12 @@ class InputNormalizer(nn.Module):
 
         Whatever units x comes in, the same goes on from here. A feature that never changed is not scaled.
         """
+        return ((x - self.mean) * self.factor()).clamp_(-INPUT_CLIP, INPUT_CLIP)
+
+    def factor(self) -> Tensor:
+        """[features], what the distance from the mean is multiplied by."""
         varies = self.variance > (INPUT_ROUNDING * self.mean).square()
-        scale = torch.rsqrt(torch.where(varies, self.variance, 1.0))
-        return ((x - self.mean) * scale).clamp_(-INPUT_CLIP, INPUT_CLIP)
+        return torch.rsqrt(torch.where(varies, self.variance, 1.0))
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
@@ -52,6 +55,46 @@ class InputNormalizer(nn.Module):
         self.mean.copy_(self.mean.to(torch.float64) + delta * n / total)
         self.variance.copy_(merged)
         self.count.copy_(total)
+
+
+class PixelNormalizer(InputNormalizer):
+    """The same of an image's channels, but the clip reaches to the farthest number seen.
+
+    What is rare in an image is often what it is about: one goal among hundreds of empty cells lies more than 5 standard
+    deviations off, and so do a door that is closed and one that is locked, which must not look alike.
+    """
+
+    least: Tensor
+    most: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.register_buffer("least", torch.zeros(features))
+        self.register_buffer("most", torch.zeros(features))
+
+    def factor(self) -> Tensor:
+        """[features]; 1 / std, or less where the clip would cut off something seen before."""
+        reach = torch.maximum(self.most - self.mean, self.mean - self.least)
+        return torch.minimum(super().factor(), INPUT_CLIP / reach)
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Merge pixels [n, features]."""
+        if x.numel() == 0 or bool(self.count < 0):
+            return
+        least, most = x.amin(0), x.amax(0)
+        first = self.count == 0
+        self.least.copy_(torch.where(first, least, torch.minimum(self.least, least)))
+        self.most.copy_(torch.where(first, most, torch.maximum(self.most, most)))
+        super().update(x)
+
+    def left_alone(self) -> dict[str, Tensor]:
+        """The buffers of one that is the identity for good.
+
+        For weights that were trained without statistics: normalised images would be something new to them.
+        """
+        untouched = type(self)(len(self.mean)).state_dict()
+        return {**untouched, "count": torch.tensor(-1.0)}
 
 
 class ReturnNormalizer(nn.Module):

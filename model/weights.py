@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from quintet.model.layers import Linear
+from quintet.model.normalizer import PixelNormalizer
 from quintet.model.policy import Policy
 from quintet.wire.errors import DecodeError
 from quintet.wire.link import EncodedWeights, Precision
@@ -72,6 +74,17 @@ def load_masters(policy: Policy, payload: bytes, precision: Precision | Literal[
     policy.compute_in(precision)
 
 
+def absent_statistics(policy: Policy, tensors: Collection[str]) -> dict[str, Tensor]:
+    """What weights from before images had statistics lack, by name: the identity, which stays one."""
+    absent: dict[str, Tensor] = {}
+    for name, module in policy.named_modules():
+        if isinstance(module, PixelNormalizer):
+            own = {f"{name}.{buffer}": tensor for buffer, tensor in module.left_alone().items()}
+            if own.keys().isdisjoint(tensors):
+                absent |= own
+    return absent
+
+
 def _load(policy: Policy, payload: bytes, dtypes: Mapping[str, torch.dtype]) -> None:
     """Copy tensors that are f32 unless `dtypes` says otherwise."""
     try:
@@ -79,6 +92,7 @@ def _load(policy: Policy, payload: bytes, dtypes: Mapping[str, torch.dtype]) -> 
     except SafetensorError as error:
         raise DecodeError(f"weights of {len(payload)} bytes are not a safetensors file: {error}") from error
     own = policy.state_dict()
+    tensors |= absent_statistics(policy, tensors)
     if missing := sorted(own.keys() ^ tensors.keys()):
         raise DecodeError(f"weights do not fit this network: {missing[0]!r} is on one side only ({len(missing)} such)")
     for name, tensor in tensors.items():

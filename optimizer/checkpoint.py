@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from quintet.model.policy import Policy
+from quintet.model.weights import absent_statistics
 from quintet.wire.chunk import WIRE_VERSION, ChunkSpec
 from quintet.wire.link import PRECISIONS, Precision
 from quintet.wire.meaning import difference
@@ -29,6 +30,7 @@ from quintet.wire.settings import BEFORE_ALL
 
 FORMAT = 1
 UNKNOWN = -1  # what an old checkpoint does not say
+PREFIX = "policy."  # of a snapshot's weights and normalisers
 POLICY, MOMENTS, INFO = "policy.safetensors", "optimizer.safetensors", "checkpoint.json"
 
 
@@ -89,9 +91,8 @@ def save_checkpoint(
     """
     final = folder / f"{info.version:06d}"
     temporary = folder / f".writing-{final.name}-{os.getpid()}"
-    prefix = "policy."
-    policy = {n.removeprefix(prefix): t.cpu().contiguous() for n, t in snapshot.items() if n.startswith(prefix)}
-    moments = {n: t.cpu().contiguous() for n, t in snapshot.items() if not n.startswith(prefix)}
+    policy = {n.removeprefix(PREFIX): t.cpu().contiguous() for n, t in snapshot.items() if n.startswith(PREFIX)}
+    moments = {n: t.cpu().contiguous() for n, t in snapshot.items() if not n.startswith(PREFIX)}
     files = {POLICY: save(policy), MOMENTS: save(moments)}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     text = json.dumps({**asdict(info), "sha256": digests}, indent=1)
@@ -218,7 +219,13 @@ def read_snapshot(folder: Path, info: CheckpointInfo) -> dict[str, Tensor]:
         policy, moments = load(read_policy(folder, info)), load(_read_file(folder, MOMENTS, info))
     except SafetensorError as error:
         raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from error
-    return {**{f"policy.{name}": tensor for name, tensor in policy.items()}, **moments}
+    return {**{f"{PREFIX}{name}": tensor for name, tensor in policy.items()}, **moments}
+
+
+def with_statistics(snapshot: Mapping[str, Tensor], policy: Policy) -> dict[str, Tensor]:
+    """A snapshot with what one from before images had statistics lacks; see `absent_statistics`."""
+    names = {name.removeprefix(PREFIX) for name in snapshot if name.startswith(PREFIX)}
+    return {**snapshot, **{f"{PREFIX}{n}": tensor for n, tensor in absent_statistics(policy, names).items()}}
 
 
 def checkpoint_to_resume(run_folder: Path, *, deterministic: bool) -> Path:
@@ -247,7 +254,7 @@ def load_fitting(folder: Path, *, spec: ChunkSpec, policy: Policy) -> tuple[Chec
     """
     info = read_info(folder)
     check_spec_is(folder, info, spec)
-    snapshot = read_snapshot(folder, info)
+    snapshot = with_statistics(read_snapshot(folder, info), policy)
     _check_fits(folder, snapshot, policy)
     return info, snapshot
 
@@ -288,7 +295,7 @@ def check_precision(folder: Path, info: CheckpointInfo, policy: Policy) -> None:
 def _check_fits(folder: Path, snapshot: Mapping[str, Tensor], policy: Policy) -> None:
     """The spec's hash says nothing of the network's other widths."""
     for name, own in policy.state_dict().items():
-        found = snapshot.get(f"policy.{name}")
+        found = snapshot.get(f"{PREFIX}{name}")
         if found is None or found.shape != own.shape:
             shape = "missing" if found is None else str(list(found.shape))
             raise CheckpointError(

@@ -91,7 +91,8 @@ class OptimizerConfig:
     normalizer_warmup_steps: Annotated[int, Ge(0)] = 2048
     """Steps that only feed the normalisers before the first gradient step."""
     normalize_observations: bool = True
-    """Subtract the running mean and divide by the running standard deviation of every float input."""
+    """Subtract the running mean and divide by the running standard deviation of every float input, and of every
+    channel of an image."""
     value_decay: Annotated[float, Ge(0), Le(1 - 1e-9)] = 0.95
     """Per-version decay of the return's running mean and scale."""
     checkpoint_s: Annotated[float, Ge(0)] = 60.0

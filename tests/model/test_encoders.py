@@ -10,7 +10,14 @@ from torch import Tensor
 
 from quintet.games.api import GameSpec, UnknownGameError, UnsupportedSpaceError
 from quintet.model.config import PolicyConfig
-from quintet.model.encoders import CategoricalEncoder, Encoder, ImageEncoder, VectorEncoder, make_encoder
+from quintet.model.encoders import (
+    PIXELS_PER_UPDATE,
+    CategoricalEncoder,
+    Encoder,
+    ImageEncoder,
+    VectorEncoder,
+    make_encoder,
+)
 from quintet.model.entity_sets import EntitySetEncoder
 from quintet.model.entries import entry_names
 from tests.support.policy_factory import every_kind, make_policy, random_rows, targeting
@@ -112,6 +119,71 @@ def test_an_image_enters_by_the_bounds_of_its_space() -> None:
     torch.testing.assert_close(mixed(image * torch.as_tensor(high), None), expected)
     constant = ImageEncoder(spaces.Box(7, 7, (5, 5, 3), np.uint8), 8)
     assert bool(torch.isfinite(constant(torch.full((1, 5, 5, 3), 7, dtype=torch.uint8), None)).all())
+
+
+def ids(shape: tuple[int, ...], most: int = 10) -> Tensor:
+    """Images of small whole numbers, as games of cells show them."""
+    return torch.randint(0, most + 1, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_small_numbers_within_wide_bounds_enter_as_far_apart_as_a_picture() -> None:
+    encoder = ImageEncoder(spaces.Box(0, 255, (7, 7, 3), np.uint8), 8)
+    image, entered = ids((50, 7, 7, 3)), []
+    encoder.convolutions.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    encoder(image, None)
+    encoder.update_statistics(image, None)
+    encoder(image, None)
+    before, after = entered
+    assert float(before.max()) < 0.04
+    expected = image.permute(0, 3, 1, 2).float()
+    expected = (expected - expected.mean((0, 2, 3), keepdim=True)) / expected.std((0, 2, 3), keepdim=True)
+    torch.testing.assert_close(after, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_statistics_are_those_of_each_channel_whichever_axis_it_is_and_of_floats_as_of_uint8() -> None:
+    image = ids((20, 7, 7, 3)) * torch.tensor([1, 5, 20], dtype=torch.uint8)
+    last = ImageEncoder(spaces.Box(0, 255, (7, 7, 3), np.uint8), 8)
+    first = ImageEncoder(spaces.Box(0, 255, (3, 7, 7), np.uint8), 8)
+    floats = ImageEncoder(spaces.Box(0, 1, (7, 7, 3), np.float32), 8)
+    seen = {last: image, first: image.permute(0, 3, 1, 2), floats: image.float() / 255}
+    for encoder, x in seen.items():
+        encoder.load_state_dict(last.state_dict())
+        encoder.update_statistics(x, None)
+    expected = (image.float() / 255).flatten(0, 2)
+    for encoder, x in seen.items():
+        torch.testing.assert_close(encoder.normalizer.mean, expected.mean(0))
+        torch.testing.assert_close(encoder.normalizer.variance, expected.var(0, unbiased=False))
+        torch.testing.assert_close(encoder(x, None), last(image, None))
+
+
+def test_bounds_that_differ_by_pixel_count_in_the_statistics_too() -> None:
+    high = np.full((5, 5, 3), 255, np.uint8)
+    high[:2] = 10
+    encoder = ImageEncoder(spaces.Box(np.zeros_like(high), high, dtype=np.uint8), 8)
+    shares = torch.rand(30, 5, 5, 3)
+    encoder.update_statistics((shares * torch.as_tensor(high)).to(torch.float32), None)
+    torch.testing.assert_close(encoder.normalizer.mean, shares.flatten(0, 2).mean(0))
+    torch.testing.assert_close(encoder.normalizer.most, shares.flatten(0, 2).amax(0))
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (3, 128, 128)])
+def test_large_images_are_sampled_all_over(shape: tuple[int, ...]) -> None:
+    encoder = ImageEncoder(spaces.Box(0, 255, shape, np.uint8), 8)
+    rows = max(40, 3 * PIXELS_PER_UPDATE // int(np.prod(shape)))
+    across = torch.linspace(0, 255, shape[1]).to(torch.uint8)
+    image = across.view(1, -1, 1).expand(shape) if shape[0] == 3 else across.view(-1, 1, 1).expand(shape)
+    dark_then_light = torch.stack([image // 4] * (rows // 2) + [image] * (rows - rows // 2))
+    encoder.update_statistics(dark_then_light, None)
+    assert float(encoder.normalizer.count) == PIXELS_PER_UPDATE
+    shares = dark_then_light.float() / 255
+    torch.testing.assert_close(encoder.normalizer.mean, shares.mean().expand(3), rtol=0.01, atol=0)
+    torch.testing.assert_close(encoder.normalizer.variance, shares.var().expand(3), rtol=0.02, atol=0)
+
+
+def test_an_image_that_nobody_saw_changes_nothing() -> None:
+    encoder = ImageEncoder(spaces.Box(0, 255, (7, 7, 3), np.uint8), 8)
+    encoder.update_statistics(torch.zeros(0, 7, 7, 3, dtype=torch.uint8), None)
+    assert float(encoder.normalizer.count) == 0
 
 
 def test_the_policy_sees_its_entries_without_set_masks_and_without_privileged_ones_and_labels() -> None:

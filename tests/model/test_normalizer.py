@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quintet.games.api import Array
 from quintet.model.layers import Linear
-from quintet.model.normalizer import INPUT_CLIP, InputNormalizer, ReturnNormalizer
+from quintet.model.normalizer import INPUT_CLIP, InputNormalizer, PixelNormalizer, ReturnNormalizer
 
 
 def fed(batches: list[Array]) -> InputNormalizer:
@@ -97,6 +97,45 @@ def test_the_input_is_left_as_it_was() -> None:
     x = torch.tensor([[100.0]])
     InputNormalizer(1)(x)
     assert float(x) == 100.0
+
+
+def rare(*others: float) -> torch.Tensor:
+    """A thousand pixels of 0 and 1, and some that are seldom seen."""
+    return torch.tensor([[k % 2] for k in range(1000)] + [[x] for x in others], dtype=torch.float32)
+
+
+def test_pixels_that_are_rare_do_not_look_alike() -> None:
+    x = rare(8.0, 9.0)
+    plain, pixels = InputNormalizer(1), PixelNormalizer(1)
+    plain.update(x)
+    pixels.update(x)
+    assert plain(x)[-1] == plain(x)[-2] == INPUT_CLIP
+    assert 0.5 < float(pixels(x)[-1] - pixels(x)[-2]) < 1
+    assert float(pixels(x).max()) == pytest.approx(INPUT_CLIP)
+
+
+def test_pixels_within_the_clip_are_standardised_as_other_inputs_are() -> None:
+    x = rare()
+    plain, pixels = InputNormalizer(1), PixelNormalizer(1)
+    plain.update(x)
+    pixels.update(x)
+    assert torch.equal(pixels(x), plain(x))
+
+
+def test_a_pixel_seen_once_counts_for_good_and_what_was_never_seen_is_clipped() -> None:
+    pixels = PixelNormalizer(1)
+    for x in (rare(-9.0), rare(), rare()):
+        pixels.update(x)
+    torch.testing.assert_close(pixels(torch.tensor([[-9.0], [-20.0]])), torch.full((2, 1), -INPUT_CLIP))
+    assert float(pixels(torch.tensor([[-8.0]]))) > -INPUT_CLIP
+
+
+def test_pixels_without_statistics_stay_as_they_are_for_good() -> None:
+    pixels, x = PixelNormalizer(1), rare()
+    assert torch.equal(pixels(x), x)
+    pixels.load_state_dict(pixels.left_alone())
+    pixels.update(x)
+    assert torch.equal(pixels(x), x)
 
 
 def slow_averages(batches: list[Array], decay: float) -> tuple[float, float]:

@@ -147,6 +147,21 @@ def test_a_missing_and_an_additional_tensor_are_refused_by_name() -> None:
     assert_refused(changed(lambda t: t.update(extra=torch.zeros(2))), "'extra' is on one side only")
 
 
+def test_weights_from_before_images_had_statistics_play_as_they_did_and_go_on_so() -> None:
+    spec = every_kind()
+    old, policy, rows = make_policy(spec), make_policy(spec, seed=1), random_rows(spec, 8)
+    seen = (rows.observation, rows.previous_action, torch.ones(7, 3, 2, dtype=torch.bool))
+    policy.update_input_statistics(*seen)
+    image = f"encoders.{policy.entries.index('image')}.normalizer."
+    tensors = {name: tensor for name, tensor in load(payload_of(old)).items() if not name.startswith(image)}
+    load_weights(policy, replace(published(old), payload=save(tensors)))
+    assert torch.equal(rows.unroll(policy).value, rows.unroll(old).value)
+    policy.update_input_statistics(*seen)
+    assert torch.equal(policy.state_dict()[f"{image}mean"], torch.zeros(3))
+    some = {**tensors, f"{image}mean": torch.zeros(3)}
+    assert_refused(save(some), f"'{image}count' is on one side only", make_policy(spec, seed=1))
+
+
 def test_another_shape_or_dtype_is_refused_by_name() -> None:
     assert_refused(changed(lambda t: t.update({"value.bias": torch.zeros(2)})), r"value.bias has shape \[2\], expected")
     assert_refused(changed(lambda t: t.update({"value.bias": t["value.bias"].half()})), "value.bias is torch.float16")

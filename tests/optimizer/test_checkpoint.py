@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -287,6 +288,23 @@ def test_a_checkpoint_with_other_bounds_of_its_actions_is_refused_by_name(tmp_pa
     words = r"meaning.action_bounds.push is \[-1.0, 1.0\] there and \[-50.0, 50.0\] here"
     with pytest.raises(CheckpointError, match=words):
         load_fitting(folder, spec=CONFIG.chunk_spec(game(50.0)), policy=Policy(game(50.0), CONFIG.model))
+
+
+def test_a_checkpoint_from_before_images_had_statistics_is_whole_without_them(tmp_path: Path) -> None:
+    spec = replace(game(1.0), observation_space=spaces.Dict({"seen": spaces.Box(0, 255, (7, 7, 3), np.uint8)}))
+    policy = Policy(spec, CONFIG.model)
+    weights = {f"policy.{n}": x for n, x in policy.state_dict().items() if not n.startswith("encoders.0.normalizer.")}
+    about = CheckpointInfo(
+        version=1, agent_steps=0, gradient_steps=0, trained_net=0, game="push", config="",
+        spec_hash=CONFIG.chunk_spec(spec).hash, spec=CONFIG.chunk_spec(spec).text,
+    )  # fmt: skip
+    at = save_checkpoint(tmp_path, about, weights, keep=1)
+    _, found = load_fitting(at, spec=CONFIG.chunk_spec(spec), policy=policy)
+    assert {f"policy.{name}" for name in policy.state_dict()} == found.keys()
+    del weights["policy.encoders.0.project.weight"]
+    at = save_checkpoint(tmp_path, replace(about, version=2), weights, keep=1)
+    with pytest.raises(CheckpointError, match=r"another network: encoders.0.project.weight is missing"):
+        load_fitting(at, spec=CONFIG.chunk_spec(spec), policy=policy)
 
 
 def test_an_evaluation_refuses_it_too(tmp_path: Path) -> None:
