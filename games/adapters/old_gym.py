@@ -106,7 +106,9 @@ def _space_of(name: str, space: Any) -> spaces.Space[Any]:
             return spaces.Dict({key: _space_of(name, part) for key, part in space.spaces.items()})
         case "Tuple":
             return spaces.Tuple([_space_of(name, part) for part in space.spaces])
+        case _ if kind == "Text" or np.dtype(getattr(space, "dtype", None)).kind == "U":
+            return spaces.Text(1)  # which is not read
     raise UnsupportedSpaceError(
         f"{name}: a {type(space).__name__} of the old gym has no like in Gymnasium; known are Box, Discrete, "
-        "MultiDiscrete, MultiBinary, Dict and Tuple"
+        "MultiDiscrete, MultiBinary, Text, Dict and Tuple"
     )

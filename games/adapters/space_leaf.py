@@ -48,6 +48,11 @@ class Entry:
     categories: int | Array | None  # how many there are, counted from 0, in all columns or in each
 
 
+def is_text(leaf: Space) -> bool:
+    """A Text, or a space of one's own whose values are texts, as older versions of minigrid have."""
+    return isinstance(leaf, spaces.Text) or (leaf.dtype is not None and leaf.dtype.kind == "U")
+
+
 def part_of(observation: Any, entry: Entry) -> Any:
     """An entry's own value.
 

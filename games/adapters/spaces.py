@@ -13,12 +13,22 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from quintet.games.adapters.space_leaf import TAKEN, Path, Space, converted, entry_of, finished, part_of, start_of
+from quintet.games.adapters.space_leaf import (
+    TAKEN,
+    Path,
+    Space,
+    converted,
+    entry_of,
+    finished,
+    is_text,
+    part_of,
+    start_of,
+)
 from quintet.games.api import ACTING, ACTION_MASK_PREFIX, Actions, Array, GameError, UnsupportedSpaceError
 from quintet.games.box_units import float32_bounds
 from quintet.games.checks.blame import place
 from quintet.games.checks.data import Mismatch, check_choice, check_mask_bits, described, mask_bits
-from quintet.games.checks.remarks import flat_image, float64_box, leaf_remarks
+from quintet.games.checks.remarks import flat_image, float64_box, leaf_remarks, unread_text
 from quintet.games.dotted import nearest
 
 ACTION_MASK = "action_mask"  # the key under which environments keep their masks
@@ -53,6 +63,8 @@ class ObservationLayout:
     def __init__(self, space: Space, game: str, leave_out: Sequence[str] = ()) -> None:
         """Plan how to read `space` without the entries that `leave_out` names, each alone or with all that lie in it.
 
+        Texts are left out as well, with a remark, where there is anything beside them.
+
         Raises:
             UnsupportedSpaceError: an entry cannot be served, none is left, or two have one name.
             GameError: `leave_out` names an entry that is not there.
@@ -61,6 +73,12 @@ class ObservationLayout:
         self.has_mask = isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces
         leaves = [(path, leaf) for path, leaf in _leaves(space) if path[:1] != (ACTION_MASK,)]
         leaves = _without(game, leaves, leave_out)
+        texts = [(path, leaf) for path, leaf in leaves if is_text(leaf)]
+        if len(texts) < len(leaves):
+            leaves = [(path, leaf) for path, leaf in leaves if not is_text(leaf)]
+            self._unread = {_name(path, "observation"): leaf for path, leaf in texts}
+        else:  # refused below
+            self._unread = {}
         names = [_name(path, "observation") for path, _ in leaves]
         _check_names(game, "observation", names, reserved=(ACTING,))
         _check_served(game, leaves, names, leave_out)
@@ -135,6 +153,8 @@ class ObservationLayout:
         return found
 
     def _space_remarks(self) -> Iterator[tuple[str, str]]:
+        for name, leaf in self._unread.items():
+            yield f"text {name}", unread_text(name, leaf)
         for entry in self._entries:
             for text in (flat_image(entry.name, entry.leaf, entry.space), float64_box(entry.name, entry.leaf)):
                 if text:

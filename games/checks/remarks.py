@@ -37,6 +37,14 @@ def float64_box(name: str, leaf: spaces.Space[Any]) -> str | None:
     return f"{name!r} is a Box of float64: its numbers are rounded to float32"
 
 
+def unread_text(name: str, leaf: spaces.Space[Any]) -> str:
+    """An entry of the observation that is a text."""
+    return (
+        f"{name!r} is a text ({type(leaf).__name__}), and no text is read: it is left out; "
+        f'game_options.leave_out=["{name}"] does so without a warning'
+    )
+
+
 def leaf_remarks(name: str, leaf: spaces.Space[Any], value: Array) -> Iterator[tuple[str, str]]:
     """What is wrong with one value, or with one per environment: (kind, text)."""
     if not isinstance(leaf, spaces.Box) or not value.size:

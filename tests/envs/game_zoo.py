@@ -126,6 +126,33 @@ class Talking(gymnasium.Env[Any, Any]):
         return self.observation_space.sample(), 1.0, False, False, {}
 
 
+class Mission(spaces.Space[str]):
+    """A space of texts that is no Text."""
+
+    def __init__(self) -> None:
+        super().__init__((), str)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Always the same."""
+        return "go"
+
+    def contains(self, x: Any) -> bool:
+        """Any text."""
+        return isinstance(x, str)
+
+
+class Instructed(Talking):
+    """Numbers, and what to do in words."""
+
+    observation_space = spaces.Dict(
+        {
+            "place": spaces.Box(0.0, 1.0, (2,)),
+            "words": spaces.Text(5),
+            "more": spaces.Dict({"mission": Mission(), "few": spaces.Discrete(3)}),
+        }
+    )
+
+
 class Duel:
     """A parallel PettingZoo environment of 2 x 2 agents. Agent `d` dies at row 3; the time runs out at row 6."""
 
@@ -286,6 +313,7 @@ _register("zoo/Image-v0", entry_point=Image, max_episode_steps=20)
 _register("zoo/Masked-v0", entry_point=Masked)
 _register("zoo/Unsupported-v0", entry_point=Unsupported)
 _register("zoo/Talking-v0", entry_point=Talking)
+_register("zoo/Instructed-v0", entry_point=Instructed)
 _register("zoo/SameStep-v0", entry_point=Image, max_episode_steps=20, vector_entry_point=one_sided_vector)
 _register("zoo/VectorOnly-v0", vector_entry_point=one_sided_vector)
 _module("zoo_duel_v0", parallel_env=Duel)

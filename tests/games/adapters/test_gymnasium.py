@@ -23,6 +23,7 @@ from quintet.games.api import (
     VectorGame,
     entry_kind,
 )
+from quintet.games.checks.rehearsal import rehearse_rows
 from quintet.games.contract import check_game, random_actions
 from quintet.games.registry import make_game
 
@@ -262,9 +263,7 @@ def test_spaces_that_cannot_be_served_are_refused_by_name() -> None:
 
 
 def test_a_refused_entry_comes_with_the_line_that_trains_without_it() -> None:
-    with pytest.raises(
-        UnsupportedSpaceError, match=r"'more\.many' is a Sequence, .*'roads' is a Graph, .*Text;"
-    ) as refused:
+    with pytest.raises(UnsupportedSpaceError, match=r"'more\.many' is a Sequence, .*'roads' is a Graph;") as refused:
         make_game("gymnasium:zoo/Talking-v0", 1, 0, {"leave_out": ["place"]})
     line = re.search(r"--set 'game_options\.(.*?)'\.", str(refused.value))
     assert line is not None
@@ -274,6 +273,20 @@ def test_a_refused_entry_comes_with_the_line_that_trains_without_it() -> None:
     with pytest.raises(UnsupportedSpaceError) as refused:
         make_game("gymnasium:zoo/Unsupported-v0", 1, 0)
     assert "leave_out" not in str(refused.value)  # nothing else would be left
+
+
+def test_texts_are_left_out_with_a_remark_each_unless_they_are_left_out_by_name() -> None:
+    game = make_game("gymnasium:zoo/Instructed-v0", 1, 0)
+    assert list(game.reset(seed=0)) == ["more.few", "place", "acting"]
+    remarks = rehearse_rows(game, 0, rows=3)
+    assert [re.sub(r"^\S+: ", "", remark) for remark in remarks] == [
+        f"Instructed.step: {name!r} is a text ({kind}), and no text is read: it is left out; "
+        f'game_options.leave_out=["{name}"] does so without a warning'
+        for name, kind in (("more.mission", "Mission"), ("words", "Text"))
+    ]
+    named = make_game("gymnasium:zoo/Instructed-v0", 1, 0, {"leave_out": ["words", "more.mission"]})
+    assert rehearse_rows(named, 0, rows=3) == []
+    assert named.spec == game.spec
 
 
 def test_an_entry_is_left_out_with_all_that_lies_in_it() -> None:

@@ -106,8 +106,14 @@ def test_its_spaces_become_gymnasiums() -> None:
         }
     )
     assert env.action_space == spaces.Discrete(2, start=1)
-    odd = SimpleNamespace(observation_space=_old("Text"), action_space=_old("Discrete", n=2))
-    with pytest.raises(UnsupportedSpaceError, match="a Text of the old gym has no like in Gymnasium"):
+    for text in (_old("Text", max_length=5), _old("MissionSpace", dtype=np.dtype(str))):
+        seen = _old("Dict", spaces={"mission": text})
+        env = OldGym(
+            "g", lambda seen=seen: SimpleNamespace(observation_space=seen, action_space=spaces.Discrete(2)), {}
+        )
+        assert env.observation_space == spaces.Dict({"mission": spaces.Text(1)})
+    odd = SimpleNamespace(observation_space=_old("Graph"), action_space=_old("Discrete", n=2))
+    with pytest.raises(UnsupportedSpaceError, match="a Graph of the old gym has no like in Gymnasium"):
         OldGym("g", lambda: odd, {})
 
 
