@@ -43,6 +43,9 @@ VERSION = _metric("version", "Newest version of the weights.")
 AGENT_STEPS = _metric("agent_steps", "Valid rows x agents of learning teams that the newest weights were trained on.")
 AGENT_STEPS_PER_S = _metric("charts/agent_steps_per_s", "Agent steps trained per second, over the last 20 s.")
 EPISODIC_RETURN = _metric("charts/episodic_return", "Mean return of the last 100 episodes, over teams and agents.")
+EPISODIC_RETURN_STD = _metric(
+    "charts/episodic_return_std", "Standard deviation of the return over the last 100 episodes."
+)
 EPISODIC_LENGTH = _metric("charts/episodic_length", "Mean length of the last 100 episodes, in steps.")
 EPISODES = _metric("charts/episodes", "Episodes finished since the training command was started.")
 LEARNING_RATE = _metric("losses/learning_rate", "Adam's learning rate in force.")
@@ -65,6 +68,23 @@ DUAL_CLIPFRAC = _metric(
 EXPLAINED_VARIANCE = _metric(
     "losses/explained_variance",
     "Share of the returns' variance that the value explains; 1 is perfect, 0 is a constant.",
+)
+GRADIENT_STEPS = _metric("learning/gradient_steps", "Gradient steps that the newest version took.")
+INPUTS_THAT_VARY = _metric(
+    "learning/inputs_that_vary", "Share of the observation's numbers that differ between rows of a batch."
+)
+REWARD_MEAN = _metric("learning/reward_mean", "Mean reward of a step in the batch, in reward units.")
+REWARD_STD = _metric("learning/reward_std", "Standard deviation of a step's reward in the batch, in reward units.")
+EPISODES_ENDED = _metric("learning/episodes_ended", "Games that ended in the batch, counted for every agent.")
+ENTROPY_SHARE = _metric(
+    "learning/entropy_share", "Entropy over that of a policy that has learned nothing, where that is known."
+)
+ACTION_EFFECT = _metric(
+    "learning/action_effect", "Largest effect of an action found so far, in standard errors; below 5 it is chance."
+)
+ACTION_ROWS = _metric("learning/action_rows", "Rows that learning/action_effect was found in.")
+VALUE_GRADIENT_SHARE = _metric(
+    "learning/value_gradient_share", "The value loss's share of the gradient in the layers shared with the policy."
 )
 STALENESS_MEAN = _metric("lag/staleness_mean", "Mean age of the trained windows, in versions.")
 STALENESS_P95 = _metric("lag/staleness_p95", "95th percentile of the trained windows' age, in versions.")
@@ -97,7 +117,7 @@ _metric("recurrent/replay_value_error", "Largest difference of value in such a r
 NAMES = (*(name for name in HELP if "/" in name), WIN_RATE)
 OPEN_FAMILIES = ("auxiliary/", "game/", "heads/", "league/", "phase/", "recurrent/")
 """Families whose names games, heads and processes bring along."""
-OTHER_FAMILIES = ("charts/", "losses/", "lag/", "queue/")
+OTHER_FAMILIES = ("charts/", "losses/", "learning/", "lag/", "queue/")
 """Families that may get more names, but where one much like a name of NAMES is a slip of the pen."""
 
 FAMILIES: tuple[tuple[str, str], ...] = (
@@ -274,6 +294,7 @@ class MetricsAggregator:
         row: MetricsRow = {
             EPISODES: self.episodes_total,
             EPISODIC_RETURN: _mean([e.mean_return for e in episodes]),
+            EPISODIC_RETURN_STD: _std([e.mean_return for e in episodes]),
             EPISODIC_LENGTH: _mean([e.length for e in episodes]),
         }
         outcomes = [e.outcome for e in episodes if e.outcome]
@@ -311,6 +332,11 @@ def _episode(data: Mapping[str, Any]) -> _Episode:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def _std(values: Sequence[float]) -> float:
+    mean = _mean(values)
+    return math.sqrt(_mean([(value - mean) ** 2 for value in values]))
 
 
 def _numbers(data: Mapping[str, object]) -> MetricsRow:

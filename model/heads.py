@@ -24,6 +24,9 @@ from quintet.model.layers import Linear
 
 TensorDict = Mapping[str, Tensor]
 
+FIRST_LOG_STD = -0.5
+"""Of an untrained Box head, in units of the box."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
@@ -110,7 +113,7 @@ class GaussianHead(nn.Module):
         super().__init__()
         self.scale = BoxScale(space)
         self.mean = Linear(inputs, int(space.shape[0]), gain=0.01)
-        self.log_std = nn.Parameter(torch.full((int(space.shape[0]),), -0.5))
+        self.log_std = nn.Parameter(torch.full((int(space.shape[0]),), FIRST_LOG_STD))
 
     @property
     def layer(self) -> Linear:

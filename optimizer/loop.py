@@ -43,6 +43,7 @@ from quintet.optimizer.lease import Lease
 from quintet.optimizer.recurrence_check import RecurrenceCheck
 from quintet.optimizer.rejections import Rejections
 from quintet.optimizer.settings_in_force import SettingsInForce, SettingsReader
+from quintet.optimizer.signs.learning_signs import LearningSigns
 from quintet.wire.chunk import chunk_spec
 from quintet.wire.errors import LeaseLostError, LinkDownError
 from quintet.wire.link import Ack, Counters, OptimizerLink
@@ -101,6 +102,7 @@ class Optimizer:
         self.learner = Learner(
             self.policy, spec=game_spec, ppo=ppo_config, config=optimizer_config, bptt_steps=bptt_steps, seed=seed
         )
+        self.signs = LearningSigns(self.learner)
         self.recurrence = RecurrenceCheck(game_spec, policy_config, device_here, bptt_steps)
         self.progress = Progress(
             version=0,
@@ -199,7 +201,7 @@ class Optimizer:
         self._ack(batch, update, late)
         if due:
             self.checkpoint(era_begins=self.mode.begins_epochs)
-        self._report(batch, update, replayed)
+        self._report(update, replayed | self._signs(batch, update))
         return True
 
     def _take_settings(self) -> None:
@@ -290,9 +292,15 @@ class Optimizer:
         with self.timer.phase("replay"):
             return self.recurrence(batch, freshness)
 
-    def _report(self, batch: Batch, update: Update | None, replayed: dict[str, float]) -> None:
+    def _signs(self, batch: Batch, update: Update | None) -> dict[str, float]:
+        if update is None:
+            return {}
+        with self.timer.phase("signs"):
+            return self.signs(batch, update, self.progress.agent_steps)
+
+    def _report(self, update: Update | None, looked_at: dict[str, float]) -> None:
         progress = self.progress
-        metrics: dict[str, float] = {"version": progress.version, "agent_steps": progress.agent_steps, **replayed}
+        metrics: dict[str, float] = {"version": progress.version, "agent_steps": progress.agent_steps, **looked_at}
         if update is not None:
             staleness = update.freshness.staleness
             metrics |= update.stats
