@@ -15,7 +15,7 @@ import operator
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, is_dataclass
+from dataclasses import astuple, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -29,7 +29,7 @@ from quintet.control.config_reader import SCALAR_FIELD, ConfigReader, apply_over
 from quintet.control.config_reader import ConfigError as ConfigError  # noqa: PLC0414 - whoever reads a configuration meets it
 from quintet.control.metrics import parse_until
 from quintet.model.config import PolicyConfig
-from quintet.optimizer.config import OptimizerConfig, PPOConfig
+from quintet.optimizer.config import OptimizerConfig, PPOConfig, Ramp
 from quintet.rollout_workers.config import RolloutConfig
 from quintet.wire.config import WireConfig
 
@@ -175,7 +175,7 @@ def check_alone(config: RunConfig) -> None:
 
 
 def check_ranges(config: RunConfig) -> None:
-    """Check every number's range, and that `until` can be reached: all that needs no game.
+    """Check every number's range, that `until` can be reached, and that ramps fit: all that needs no game.
 
     Raises:
         ConfigError: the first that does not fit.
@@ -191,6 +191,18 @@ def check_ranges(config: RunConfig) -> None:
             parse_until(config.until)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+    if config.deterministic:
+        _check_without_minutes(config.ppo)
+
+
+def _check_without_minutes(ppo: PPOConfig) -> None:
+    for entry in fields(ppo):
+        value = getattr(ppo, entry.name)
+        if isinstance(value, Ramp) and value.until_minutes:
+            raise ConfigError(
+                f"deterministic is true, but ppo.{entry.name}.until_minutes is {value.until_minutes:g}, and no two "
+                f"runs take the same time; set it to 0, and ppo.{entry.name}.until_steps in its place"
+            )
 
 
 def value_of(config: RunConfig, key: str) -> Any:

@@ -50,7 +50,7 @@ class SettingInfo:
 @cache
 def setting_keys() -> tuple[SettingInfo, ...]:
     """Every setting, in the configuration's order. A Ramp is there by its parts, too: `ppo.clip`, and
-    `ppo.learning_rate` with `ppo.learning_rate.value`, `.end`, `.from_steps`, `.until_steps`.
+    `ppo.learning_rate` with `ppo.learning_rate.value`, `.end`, `.from_steps`, `.until_steps`, `.until_minutes`.
     """
     return tuple(
         SettingInfo(key=key, type=kind, range=range_of(key), changes=_changes(key), doc=doc)
@@ -124,6 +124,9 @@ def shown(value: Any) -> str:
         start, end = getattr(value, SCALAR_FIELD), getattr(value, "end", None)
         if end is None:
             return f"{start:g}"
+        minutes: float = getattr(value, "until_minutes", 0.0)
+        if minutes:
+            return f"{start:g} to {end:g} (in {minutes:g} minutes)"
         return f"{start:g} to {end:g} (steps {value.from_steps} to {value.until_steps})"  # type: ignore[attr-defined]
     if isinstance(value, bool):
         return str(value).lower()

@@ -146,7 +146,7 @@ def last_rows(subject: Subject, record: Record, span: int) -> tuple[Windows, int
     state = _state_before(subject, record, begin)
     part = part_of(batch, slice(begin, begin + span), columns, state)
     learner = _learner(subject, subject.policy, bptt_steps=span)
-    advantage, returns = learner.targets(part, subject.agent_steps)
+    advantage, returns = learner.targets(part, subject.agent_steps, subject.trained_s)
     last = torch.zeros_like(part.valid)
     last[-1] = True
     windows = learner.windows(part, last & part.valid, advantage, returns)

@@ -79,12 +79,15 @@ def explain_loss(subject: Subject, *, games: int = GAMES, skip_rows: int = SKIP_
     rows = subject.config.rollout.chunk_steps
     batch = play_record(subject, games=games, rows=rows, skip_rows=skip_rows, seed=seed).batch
     learner = _learner(subject)
-    advantage, returns = learner.targets(batch, subject.agent_steps)
-    update = learner.update(batch, version=subject.version, agent_steps=subject.agent_steps)
+    advantage, returns = learner.targets(batch, subject.agent_steps, subject.trained_s)
+    update = learner.update(
+        batch, version=subject.version, agent_steps=subject.agent_steps, trained_s=subject.trained_s
+    )
     windows = learner.windows(batch, batch.valid, advantage, returns)
     column = _eventful(batch, advantage)
     chosen = _chunk(learner, windows, batch, column)
-    loss = learner.loss(chosen, ramp(subject.config.ppo.entropy_coefficient, subject.agent_steps))
+    entropy_coefficient = ramp(subject.config.ppo.entropy_coefficient, subject.agent_steps, subject.trained_s)
+    loss = learner.loss(chosen, entropy_coefficient)
     return _report(subject, learner, batch, column, (advantage, returns), chosen, loss, update.gradient_steps)
 
 
@@ -134,8 +137,8 @@ def _report(
     gradient_steps: int,
 ) -> LossReport:
     ppo, policy = subject.config.ppo, learner.policy
-    entropy_coefficient = ramp(ppo.entropy_coefficient, subject.agent_steps)
-    gamma = discount(ppo, subject.agent_steps, subject.spec.step_s)
+    entropy_coefficient = ramp(ppo.entropy_coefficient, subject.agent_steps, subject.trained_s)
+    gamma = discount(ppo, subject.agent_steps, subject.trained_s, subject.spec.step_s)
     parts = row_losses(learner, windows, entropy_coefficient)
     one = part_of(batch, slice(None), [column], batch.lstm_state[0].to(torch.float32))
     reward, value, goes_on = one.reward[:, 0, 0], one.value[:, 0, 0], ~one.terminated[:, 0, 0]

@@ -58,6 +58,11 @@ class Subject:
         return self.info.agent_steps if self.info else 0
 
     @property
+    def trained_s(self) -> float:
+        """Seconds of training, as ramps count them."""
+        return self.info.trained_s if self.info else 0.0
+
+    @property
     def name(self) -> str:
         """For people: "skirmish-1v1, version 795 (6.5 million agent steps)"."""
         if self.info is None:

@@ -52,6 +52,7 @@ class Progress:
     batches: int = 0  # consumed, those of the warm-up and those that were not finite included
     warmup_left: int = UNKNOWN  # steps that will still only feed the normalisers
     bad_batches: int = 0  # in a row, up to now, that were not finite
+    trained_s: float = 0.0  # from the first gradient step on, without the time between processes: see `Ramp`
 
 
 @dataclass(kw_only=True, slots=True)

@@ -12,21 +12,32 @@ from annotated_types import Ge, Gt, Le
 class Ramp:
     """A number that goes linearly from `value` to `end` between the agent steps `from_steps` and `until_steps`.
 
-    It is `value` before them, and `end` after them. A plain number is a constant ramp.
+    It is `value` before them, and `end` after them. A plain number is a constant ramp. With `until_minutes` in place of
+    the steps it takes so many minutes of training: those from the first gradient step on, counted on where a run is
+    resumed. A deterministic run has no such ramp, for it depends on how fast the machine is.
 
-    In TOML: `learning_rate = 3e-4` or `learning_rate = { value = 3e-4, end = 3e-5, until_steps = 200_000 }`.
+    In TOML: `learning_rate = 3e-4` or `learning_rate = { value = 3e-4, end = 3e-5, until_steps = 200_000 }` or
+    `learning_rate = { value = 3e-4, end = 3e-5, until_minutes = 10 }`.
     """
 
     value: float
     end: float | None = None
     from_steps: int = 0
     until_steps: int = 0
+    until_minutes: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.end is not None and self.until_steps <= self.from_steps:
+        if self.until_minutes < 0:
+            raise ValueError(f"a ramp's until_minutes is {self.until_minutes:g}; it must be at least 0")
+        if self.until_minutes and (self.from_steps or self.until_steps):
+            raise ValueError(
+                f"a ramp has until_minutes ({self.until_minutes:g}) beside from_steps ({self.from_steps}) and "
+                f"until_steps ({self.until_steps}); it ends by minutes or by steps: set the others to 0"
+            )
+        if self.end is not None and not self.until_minutes and self.until_steps <= self.from_steps:
             raise ValueError(
                 f"a ramp from {self.value} to {self.end} needs until_steps ({self.until_steps}) "
-                f"greater than from_steps ({self.from_steps})"
+                f"greater than from_steps ({self.from_steps}), or until_minutes"
             )
 
 
@@ -107,17 +118,20 @@ class OptimizerConfig:
     """Threads of the optimizer's matrix products on a CPU; 0 means every core."""
 
 
-def ramp(schedule: Ramp, agent_steps: int) -> float:
-    """The schedule's value at `agent_steps`."""
-    if schedule.end is None or agent_steps <= schedule.from_steps:
+def ramp(schedule: Ramp, agent_steps: int, trained_s: float) -> float:
+    """The schedule's value after so many agent steps and seconds of training."""
+    if schedule.end is None:
         return schedule.value
-    if agent_steps >= schedule.until_steps:
-        return schedule.end
-    share = (agent_steps - schedule.from_steps) / (schedule.until_steps - schedule.from_steps)
-    return schedule.value + share * (schedule.end - schedule.value)
+    if schedule.until_minutes:
+        share = trained_s / (60 * schedule.until_minutes)
+    else:
+        share = (agent_steps - schedule.from_steps) / (schedule.until_steps - schedule.from_steps)
+    if share <= 0:
+        return schedule.value
+    return schedule.end if share >= 1 else schedule.value + share * (schedule.end - schedule.value)
 
 
-def discount(config: PPOConfig, agent_steps: int, step_s: float) -> float:
+def discount(config: PPOConfig, agent_steps: int, trained_s: float, step_s: float) -> float:
     """Gamma per step: 0.5 ** (step_s / half_life_s), or `config.discount` where no half-life is set."""
-    half_life_s = ramp(config.half_life_s, agent_steps)
+    half_life_s = ramp(config.half_life_s, agent_steps, trained_s)
     return 0.5 ** (step_s / half_life_s) if half_life_s > 0 else config.discount

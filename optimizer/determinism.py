@@ -7,6 +7,7 @@ epoch, named by its first version. So what follows a checkpoint is the same whet
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -73,6 +74,17 @@ class FreeRun:
     """What the optimizer's loop asks of an ordinary run: no epochs, and any number of workers."""
 
     begins_epochs = False  # at its checkpoints
+    _looked_s: float | None = None
+
+    def trained_s(self, before_s: float) -> float:
+        """Seconds of training by now, asked before every update; `before_s` is what the last one, or a checkpoint, had.
+
+        What passed before this process's first update is not training.
+        """
+        now = time.monotonic()
+        since_s = 0.0 if self._looked_s is None else now - self._looked_s
+        self._looked_s = now
+        return before_s + since_s
 
     def checkpoint_due(self, config: OptimizerConfig, progress: Progress, *, versions: int, age_s: float) -> bool:
         """Whether the version about to be published is to be kept, so many versions and seconds after the last one."""
@@ -102,6 +114,10 @@ class DeterministicRun(FreeRun):
 
     def __init__(self) -> None:
         self.first_version = self.seed = self._incarnation = 0
+
+    def trained_s(self, before_s: float) -> float:
+        """Not counted: no two runs would have the same."""
+        return 0.0
 
     def checkpoint_due(self, config: OptimizerConfig, progress: Progress, *, versions: int, age_s: float) -> bool:
         """Time has no say in it."""

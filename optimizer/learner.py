@@ -62,8 +62,10 @@ class Learner:
         """Feed the normalisers and take no gradient step."""
         self._update_statistics(batch, self.targets(batch, agent_steps=0)[1], batch.valid)
 
-    def update(self, batch: Batch, *, version: int, agent_steps: int) -> Update:
+    def update(self, batch: Batch, *, version: int, agent_steps: int, trained_s: float = 0.0) -> Update:
         """Optimise on one batch; normalisers move once, after the last gradient step.
+
+        Ramps stand where they are after `agent_steps` and `trained_s` seconds of training.
 
         Raises:
             NonFiniteUpdateError: the policy and the moments are as they were before.
@@ -72,7 +74,7 @@ class Learner:
         columns = torch.from_numpy(np.flatnonzero(freshness.fresh.reshape(-1)))
         if len(columns) == 0:
             return Update(freshness, {}, 0)
-        advantage, returns = self.targets(batch, agent_steps)
+        advantage, returns = self.targets(batch, agent_steps, trained_s)
         counts = self.rows_that_count(batch, freshness)
         backup = None
         if not self.policy.returns.knows_units() and bool(torch.isfinite(returns[counts]).all()):
@@ -80,29 +82,29 @@ class Learner:
             self._update_returns(returns[counts])  # or these returns, the first that vary, would enter unscaled
         windows = self.windows(batch, counts, advantage, returns)
         for group in self.adam.param_groups:
-            group["lr"] = ramp(self.ppo.learning_rate, agent_steps)
-        entropy_coefficient = ramp(self.ppo.entropy_coefficient, agent_steps)
+            group["lr"] = ramp(self.ppo.learning_rate, agent_steps, trained_s)
+        entropy_coefficient = ramp(self.ppo.entropy_coefficient, agent_steps, trained_s)
         history, epochs = self._optimise(windows, columns, entropy_coefficient, backup)
         self._update_statistics(batch, returns, counts)
         stats = {name: _mean(history, name) for name in history[0]}
         mask = windows.rows["value_mask"]
         variance = explained_variance(windows.rows["old_value"], windows.rows["target"], mask)
         stats["losses/explained_variance"] = float(variance)
-        stats["losses/learning_rate"] = ramp(self.ppo.learning_rate, agent_steps)
+        stats["losses/learning_rate"] = ramp(self.ppo.learning_rate, agent_steps, trained_s)
         stats["losses/entropy_coefficient"] = entropy_coefficient
-        stats["losses/team_spirit"] = ramp(self.ppo.team_spirit, agent_steps)
-        stats["losses/discount"] = discount(self.ppo, agent_steps, self.spec.step_s)
+        stats["losses/team_spirit"] = ramp(self.ppo.team_spirit, agent_steps, trained_s)
+        stats["losses/discount"] = discount(self.ppo, agent_steps, trained_s, self.spec.step_s)
         return Update(freshness, stats, len(history), epochs)
 
-    def targets(self, batch: Batch, agent_steps: int) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: Batch, agent_steps: int, trained_s: float = 0.0) -> tuple[Tensor, Tensor]:
         """Advantages and returns [T, B, A], in reward units; GAE runs over whole chunks."""
         advantage = gae(
-            reward=team_spirit(batch.reward, batch.valid, ramp(self.ppo.team_spirit, agent_steps)),
+            reward=team_spirit(batch.reward, batch.valid, ramp(self.ppo.team_spirit, agent_steps, trained_s)),
             value=batch.value,
             terminated=batch.terminated,
             truncated=batch.truncated,
             valid=batch.valid,
-            discount=discount(self.ppo, agent_steps, self.spec.step_s),
+            discount=discount(self.ppo, agent_steps, trained_s, self.spec.step_s),
             gae_lambda=self.ppo.gae_lambda,
         )
         return advantage, advantage + batch.value[:-1]

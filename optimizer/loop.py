@@ -224,8 +224,14 @@ class Optimizer:
                 progress.warmup_left -= int(batch.valid.sum())
                 self.learner.warm_up(batch)
                 return None
+            progress.trained_s = self.mode.trained_s(progress.trained_s)
             try:
-                update = self.learner.update(batch, version=progress.version, agent_steps=progress.agent_steps)
+                update = self.learner.update(
+                    batch,
+                    version=progress.version,
+                    agent_steps=progress.agent_steps,
+                    trained_s=progress.trained_s,
+                )
             except NonFiniteUpdateError as error:
                 self._keep_bad_batch(batch, error)
                 return None
@@ -296,7 +302,7 @@ class Optimizer:
         if update is None:
             return {}
         with self.timer.phase("signs"):
-            return self.signs(batch, update, self.progress.agent_steps)
+            return self.signs(batch, update, self.progress.agent_steps, self.progress.trained_s)
 
     def _report(self, update: Update | None, looked_at: dict[str, float]) -> None:
         progress = self.progress

@@ -33,11 +33,11 @@ class LearningSigns:
         self.effect = ActionEffect(learner.policy, learner.bptt_steps)
         self._looks = 0
 
-    def __call__(self, batch: Batch, update: Update, agent_steps: int) -> dict[str, float]:
+    def __call__(self, batch: Batch, update: Update, agent_steps: int, trained_s: float = 0.0) -> dict[str, float]:
         """`learning/...` of this version; empty where nothing was trained on."""
         if not update.gradient_steps:
             return {}
-        self.effect.add(batch, discount(self.learner.ppo, agent_steps, self.spec.step_s))
+        self.effect.add(batch, discount(self.learner.ppo, agent_steps, trained_s, self.spec.step_s))
         reward = batch.reward[batch.valid]
         vary = which_vary(sampled_numbers(self.spec, batch))
         ended = (batch.terminated | batch.truncated) & batch.valid
@@ -54,7 +54,7 @@ class LearningSigns:
             **self._entropy_share(batch, update.stats),
         }
         if self._looks % SHARE_VERSIONS == 0:
-            signs |= value_gradient_share(self.learner, batch, update.freshness, agent_steps)
+            signs |= value_gradient_share(self.learner, batch, update.freshness, agent_steps, trained_s)
         self._looks += 1
         return signs
 
@@ -78,18 +78,21 @@ class LearningSigns:
         return float(rows.sum(dim=-1).clamp(min=1).log().mean()) if len(rows) else 0.0
 
 
-def value_gradient_share(learner: Learner, batch: Batch, freshness: Freshness, agent_steps: int) -> dict[str, float]:
+def value_gradient_share(
+    learner: Learner, batch: Batch, freshness: Freshness, agent_steps: int, trained_s: float = 0.0
+) -> dict[str, float]:
     """The value loss's share of the gradient in the layers that policy and value share; by norms, in some windows."""
     columns = torch.from_numpy(np.flatnonzero(freshness.fresh.reshape(-1))[:SHARE_WINDOWS])
     counts = learner.rows_that_count(batch, freshness)
-    windows = learner.windows(batch, counts, *learner.targets(batch, agent_steps)).pick(columns.to(batch.first.device))
+    targets = learner.targets(batch, agent_steps, trained_s)
+    windows = learner.windows(batch, counts, *targets).pick(columns.to(batch.first.device))
     policy = learner.policy
     trunk = [p for part in (policy.encoders, policy.layer, policy.lstm) for p in part.parameters() if p.requires_grad]
 
     def gradient(ppo: PPOConfig) -> list[Tensor]:
         alike = copy.copy(learner)  # of the same policy
         alike.ppo = ppo
-        total = alike.loss(windows, ramp(ppo.entropy_coefficient, agent_steps)).total
+        total = alike.loss(windows, ramp(ppo.entropy_coefficient, agent_steps, trained_s)).total
         found = torch.autograd.grad(total, trunk, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g for p, g in zip(trunk, found, strict=True)]
 

@@ -18,6 +18,7 @@ from quintet.control.config import (
     SHIPPED_CONFIGS,
     ConfigError,
     RunConfig,
+    check_alone,
     check_config,
     config_keys,
     dump_config,
@@ -117,8 +118,10 @@ def test_the_last_of_two_overrides_wins() -> None:
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-ramps = st.builds(Ramp, value=finite) | st.builds(
-    Ramp, value=finite, end=finite, from_steps=st.integers(0, 10), until_steps=st.integers(11, 2**53)
+ramps = (
+    st.builds(Ramp, value=finite)
+    | st.builds(Ramp, value=finite, end=finite, from_steps=st.integers(0, 10), until_steps=st.integers(11, 2**53))
+    | st.builds(Ramp, value=finite, end=finite, until_minutes=st.floats(0.1, 1e6))
 )
 toml_values = st.recursive(
     st.booleans() | st.integers(-(2**63), 2**63 - 1) | finite | st.text(),
@@ -179,6 +182,7 @@ def test_every_key_of_the_defaults_can_be_overridden_by_its_own_value() -> None:
         ("ppo.ratio=both", "ppo.ratio is 'both' .*expected one of joint, per_head"),
         ("rollout.bptt_steps=0", "rollout.bptt_steps is 0; it must be positive"),
         ("ppo.learning_rate.end=1e-5", "a ramp from 0.0003 to 1e-05 needs until_steps"),
+        ("ppo.learning_rate={end=0, until_minutes=5, until_steps=9}", "ends by minutes or by steps"),
         ("seed", "--set takes KEY=VALUE, .*found 'seed'"),
         ("ppo..clip=1", "--set takes KEY=VALUE"),
         ("=1", "--set takes KEY=VALUE"),
@@ -280,6 +284,13 @@ def test_numbers_that_cannot_work_are_refused_with_both_numbers(override: str, m
     with pytest.raises(ConfigError, match=message) as caught:
         check_config(config, spec())
     assert "\n" not in str(caught.value)
+
+
+def test_a_repeatable_run_has_no_ramp_by_minutes() -> None:
+    text = "ppo.entropy_coefficient = { end = 0.0, until_minutes = 2 }"
+    check_alone(parse_config(text))
+    with pytest.raises(ConfigError, match=r"deterministic is true, but ppo.entropy_coefficient.until_minutes is 2, .*"):
+        check_alone(parse_config(text, overrides=["deterministic=true", "rollout.workers=1"]))
 
 
 def test_the_end_of_a_ramp_is_checked_too() -> None:

@@ -39,6 +39,7 @@ def request(number: int, **changes: str) -> Setting:
         ("ppo.learning_rate", "3e-5", Ramp(value=3e-5)),
         ("ppo.learning_rate.value", "3e-5", 3e-5),
         ("ppo.learning_rate", "{value=1e-3, end=1e-5, until_steps=9}", Ramp(value=1e-3, end=1e-5, until_steps=9)),
+        ("ppo.learning_rate", "{value=1e-3, end=1e-5, until_minutes=9}", Ramp(value=1e-3, end=1e-5, until_minutes=9)),
         ("team_spirit.value", "0.6", 0.6),
         ("team_spirit", "0.6", Ramp(value=0.6)),
         ("optimizer.max_staleness", "2", 2),
@@ -74,6 +75,7 @@ def test_a_change_becomes_a_value_of_its_type(key: str, text: str, value: object
         ("ppo.ratio", "both", "expected one of joint, per_head"),
         ("ppo.dual_clip", "0.5", "must be at least 1, or 0"),
         ("ppo.learning_rate.end", "1e-5", "needs until_steps"),
+        ("learning_rate", "{end=0, until_minutes=5, until_steps=9}", "ends by minutes or by steps"),
         ("until", "soon", "expected NAME=VALUE"),
     ],
 )
@@ -97,6 +99,13 @@ def test_a_ramps_part_leaves_its_other_parts_and_a_number_replaces_all_of_them()
     part = changed(config, {"ppo.learning_rate.value": "5e-4"})
     assert part.ppo.learning_rate == replace(falling, value=5e-4)
     assert changed(part, {"ppo.learning_rate": "2e-4"}).ppo.learning_rate == Ramp(value=2e-4)
+
+
+def test_a_repeatable_run_refuses_a_ramp_by_minutes_while_it_goes_on_too() -> None:
+    config, ramp = replace(CONFIG, deterministic=True), {"ppo.learning_rate": "{end=0, until_minutes=5}"}
+    check_changes(CONFIG, ramp)
+    with pytest.raises(LiveError, match="until_minutes is 5, and no two runs take the same time"):
+        check_changes(config, ramp)
 
 
 def test_every_live_key_can_be_set_to_what_it_is_and_says_what_it_means() -> None:
@@ -143,4 +152,6 @@ def test_whoever_asks_is_named_with_the_machine() -> None:
 def test_a_falling_ramp_is_shown_as_its_way() -> None:
     config = replace(CONFIG, ppo=PPOConfig(learning_rate=Ramp(value=1e-3, end=1e-5, until_steps=100)))
     assert setting_text(config, "ppo.learning_rate") == "0.001 to 1e-05 (steps 0 to 100)"
+    by_minutes = replace(CONFIG, ppo=PPOConfig(learning_rate=Ramp(value=1e-3, end=1e-5, until_minutes=7.5)))
+    assert setting_text(by_minutes, "ppo.learning_rate") == "0.001 to 1e-05 (in 7.5 minutes)"
     assert math.isclose(float(setting_text(config, "ppo.learning_rate.end")), 1e-5)

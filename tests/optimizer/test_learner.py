@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -265,6 +266,10 @@ def test_the_schedules_are_read_at_the_agent_steps_of_the_batch() -> None:
     stats = learner.update(batch, version=1, agent_steps=750).stats
     assert stats["losses/learning_rate"] == stats["losses/entropy_coefficient"] == 0.25
     assert learner.adam.param_groups[0]["lr"] == 0.25
+    by_minutes = Ramp(value=1.0, end=0.0, until_minutes=1)
+    learner.adjust(replace(learner.ppo, learning_rate=by_minutes, entropy_coefficient=by_minutes), learner.config)
+    stats = learner.update(batch, version=1, agent_steps=750, trained_s=45.0).stats
+    assert stats["losses/learning_rate"] == stats["losses/entropy_coefficient"] == 0.25
     batch.reward[..., 0] += 1  # in the counting game all agents get the same
     selfish, shared = (learner.targets(batch, agent_steps=n)[0] for n in (1000, 0))
     assert not torch.allclose(selfish, shared)

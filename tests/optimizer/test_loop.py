@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ import torch
 from quintet.games.api import Actions, Transition
 from quintet.model.config import PolicyConfig
 from quintet.model.weights import load_masters, load_weights
+from quintet.optimizer import determinism
 from quintet.optimizer import loop as service_module
 from quintet.optimizer.batch import Batch
 from quintet.optimizer.checkpoint import CheckpointError, find_checkpoint, read_info, read_policy, read_snapshot
-from quintet.optimizer.config import PPOConfig
+from quintet.optimizer.config import PPOConfig, Ramp
 from quintet.optimizer.learner import NonFiniteUpdateError, Update, pick_device
 from quintet.optimizer.loop import TrainingDivergedError
 from quintet.wire.link import Precision
@@ -152,11 +154,31 @@ def test_three_batches_in_a_row_that_are_not_finite_end_the_run_and_are_kept(
     assert len([e for e in run.events("event") if e["event"] == "bad_batch"]) == 3
 
 
+def test_the_clock_of_ramps_starts_with_the_first_update_and_goes_on_where_a_checkpoint_left_it(
+    run: InProcessRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count(1000.0, 6.0)  # six seconds between two looks
+    monkeypatch.setattr(determinism, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    run.ppo = PPOConfig(learning_rate=Ramp(value=1.0, end=0.0, until_minutes=1))
+    optimizer, worker = run.optimizer(normalizer_warmup_steps=1), run.worker()
+    run.train(optimizer, worker, 1)
+    assert optimizer.progress.trained_s == 0
+    run.train(optimizer, worker, 3)
+    assert [m["losses/learning_rate"] for m in metrics(run)[1:]] == pytest.approx([1.0, 0.9, 0.8])
+    optimizer.checkpoint()
+    drop(optimizer)
+    next(now)
+    resumed = run.optimizer(resume=True)
+    run.train(resumed, worker, 2)
+    assert [m["losses/learning_rate"] for m in metrics(run)[-2:]] == pytest.approx([0.8, 0.7])
+    assert resumed.progress.trained_s == 18.0
+
+
 def test_a_good_batch_between_bad_ones_starts_the_count_anew(run: InProcessRun, link: WatchedLink) -> None:
     optimizer, worker = run.optimizer(), run.worker()
     update, calls = optimizer.learner.update, itertools.count(1)
 
-    def two_of_three_fail(batch: Batch, *, version: int, agent_steps: int) -> Update:
+    def two_of_three_fail(batch: Batch, *, version: int, agent_steps: int, trained_s: float = 0.0) -> Update:
         if next(calls) % 3:
             raise NonFiniteUpdateError("loss is nan")
         return update(batch, version=version, agent_steps=agent_steps)
