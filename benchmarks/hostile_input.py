@@ -140,11 +140,13 @@ def measure(args: Args) -> dict[str, Any]:
         folder = RunFolder(Path(name) / RUN)
         folder.logs.mkdir(parents=True)
         config = load_config(_config_path(args.config), ["minutes=none", "agent_steps=none"])
-        spec = config.chunk_spec(check_game(config)[0])
+        look = check_game(config)
+        config = look.config
+        spec = config.chunk_spec(look.spec)
         with EmbeddedRedis.start(folder.redis, maxmemory_bytes=MAXMEMORY_BYTES) as redis:
             let_children_find_our_code()
             with connect(redis.url, RUN, wait_s=5.0) as link:
-                open_link(link, config, check_game(config)[0], 1)
+                open_link(link, config, look.spec, 1)
                 link.hold_lease(24 * 3600.0)
                 optimizer = OptimizerProcess(folder, redis.url_of("optimizer"), None)
                 optimizer.start()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from quintet.cluster.controller import LEASE_S, Controller
 from quintet.cluster.processes.signals import Interrupts
 from quintet.cluster.recorder import Recorder, RunChannel
 from quintet.cluster.worker_supervisor import Launcher, WorkerSupervisor
-from quintet.control.config import RunConfig, check_config, dump_config
+from quintet.control.config import RunConfig, check_config, dump_config, given_keys
+from quintet.control.derivation import Derivation, Derived, derive, is_wholly_given, with_heading
+from quintet.control.game_facts import facts_of, needs_play
 from quintet.control.live_settings import with_known_format
 from quintet.control.run_folder import RunFolder
 from quintet.control.summary import Summary
@@ -21,10 +24,28 @@ from quintet.games.api import GameSpec
 from quintet.wire.redis_link.client import needed_memory_bytes
 
 
-def look_at_game(config: RunConfig, logs: Path | None) -> tuple[GameSpec, list[str], Callable[[], list[str]]]:
-    """The game's spec, lines to say about it, and a rehearsal of a few rows that is still to be done: it says more.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FirstLook:
+    """What is known of a run before anything of it is started."""
 
-    What a game compiles and caches at its first step is after the rehearsal there for all workers.
+    config: RunConfig  # what nobody chose is derived from the game now
+    spec: GameSpec
+    derived: tuple[Derivation, ...]
+    notes: list[str]  # lines to say
+    rehearse: Callable[[], list[str]]  # plays a few rows, if that is still to be done; returns more lines
+
+    @property
+    def lines(self) -> list[str]:
+        """All there is to say yet: what was derived, then the notes."""
+        heading = ["derived from the game, for nobody chose it (any of it can be chosen with --set):"]
+        return [*(heading if self.derived else ()), *(f"  {line}" for line in self.derived), *self.notes]
+
+
+def look_at_game(config: RunConfig, logs: Path | None) -> FirstLook:
+    """Build the game once, derive from it what nobody chose, and check it all.
+
+    What the game's spec leaves open is seen in its rehearsal, a few rows of random play, which is done here then; else
+    it is still to be done. What a game compiles and caches at its first step is there for all workers after it.
 
     Raises:
         UsageError: no such game, or one that keeps no contract. So does the rehearsal, and it also raises a
@@ -35,14 +56,24 @@ def look_at_game(config: RunConfig, logs: Path | None) -> tuple[GameSpec, list[s
 
     with refused(logs):
         game = make_game(config.game, 1, config.seed, config.game_options)
-    notes = [f"note: {note}" for note in check_config(config, game.spec)]
-    return game.spec, notes, partial(rehearsed, config, game, logs)
+    rehearse, given = partial(rehearsed, config, game, logs), given_keys(config)
+    derived, warnings = Derived(config), None
+    if not is_wholly_given(given):
+        warnings, seen = rehearse() if needs_play(game.spec) else (None, None)
+        derived = derive(config, given, facts_of(game.spec, seen, config))
+    return FirstLook(
+        config=derived.config,
+        spec=game.spec,
+        derived=derived.lines,
+        notes=[f"note: {note}" for note in check_config(derived.config, game.spec)] + (warnings or []),
+        rehearse=(lambda: rehearse()[0]) if warnings is None else list[str],
+    )
 
 
-def check_game(config: RunConfig, logs: Path | None = None) -> tuple[GameSpec, list[str]]:
-    """The game's spec and all lines to say, its rehearsal included; raises what `look_at_game` and that raise."""
-    spec, lines, rehearse = look_at_game(config, logs)
-    return spec, [*lines, *rehearse()]
+def check_game(config: RunConfig, logs: Path | None = None) -> FirstLook:
+    """A first look with its rehearsal done; raises what `look_at_game` and that raise."""
+    look = look_at_game(config, logs)
+    return replace(look, notes=[*look.notes, *look.rehearse()], rehearse=list[str])
 
 
 def logs_kept(folder: RunFolder) -> Path | None:
@@ -53,24 +84,25 @@ def logs_kept(folder: RunFolder) -> Path | None:
 def begin(
     link: RunChannel,
     config: RunConfig,
+    look: FirstLook,
     folder: RunFolder,
     board: Board,
     started_s: float,
     *,
-    game: GameSpec,
     workers: int | None = None,
-    lines: Sequence[str] = (),
     text: str = "",
 ) -> tuple[RunConfig, Recorder]:
     """Open a run on its link, in its folder and in a recorder, and say so; its configuration has the number format now.
+
+    `config` is that of the look, with what was asked for since.
 
     Raises:
         SpecMismatchError: the link holds this run with another game or network.
     """
     config = with_known_format(config, folder, link.run_config())
-    open_link(link, config, game, workers)
-    folder.propose_config(dump_config(config))
-    for line in lines:
+    open_link(link, config, look.spec, workers)
+    folder.propose_config(with_heading(dump_config(config), look.derived))
+    for line in look.lines:
         board.say(line)
     recorder = Recorder(folder=folder, config=config, link=link, board=board, started_s=started_s)
     text = text or f"ready after {recorder.wall_s:.1f} s"

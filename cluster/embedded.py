@@ -92,9 +92,10 @@ def _start(
 ) -> Controller:
     """Everything up to the first worker; `stack` ends it in reverse."""
     let_children_find_our_code()
-    game, lines, rehearse = look_at_game(config, logs_kept(folder))  # what is wrong shows before anything is started
+    look = look_at_game(config, logs_kept(folder))  # what is wrong shows before anything is started
+    config = look.config
     is_ours = ":" not in config.game  # such a game may compile for long, while everything else starts
-    lines += [] if is_ours else rehearse()
+    look.notes.extend([] if is_ours else look.rehearse())
     board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
     board.say("starting Redis, the optimizer and Ray")
     url, redis = _redis(request, config, folder, stack)
@@ -107,10 +108,10 @@ def _start(
     stack.callback(optimizer.stop, GRACE_S)
     launcher = _ray(request, config, folder, _url_of("worker", url, redis), stack)
     interrupts.install()  # Ray brings a handler of its own for SIGTERM
-    rehearsal = _InThread(rehearse) if is_ours else None  # torch loads in the others meanwhile
+    rehearsal = _InThread(look.rehearse) if is_ours else None  # torch loads in the others meanwhile
     link = stack.enter_context(connect(url, folder.run, wait_s=LINK_WAIT_S))
     config, through = take_in_requests(link, config, request.overrides, resumed=folder.config.exists())
-    config, recorder = begin(link, config, folder, board, started_s, game=game, lines=lines)
+    config, recorder = begin(link, config, look, folder, board, started_s)
     link.drop_settings(through)
     link.set_autoscale(request.autoscale or "")
     if redis is not None:  # nobody else's: what held the lease ended with the `quintet train` before this one

@@ -50,10 +50,10 @@ def train_in_process(
     """
     if config.rollout.workers != 1:
         raise UsageError(f"--in-process has one worker, the configuration wants {config.rollout.workers}: --workers 1")
-    spec, lines = check_game(config, logs_kept(folder))
+    look = check_game(config, logs_kept(folder))
     board.say(f"run {folder.run}: {config.game}; its files are in {folder.where}/; Ctrl-C saves and stops it")
     link = MemoryLink(folder.run, issued_incarnations=_starts(folder))
-    config, recorder = begin(link, config, folder, board, started_s, game=spec, lines=lines, text="in one process")
+    config, recorder = begin(link, look.config, look, folder, board, started_s, text="in one process")
     with ExitStack() as stack, recorder.failing():
         interrupts = stack.enter_context(Interrupts(stop))
         optimizer = _optimizer(config, folder, link, start_from)

@@ -16,7 +16,7 @@ from quintet.cluster.processes.signals import Interrupts
 from quintet.cluster.ray_cluster.launcher import JoinedRay, RayLauncher
 from quintet.cluster.ray_cluster.node import split_address
 from quintet.cluster.request import ControllerRequest
-from quintet.control.config import RunConfig, load_config
+from quintet.control.config import RunConfig, as_complete, load_config
 from quintet.control.errors import DONE, INTERRUPTED, UsageError, report
 from quintet.control.run_folder import RUNS, RunFolder, checked, create_run
 from quintet.wire.errors import LinkDownError
@@ -47,7 +47,7 @@ def open_or_create(request: ControllerRequest) -> tuple[RunConfig, RunFolder]:
     """The run's own configuration where it exists already, else that of the request; and its folder."""
     folder = RunFolder(RUNS / checked(request.run))
     if folder.config.is_file():
-        return load_config(folder.config, request.overrides), folder
+        return as_complete(load_config(folder.config, request.overrides)), folder
     config = load_config(request.config, request.overrides)
     return config, create_run(request.run, config.game)
 
@@ -62,7 +62,7 @@ def _drive(
 
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        spec, lines = check_game(config)
+        look = check_game(config)
         link = stack.enter_context(RedisLink(url, folder.run))
         wait_for(lambda: link.wait_until_ready(0.0), LinkDownError, tell)
         let_children_find_our_code()
@@ -72,11 +72,9 @@ def _drive(
         interrupts.install()  # Ray brings a handler of its own for SIGTERM
         fill = Filler(link, session.cores, request.cores_per_worker, automatic=request.workers is None)
         workers = first_wish(link, request.workers or fill.wait_for_cores(NODES_PATIENCE_S))
-        check_maxmemory(url, needed_redis_bytes(config, workers))
+        check_maxmemory(url, needed_redis_bytes(look.config, workers))
         said = f"{workers} workers wanted"
-        config, recorder = begin(
-            link, config, folder, board, started_s, game=spec, workers=workers, lines=lines, text=said
-        )
+        recorder = begin(link, look.config, look, folder, board, started_s, workers=workers, text=said)[1]
         launcher = RayLauncher(
             session,
             redis_url="" if request.node_redis_url else url,

@@ -10,7 +10,7 @@ from typing import Self
 
 from quintet.cluster.board import Board, BoardState
 from quintet.cluster.in_process import train_in_process
-from quintet.control.config import RunConfig, check_alone, load_config
+from quintet.control.config import RunConfig, as_complete, check_alone, load_config
 from quintet.control.errors import UsageError
 from quintet.control.run_folder import RunFolder, checkpoint_path, create_run, open_run
 from quintet.control.summary import Summary
@@ -43,7 +43,7 @@ def train(
         if config is not None or start_from is not None:
             raise UsageError("resume goes on with the run's own configuration and checkpoint: leave out the others")
         folder = open_run(run)
-        settings = load_config(folder.config, overrides)
+        settings = as_complete(load_config(folder.config, overrides))
         check_alone(settings)
     else:
         if isinstance(config, RunConfig) and overrides:

@@ -15,17 +15,18 @@ import operator
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields, is_dataclass
+from dataclasses import astuple, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import tomli_w
 from annotated_types import Ge, Gt, Le
 
-from quintet.control.config_reader import SCALAR_FIELD, ConfigReader, apply_override, dotted_keys, plain
+from quintet.control.config_reader import SCALAR_FIELD, ConfigReader, apply_override, dotted_keys, plain, settings_of
 from quintet.control.config_reader import ConfigError as ConfigError  # noqa: PLC0414 - whoever reads a configuration meets it
 from quintet.control.metrics import parse_until
 from quintet.model.config import PolicyConfig
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from quintet.games.api import GameSpec
     from quintet.wire.chunk import ChunkSpec
 
+DERIVED = "# derived: "  # begins a comment of config.toml, before the key: `# derived: ppo.epochs = 4: passes over ...`
 SHIPPED_CONFIGS = Path(__file__).absolute().parents[1] / "configs"  # beside the packages, so that a wheel has it
 
 
@@ -67,6 +69,8 @@ class RunConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     wire: WireConfig = field(default_factory=WireConfig)
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Keys that somebody chose, `ppo.epochs`: no setting itself. See `given_keys`."""
 
     def chunk_spec(self, game: GameSpec) -> ChunkSpec:
         """What every chunk of this run looks like, where the game is this one."""
@@ -111,13 +115,61 @@ def parse_config(text: str, *, overrides: Sequence[str] = (), source: str = "the
     sources: dict[str, str] = {}
     for override in overrides:
         apply_override(raw, override, sources)
-    config: RunConfig = ConfigReader(RunConfig, source, sources).dataclass(RunConfig, raw, RunConfig(), ())
-    return config
+    default = RunConfig(rollout=_chunks_that_fit(raw))
+    config: RunConfig = ConfigReader(RunConfig, source, sources).dataclass(RunConfig, raw, default, ())
+    return replace(config, given=frozenset(_keys_in(raw)))
+
+
+def given_keys(config: RunConfig) -> frozenset[str]:
+    """The keys that are not derived from the game: those that were read, and every value that is not its default.
+
+    A Ramp is one key, whichever part of it was given.
+    """
+    default = RunConfig()
+    return config.given | {key for key in _whole_keys() if value_of(config, key) != value_of(default, key)}
+
+
+def as_complete(config: RunConfig) -> RunConfig:
+    """The same, with every key given: the configuration of a run that was made, from which nothing is derived."""
+    return replace(config, given=_whole_keys())
+
+
+def with_value(config: RunConfig, key: str, value: Any) -> RunConfig:
+    """The configuration with another value under a dotted key."""
+    section, _, name = key.rpartition(".")
+    if not section:
+        return replace(config, **{name: value})
+    return replace(config, **{section: replace(getattr(config, section), **{name: value})})
 
 
 def dump_config(config: RunConfig) -> str:
     """The configuration as TOML; `parse_config` of it gives the same configuration."""
     return tomli_w.dumps(plain(config))
+
+
+def with_comments_of(old: str, text: str) -> str:
+    """A configuration's text below the comments that the old one begins with, unless it has some of its own.
+
+    What was derived in the old one and has another value in this one is left out.
+    """
+    comments = list(takewhile(lambda line: line.startswith("#"), old.splitlines()))
+    if not comments or text.startswith("#"):
+        return text
+    before, after = tomllib.loads(old), tomllib.loads(text)
+    kept = [line for line in comments if not line.startswith(DERIVED) or _same(line, before, after)]
+    return "\n".join([*kept, "", text]) if kept else text
+
+
+def _same(comment: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether both have the same value for the key that a comment is about."""
+    key = comment.removeprefix(DERIVED).partition(" = ")[0]
+    return bool(_found(before, key) == _found(after, key))
+
+
+def _found(table: Any, key: str) -> Any:
+    for part in key.split("."):
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return table
 
 
 def flat_config(config: RunConfig) -> dict[str, bool | int | float | str]:
@@ -271,6 +323,34 @@ def _torch_version() -> str:
         return version("torch")
     except PackageNotFoundError:
         return ""
+
+
+def _chunks_that_fit(raw: Mapping[str, Any]) -> RolloutConfig:
+    """The defaults, with chunks of whole windows where only the windows were given."""
+    table, default = raw.get("rollout"), RolloutConfig()
+    windows = table.get("bptt_steps") if isinstance(table, Mapping) else None
+    if not isinstance(windows, int) or windows < 1 or default.chunk_steps % windows == 0:
+        return default
+    return replace(default, bptt_steps=windows, chunk_steps=windows * max(1, round(default.chunk_steps / windows)))
+
+
+def _keys_in(raw: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that a table gives: those of sections by their dotted names, a Ramp as one."""
+    for key, value in raw.items():
+        if is_dataclass(getattr(RunConfig(), key)):
+            yield from (f"{key}.{name}" for name in value)
+        else:
+            yield key
+
+
+@cache
+def _whole_keys() -> frozenset[str]:
+    """Every key whose value is no section; a Ramp is one of them."""
+    return frozenset(_keys_in({key: _names(getattr(RunConfig(), key)) for key in _names(RunConfig())}))
+
+
+def _names(value: Any) -> list[str]:
+    return [entry.name for entry in settings_of(value)] if is_dataclass(value) else []
 
 
 def _find(path: Path) -> Path:

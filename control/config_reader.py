@@ -16,6 +16,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 SCALAR_FIELD = "value"  # a dataclass with a field of this name may be written as that value alone
 
 
+def settings_of(kind: Any) -> list[Field[Any]]:
+    """A dataclass's settings: what is not compared is about a configuration (`RunConfig.given`), not in it."""
+    return [entry for entry in fields(kind) if entry.compare]
+
+
 class ConfigError(Exception):
     """A configuration that cannot be run; the message is one line that says where it stands and what to do."""
 
@@ -62,7 +67,7 @@ class ConfigReader:
     def dataclass(self, kind: type[Any], raw: Mapping[str, Any], default: Any, path: tuple[str, ...]) -> Any:
         """An instance of `kind` that differs from `default` in what `raw` names."""
         hints = get_type_hints(kind)
-        known = [entry.name for entry in fields(kind)]
+        known = [entry.name for entry in settings_of(kind)]
         for key in raw:
             if key not in known:
                 raise ConfigError(self._unknown_key((*path, key), known))
@@ -111,7 +116,9 @@ class ConfigReader:
 def dotted_keys(kind: type[Any], prefix: str = "") -> list[str]:
     """Every dotted key of a configuration, sections and Ramps gone into."""
     keys: list[str] = []
-    for name, hint in get_type_hints(kind).items():
+    hints = get_type_hints(kind)
+    for name in (entry.name for entry in settings_of(kind)):
+        hint = hints[name]
         keys.append(prefix + name)
         if is_dataclass(hint) and isinstance(hint, type):
             keys += dotted_keys(hint, f"{prefix}{name}.")
@@ -150,7 +157,7 @@ def _describe(value: Any) -> str:
 def plain(instance: Any) -> dict[str, Any]:
     """A dataclass as tables: None is left out, and what equals its scalar form is written as that."""
     table: dict[str, Any] = {}
-    for entry in fields(instance):
+    for entry in settings_of(instance):
         value = getattr(instance, entry.name)
         if is_dataclass(value) and not isinstance(value, type):
             inner = plain(value)

@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from quintet.control.config import RunConfig, check_ranges, config_keys, dump_config, parse_config, range_of, value_of
-from quintet.control.config_reader import SCALAR_FIELD, ConfigError
+from quintet.control.config_reader import SCALAR_FIELD, ConfigError, settings_of
 from quintet.control.errors import UsageError
 from quintet.control.metrics import OPTIMIZER
 from quintet.control.run_folder import RunFolder
@@ -78,7 +78,7 @@ def _described(kind: type[Any], prefix: str, doc: str = "") -> dict[str, tuple[s
     """Key -> (type, meaning), sections and Ramps gone into."""
     docs, hints = _field_docs(kind), get_type_hints(kind)
     found: dict[str, tuple[str, str]] = {}
-    for entry in fields(kind):
+    for entry in settings_of(kind):
         key, hint, meaning = prefix + entry.name, hints[entry.name], docs.get(entry.name, doc)
         if is_dataclass(hint) and isinstance(hint, type):
             if any(inner.name == SCALAR_FIELD for inner in fields(hint)):

@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from quintet.control.config import with_comments_of
 from quintet.control.errors import USAGE, UsageError, exit_code
 from quintet.wire.redis_link.keys import check_run_name
 
@@ -88,9 +89,12 @@ class RunFolder:
             self._is_proposed = True
 
     def write_config(self, text: str) -> None:
-        """Write config.toml at once: whoever reads it finds the old or the new text."""
+        """Write config.toml at once: whoever reads it finds the old or the new text.
+
+        Comments that it begins with stay where the text has none, except of values that are others now.
+        """
         aside = self.config.with_suffix(".new")
-        aside.write_text(text)
+        aside.write_text(with_comments_of(self.config.read_text() if self.config.exists() else "", text))
         aside.replace(self.config)
         self._is_proposed = False
 

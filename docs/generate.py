@@ -20,6 +20,7 @@ from tyro.conf import FlagCreatePairsOff
 from quintet.cluster.__main__ import COMMANDS
 from quintet.control.config import RunConfig
 from quintet.control.config_reader import SCALAR_FIELD
+from quintet.control.derivation import RULES
 from quintet.control.live_settings import SettingInfo, setting_keys, shown
 from quintet.control.metrics import FAMILIES, HELP
 from quintet.optimizer.config import Ramp
@@ -47,6 +48,9 @@ def configuration_page() -> str:
         "Configuration",
         "A configuration is one TOML file; every setting has a default, and `--set KEY=VALUE` sets any of them on the "
         "command line. `configs/` holds the configurations that ship, which `--config NAME` finds by their name.",
+        "Where the default is *derived*, it comes of the game and of what else was set, unless it was set itself. The "
+        "run says at its start what was derived and why, and so does the beginning of its `config.toml`. A program "
+        "that makes a `RunConfig` by itself chooses what differs from the defaults of its classes.",
         "The column *changes* says when a setting may change: **live** by `quintet set` while the run goes on, **at a "
         "resume** by `quintet train --resume --set KEY=VALUE`, or only **in a new run**. A ramp is a number or a "
         "table: see [Ramps](#ramps).",
@@ -144,8 +148,10 @@ def _setting(defaults: RunConfig, known: SettingInfo, prefix: str) -> tuple[str,
         value = getattr(value, part)
     kind = known.type.replace(" | ", ", ") + (" or ramp" if hasattr(value, SCALAR_FIELD) else "")
     takes = f"{kind}, {known.range}" if known.range else kind
-    default = json.dumps(value) if isinstance(value, str | dict) else shown(value)
-    return _code(known.key.removeprefix(prefix)), takes, _code(default), known.changes, _plain(known.doc)
+    default = _code(json.dumps(value) if isinstance(value, str | dict) else shown(value))
+    if known.key in RULES:
+        default = f"derived: {_plain(RULES[known.key].words)}"
+    return _code(known.key.removeprefix(prefix)), takes, default, known.changes, _plain(known.doc)
 
 
 def _decision(path: Path) -> tuple[str, str, str]:

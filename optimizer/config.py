@@ -71,7 +71,7 @@ class PPOConfig:
     """Passes over a batch."""
     minibatches: Annotated[int, Ge(1)] = 1
     """Parts of a batch, split by windows; one gradient step each."""
-    gradient_clip: Literal["elementwise", "global_norm", "none"] = "elementwise"
+    gradient_clip: Literal["elementwise", "global_norm", "none"] = "global_norm"
     """elementwise: +-5 sqrt(v) per parameter element, v the second moment of the unclipped gradient."""
     max_gradient_norm: Annotated[float, Gt(0)] = 0.5
     """The bound of `global_norm`."""
@@ -97,7 +97,7 @@ class OptimizerConfig:
 
     batch_steps: Annotated[int, Ge(1)] = 4096
     """Steps (rows x agents) of a batch; every batch makes one version."""
-    max_staleness: Annotated[int, Ge(0)] = 8
+    max_staleness: Annotated[int, Ge(0)] = 4
     """Windows played more than this many versions ago are not trained on."""
     normalizer_warmup_steps: Annotated[int, Ge(0)] = 2048
     """Steps that only feed the normalisers before the first gradient step."""

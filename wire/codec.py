@@ -111,8 +111,13 @@ def seal(message: bytes) -> bytes:
 
 def max_message_bytes(spec: ChunkSpec) -> int:
     """More than any message of this run can have: arrays of the longest chunk as they are, or as zstd at its worst."""
-    n_bytes = _layout(spec, spec.chunk_steps).n_bytes
+    n_bytes = blob_bytes(spec)
     return min(MAX_CHUNK_BYTES, n_bytes + n_bytes // 128 + _HEADER_BYTES)
+
+
+def blob_bytes(spec: ChunkSpec) -> int:
+    """Of the arrays of a whole chunk, as they are."""
+    return _layout(spec, spec.chunk_steps).n_bytes
 
 
 def decode_chunk(payload: bytes, spec: ChunkSpec, *, run: str, max_bytes: int = MAX_CHUNK_BYTES) -> TrajectoryChunk:

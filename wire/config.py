@@ -13,7 +13,7 @@ from annotated_types import Ge
 class WireConfig:
     """The stream's bounds. Both hold at once; a push that would pass either waits and nothing is lost."""
 
-    max_queued_batches: Annotated[float, Ge(0)] = 1.0
+    max_queued_batches: Annotated[float, Ge(0)] = 0.0
     """Batches that may wait in the stream beside the one being trained on: this bounds staleness."""
     max_queue_bytes: Annotated[int, Ge(1)] = 268_435_456
     """Bytes that may wait in the stream: this protects Redis."""

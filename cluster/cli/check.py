@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_module
+import math
 import re
 import sys
 import warnings
@@ -11,17 +12,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from quintet.control.config import RunConfig, check_config, load_config
+from quintet.control.config import RunConfig, check_config, given_keys, load_config
 from quintet.control.config_reader import ConfigError
+from quintet.control.derivation import derive
 from quintet.control.errors import DONE, USAGE, exit_code, fault, keep_traceback, one_line
+from quintet.control.game_facts import facts_of, needs_play
 from quintet.control.output import answer, say
 from quintet.games.api import GameCodeError, GameError, VectorGame
 from quintet.games.copies import closing
 
+if TYPE_CHECKING:
+    from quintet.games.checks.rehearsal import Seen
+
 SIDE_BY_SIDE = 2  # slots of each copy that plays beside others
 POLICY_ROWS = 32
+ROWS_UNTIL_AN_END = 3000  # of random play, where it alone can show how long games are
 LIBRARY_ROWS = 100
 # What libraries advise for trainers that take numbers as they come (here actions and inputs are normalised), and of an
 # empty board.
@@ -76,16 +83,21 @@ class Check:
             self.findings.append(GameFinding("error", one_line(error), log))
 
 
-def rehearsed(config: RunConfig, game: VectorGame, logs: Path | None) -> list[str]:
-    """A few rows before a run begins; returns warnings, a line each, and closes the game.
+def rehearsed(config: RunConfig, game: VectorGame, logs: Path | None) -> tuple[list[str], Seen]:
+    """A few rows before a run begins; returns warnings, a line each, and what was seen, and closes the game.
+
+    A run that is to be repeated to the last bit plays as many rows as any time, however long they take.
 
     Raises:
         UsageError, RunFailedError: the first fault; a traceback is kept in `logs`. See `refused`, `keep_traceback`.
     """
-    from quintet.games.checks.rehearsal import rehearse_rows
+    from quintet.games.checks.rehearsal import WITHIN_S, rehearse_rows
 
     with closing(game), refused(logs):
-        return [str(GameFinding("warning", text)) for text in rehearse_rows(game, config.seed)]
+        within_s, long = (math.inf, 0) if config.deterministic else (WITHIN_S, ROWS_UNTIL_AN_END)
+        until_an_end = long if needs_play(game.spec) else 0
+        found = rehearse_rows(game, config.seed, within_s=within_s, until_an_end=until_an_end)
+    return [str(GameFinding("warning", text)) for text in found.remarks], found.seen
 
 
 @contextlib.contextmanager
@@ -136,8 +148,10 @@ def _check_rows(config: RunConfig, found: Check) -> None:
     from quintet.games.checks.rehearsal import rehearse_rows
 
     with closing(_made(config)) as game:
-        check_config(config, game.spec)
-        found.remark(rehearse_rows(game, config.seed))
+        rehearsal = rehearse_rows(game, config.seed)
+        found.remark(rehearsal.remarks)
+        facts = facts_of(game.spec, rehearsal.seen, config)
+        check_config(derive(config, given_keys(config), facts).config, game.spec)
 
 
 def _check_by_library(config: RunConfig, found: Check) -> None:

@@ -11,7 +11,7 @@ import psutil
 from quintet.cluster.board import Board, duration
 from quintet.cluster.embedded import check_capacity, train_with_processes
 from quintet.cluster.request import TrainRequest
-from quintet.control.config import RunConfig, check_alone, load_config
+from quintet.control.config import RunConfig, as_complete, check_alone, load_config
 from quintet.control.errors import DONE, INTERRUPTED, UsageError, report
 from quintet.control.output import answer
 from quintet.control.run_folder import RunFolder, create_beside, create_run, delete_run, open_run
@@ -52,7 +52,7 @@ def _prepare(request: TrainRequest) -> tuple[RunConfig, RunFolder]:
                 "and change single keys with --set"
             )
         folder = open_run(request.run)
-        config = load_config(folder.config, request.overrides)
+        config = as_complete(load_config(folder.config, request.overrides))
         _check_request(request, config)
         return config, folder
     config = load_config(request.config, request.overrides)
@@ -71,6 +71,7 @@ def _prepare_again(request: TrainRequest) -> tuple[RunConfig, RunFolder]:
         raise UsageError("--restart-behavior overwrite deletes a run: say which, with --run NAME")
     old = open_run(request.run)
     config = load_config(request.config or old.config, request.overrides)
+    config = config if request.config else as_complete(config)
     _check_request(request, config)
     if not overwrite:
         return config, create_beside(old.run)

@@ -1,17 +1,18 @@
-"""A few rows of a game before anything else starts: the first fault, and what is hardly meant, with file and line."""
+"""A few rows of a game before anything else starts: the first fault, what is hardly meant, how long games are."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from quintet.games.api import GameContractError, GameError, GameWithRemarks, VectorGame
+from quintet.games.api import GameContractError, GameError, GameWithRemarks, Transition, VectorGame
 from quintet.games.checks.blame import blamed, place
-from quintet.games.checks.rows import Referee
+from quintet.games.checks.rows import TOLERANCE, Referee
 from quintet.games.checks.spec import check_spec
 from quintet.games.contract import random_actions
 
@@ -20,8 +21,36 @@ WITHIN_S = 0.5  # a game that takes longer for its rows plays fewer, but at leas
 LEAST_ROWS = 2
 
 
-def rehearse_rows(game: VectorGame, seed: int, *, rows: int = ROWS, within_s: float = WITHIN_S) -> list[str]:
-    """Play random legal actions and look at every array; returns remarks, each of which begins with a file and line.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What a few rows of random play show of a game."""
+
+    rows: int  # of all games, without those that only begin one
+    games: int  # that ended
+    sums_to_zero: bool  # every row's rewards, of all teams together, and some were not 0
+    pays_ends_only: bool  # rewards came only in rows that ended a game, and each of these had its outcomes
+    largest_end: float  # the largest reward in a row that ended a game, whatever its sign
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """How a rehearsal went."""
+
+    remarks: list[str]  # each begins with a file and line
+    seen: Seen
+
+
+def rehearse_rows(
+    game: VectorGame, seed: int, *, rows: int = ROWS, within_s: float = WITHIN_S, until_an_end: int = 0
+) -> Rehearsal:
+    """Play random legal actions and look at every array.
+
+    Args:
+        game: it is reset.
+        seed: of the game and of the actions.
+        rows: how many, or fewer, if they take longer than `within_s`.
+        within_s: seconds.
+        until_an_end: go on for up to so many rows while no game has ended, `within_s` all the same.
 
     Raises:
         GameError: the first fault; its message begins with the file and line of the user's code.
@@ -29,24 +58,60 @@ def rehearse_rows(game: VectorGame, seed: int, *, rows: int = ROWS, within_s: fl
     spec, random, deadline_s = game.spec, np.random.default_rng(seed), time.monotonic() + within_s
     outside: dict[str, str] = {}
     remarks: dict[str, str] = {}
+    ledger = _Ledger(game.n_games)
     with _at_fault(game, "", "its spec"):
         check_spec(spec)
     with _at_fault(game, "reset", "row 0"):
         observation = game.reset(seed)
         referee = Referee(spec, game.n_games, observation, outside)
-    for row in range(1, rows + 1):
+    for row in range(1, max(rows, until_an_end) + 1):
         actions = random_actions(spec, observation, random)
         with _at_fault(game, "step", f"row {row}"):
             result = game.step(actions)
             referee.judge(observation, result)
+        ledger.enter(result)
         observation = result.observation
         if isinstance(game, GameWithRemarks):
             remarks = {**game.remarks(), **remarks}
-        if row >= LEAST_ROWS and time.monotonic() > deadline_s:
+        if row >= LEAST_ROWS and (time.monotonic() > deadline_s or (row >= rows and ledger.games)):
             break
     if not isinstance(game, GameWithRemarks):
         remarks = {name: f"{place(game, 'step')}: {text}" for name, text in outside.items()}
-    return list(remarks.values())
+    return Rehearsal(list(remarks.values()), ledger.seen)
+
+
+class _Ledger:
+    """Adds up what rows pay, and how long games are."""
+
+    def __init__(self, n_games: int) -> None:
+        self.rows = self.games = 0
+        self._begins = np.zeros(n_games, dtype=bool)  # the row after an end, in which nothing is played
+        self._paid = self._paid_early = self._unequal = self._undecided = False
+        self._largest_end = 0.0
+
+    def enter(self, result: Transition) -> None:
+        """Take in a row of every game."""
+        ended, reward = result.ended, np.abs(result.reward)
+        self.rows += int((~self._begins).sum())
+        self.games += int(ended.sum())
+        self._begins = ended
+        self._paid |= bool(reward.any())
+        self._paid_early |= bool(reward[~ended].any())
+        total, size = np.abs(result.reward.sum(axis=(1, 2))), reward.sum(axis=(1, 2))
+        self._unequal |= bool((total > TOLERANCE * (1 + size)).any())
+        self._undecided |= bool(np.isnan(result.outcome[ended]).any())
+        self._largest_end = max(self._largest_end, float(reward[ended].max(initial=0.0)))
+
+    @property
+    def seen(self) -> Seen:
+        """What there is to say now."""
+        return Seen(
+            rows=self.rows,
+            games=self.games,
+            sums_to_zero=self._paid and not self._unequal,
+            pays_ends_only=self.games > 0 and self._largest_end > 0 and not self._paid_early and not self._undecided,
+            largest_end=self._largest_end,
+        )
 
 
 def origin(game: VectorGame) -> Any:

@@ -216,7 +216,7 @@ def test_what_is_hardly_meant_is_said_at_the_start(monkeypatch: pytest.MonkeyPat
         return made[-1]
 
     monkeypatch.setattr("quintet.games.registry.make_game", make)
-    _, lines = assembly.check_game(parse_config("", overrides=['game="tests.envs.mistaken_envs:OutsideBox"']))
-    assert any("warning: OutsideBox.step: 'place' holds" in line for line in lines)
+    look = assembly.check_game(parse_config("", overrides=['game="tests.envs.mistaken_envs:OutsideBox"']))
+    assert any("warning: OutsideBox.step: 'place' holds" in line for line in look.lines)
     assert len(made) == 1
     assert isinstance(made[0].origin, gymnasium.Env)

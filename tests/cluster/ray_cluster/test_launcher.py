@@ -47,8 +47,8 @@ def ray_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRay]:
 @pytest.fixture
 def link(redis_url: str, run_name: str) -> Iterator[RedisLink]:
     with RedisLink(redis_url, run_name) as link:
-        config = parse_config(CONFIG)
-        open_link(link, config, check_game(config)[0])
+        look = check_game(parse_config(CONFIG))
+        open_link(link, look.config, look.spec)
         yield link
     delete_run(redis_url, run_name)
 

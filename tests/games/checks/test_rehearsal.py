@@ -46,13 +46,13 @@ def test_what_a_game_raises_is_said_with_the_line_that_raised_it() -> None:
 
 
 def test_numbers_outside_a_box_are_remarked_once() -> None:
-    (remark,) = rehearse_rows(tests.envs.mistaken_games.OutsideBox(2), 0)
+    (remark,) = rehearse_rows(tests.envs.mistaken_games.OutsideBox(2), 0).remarks
     assert "counter has values from -1.0" in remark
     assert "taken as they are" in remark
 
 
 def test_a_sound_game_gets_no_remark() -> None:
-    assert rehearse_rows(Sound(2), 0) == []
+    assert rehearse_rows(Sound(2), 0).remarks == []
 
 
 def test_a_slow_game_plays_a_few_rows_only() -> None:
