@@ -28,10 +28,14 @@ SMALL = (
     "rollout.workers=1",
     "rollout.games_per_worker=8",
     "rollout.chunk_steps=16",
+    "ppo.epochs=1",
+    "ppo.minibatches=1",
     "optimizer.batch_steps=512",
     "optimizer.normalizer_warmup_steps=256",
     "optimizer.checkpoint_versions=5",
+    "optimizer.max_staleness=8",
     "optimizer.threads=1",
+    "wire.max_queued_batches=1",
 )
 
 
