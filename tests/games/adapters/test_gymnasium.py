@@ -278,14 +278,14 @@ def test_a_refused_entry_comes_with_the_line_that_trains_without_it() -> None:
 def test_texts_are_left_out_with_a_remark_each_unless_they_are_left_out_by_name() -> None:
     game = make_game("gymnasium:zoo/Instructed-v0", 1, 0)
     assert list(game.reset(seed=0)) == ["more.few", "place", "acting"]
-    remarks = rehearse_rows(game, 0, rows=3)
+    remarks = rehearse_rows(game, 0, rows=3).remarks
     assert [re.sub(r"^\S+: ", "", remark) for remark in remarks] == [
         f"Instructed.step: {name!r} is a text ({kind}), and no text is read: it is left out; "
         f'game_options.leave_out=["{name}"] does so without a warning'
         for name, kind in (("more.mission", "Mission"), ("words", "Text"))
     ]
     named = make_game("gymnasium:zoo/Instructed-v0", 1, 0, {"leave_out": ["words", "more.mission"]})
-    assert rehearse_rows(named, 0, rows=3) == []
+    assert rehearse_rows(named, 0, rows=3).remarks == []
     assert named.spec == game.spec
 
 
