@@ -173,7 +173,7 @@ def _report(
         value_coefficient=ppo.value_coefficient,
         entropy_coefficient=entropy_coefficient,
         advantage_mean=float(spread.mean()) if ppo.normalize_advantages else 0.0,
-        advantage_std=float(spread.std(unbiased=False)) if ppo.normalize_advantages else 1.0,
+        advantage_std=float(spread.std(unbiased=False)) if ppo.normalize_advantages else ppo.advantage_unit,
         return_mean=float(policy.returns.mean),
         return_scale=float(policy.returns.scale),
         gradient_steps=gradient_steps,

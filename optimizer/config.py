@@ -67,6 +67,8 @@ class PPOConfig:
     """Clip of the value's move, in normalised units; 0 turns it off."""
     normalize_advantages: bool = True
     """Advantages of a batch get mean 0 and standard deviation 1."""
+    advantage_unit: Annotated[float, Gt(0)] = 1.0
+    """What advantages are divided by where they are not normalised, in rewards: what a win pays, as a rule."""
     epochs: Annotated[int, Ge(1)] = 1
     """Passes over a batch."""
     minibatches: Annotated[int, Ge(1)] = 1

@@ -115,7 +115,7 @@ class Learner:
         return batch.valid & fresh_rows.to(batch.valid.device).unsqueeze(-1)
 
     def windows(self, batch: Batch, counts: Tensor, advantage: Tensor, returns: Tensor) -> Windows:
-        """Windows with their masks; advantages are normalised over the rows of the policy loss."""
+        """Windows with their masks; advantages are normalised over the policy loss's rows, or in `advantage_unit`."""
         value_mask = counts.to(torch.float32)
         policy_mask = value_mask * batch.acting
         if self.ppo.normalize_advantages:
@@ -124,6 +124,8 @@ class Learner:
             advantage = centered / (
                 masked_mean(centered.square(), policy_mask).sqrt() + 1e-8 * self.policy.returns.scale
             )
+        else:
+            advantage = advantage / self.ppo.advantage_unit
         normalize = self.policy.returns.normalize
         rows = {
             "advantage": advantage,

@@ -26,11 +26,13 @@ def box(*bounds: tuple[float, float]) -> spaces.Box:
     return spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
 
 
-def trained(game: Aiming, *, seen: bool = True, updates: int = 4) -> tuple[list[dict[str, float]], Array]:
+def trained(
+    game: Aiming, *, seen: bool = True, updates: int = 4, **ppo_config: Any
+) -> tuple[list[dict[str, float]], Array]:
     """The losses of some versions, and all actions, unclipped, in units of the box. `seen`: the statistics are warm."""
     torch.manual_seed(0)
     policy = Policy(game.spec, SMALL).use_device(CPU)
-    ppo = PPOConfig(epochs=2, minibatches=2, learning_rate=Ramp(value=1e-3))
+    ppo = PPOConfig(epochs=2, minibatches=2, learning_rate=Ramp(value=1e-3), **ppo_config)
     learner = Learner(policy, spec=game.spec, ppo=ppo, config=OptimizerConfig(), bptt_steps=4, seed=0)
     numbers = torch.linspace(-1, 1, 50)[:, None]
     encoder: Any = policy.encoders[0]
@@ -75,6 +77,19 @@ def test_the_same_seeds_give_the_same_actions_and_losses_in_any_units(other: dic
     for one, two in zip(losses, other_losses, strict=True):
         assert two == pytest.approx(one, rel=2e-2, abs=2e-3)
     assert losses[-1]["losses/entropy"] != losses[0]["losses/entropy"]  # it learns
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("paid", [100.0, 1e-3])
+def test_advantages_that_are_not_normalised_are_in_their_unit(paid: float, seen: bool) -> None:
+    raw: dict[str, Any] = {"seen": seen, "normalize_advantages": False, "updates": 2}
+    losses, actions = trained(Aiming(4), **raw)
+    others, other_actions = trained(Aiming(4, paid=paid), **raw, advantage_unit=paid)
+    np.testing.assert_allclose(other_actions, actions, rtol=0, atol=1e-4)
+    for one, two in zip(losses, others, strict=True):
+        assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+    (in_ones, *_), _ = trained(Aiming(4, paid=paid), **raw)
+    assert in_ones["losses/policy_loss"] != pytest.approx(losses[0]["losses/policy_loss"], rel=0.1)
 
 
 @pytest.mark.parametrize(
