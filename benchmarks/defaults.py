@@ -192,7 +192,15 @@ def main(args: Args) -> None:
     out.print(*printed(table), sep="\n", highlight=False)
     if args.json:
         config: dict[str, Any] = {"machine": describe(), "settings": args.set, "share": args.share, **table.as_json()}
-        print(json.dumps({"ratio": table.ratio and table.ratio.value, "unit": UNIT, "config": config}))
+        print(
+            json.dumps(
+                {
+                    "ratio": config["interquartile_mean"]["ratio"] and config["interquartile_mean"]["ratio"]["value"],
+                    "unit": UNIT,
+                    "config": config,
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Children:
         if process.returncode != 0:
             raise ChildError(f"ended with {process.returncode}: {last_lines(err)}")
         try:
-            found: dict[str, Any] = json.loads(out.read_text().strip().splitlines()[-1])
+            found: dict[str, Any] = json.loads(out.read_text().strip().splitlines()[-1], parse_constant=_no_number)
         except (ValueError, IndexError):
             raise ChildError(f"printed no JSON: {last_lines(out)}") from None
         return found
@@ -70,3 +70,7 @@ class Children:
             )
             self._running.add(process)
             return process
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number that can be kept")

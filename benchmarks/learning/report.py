@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from learning.scores import Estimate, interquartile_mean, ratio
 from learning.tasks import TASKS, Task
 from rich import table as rich_table
 from rich.console import RenderableType
+
+from quintet.control.sinks import finite
 
 RATIO_BAR = 1.1
 WAYS = {"greedy": "greedy", "sampled": "drawn"}
@@ -114,7 +117,7 @@ class Table:
     def as_json(self) -> dict[str, Any]:
         """The rows without curves, and the numbers over all of them."""
         totals = {
-            name: None if (estimate := getattr(self, name)) is None else asdict(estimate)
+            name: None if (estimate := getattr(self, name)) is None else finite(asdict(estimate))
             for name in ("ours", "ours_shared", "theirs", "ratio")
         }
         return {
@@ -209,16 +212,19 @@ def _totals(table: Table) -> Iterator[str]:
     if table.ours is not None:
         yield f"  ours, every task with both levels: {_interval(table.ours)}"
     if table.ratio is None or table.ours_shared is None or table.theirs is None:
-        yield "  no task that both sides have played"
+        yield "  there is no task that both sides have played"
         return
-    verdict = "reached" if table.ratio.value >= RATIO_BAR else "missed"
-    yield f"  the {len(table.shared)} tasks of both: ours {_interval(table.ours_shared)}, sb3 {_interval(table.theirs)}"
-    yield f"  ours / sb3 = {_interval(table.ratio)}; bar {RATIO_BAR:g}: {verdict}"
+    yield f"  {len(table.shared)} tasks of both: ours {_interval(table.ours_shared)}, sb3 {_interval(table.theirs)}"
+    if math.isnan(table.ratio.value):
+        yield "  ours / sb3: none, for sb3 is no better than random"
+    else:
+        verdict = "reached" if table.ratio.value >= RATIO_BAR else "missed"
+        yield f"  ours / sb3 = {_interval(table.ratio)}; bar {RATIO_BAR:g}: {verdict}"
     if table.without_theirs:
         yield f"  not among them, because a run of sb3's failed: {', '.join(table.without_theirs)}"
 
 
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f} (no interval: a task has one run)"
+        return f"{estimate.value:.3f} (no interval)"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

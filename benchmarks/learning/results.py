@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from learning.tasks import Task
+
+from quintet.control.sinks import JsonlFile, read_jsonl
 
 OURS, SB3 = "ours", "sb3"
 CURVE_POINTS = 200
@@ -99,22 +100,22 @@ def thinned(points: list[tuple[float, float]]) -> Curve:
 def append(path: Path, result: Result) -> None:
     """Add a line to a results file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(asdict(result)) + "\n")
+    lines = JsonlFile(path)
+    lines.append(asdict(result))
+    lines.close()
 
 
 def read(path: Path) -> Iterator[Result]:
-    """The lines of a results file; nothing where there is none. A last line that was cut off is left out."""
-    if not path.is_file():
-        return
-    lines = path.read_text().splitlines(keepends=True)
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith("\n") and number == len(lines):
-            return
+    """The lines of a results file but those that a kill has torn; nothing where there is none.
+
+    Raises:
+        SystemExit: the file holds something else.
+    """
+    for number, record in enumerate(read_jsonl(path), start=1):
         try:
-            yield from_json(json.loads(line))
-        except (ValueError, TypeError, KeyError) as error:
-            raise SystemExit(f"{path}, line {number} is no result of this benchmark: {error!r}") from None
+            yield from_json(record)
+        except (TypeError, KeyError) as error:
+            raise SystemExit(f"{path}: record {number} is no result of this benchmark: {error!r}") from None
 
 
 def from_json(data: Mapping[str, Any]) -> Result:

@@ -86,7 +86,6 @@ def _level(task: str, kind: str) -> Level | None:
     return None if found is None else Level(score=found["score"], error=found.get("error", 0.0), how=found["how"])
 
 
-NO_MISSION = {"leave_out": ["mission"]}
 FLAT = "image and direction as one flat vector, without the mission: NatureCNN takes no image of 7 x 7"
 MEMORY = Sb3(algorithm=RECURRENT_PPO, policy="MlpLstmPolicy")
 TASKS: dict[str, Task] = {
@@ -137,7 +136,6 @@ TASKS: dict[str, Task] = {
         Task(
             name="empty_8x8",
             game="gymnasium:minigrid:MiniGrid-Empty-8x8-v0",
-            options=NO_MISSION,
             agent_steps=1_000_000,
             bar=0.9,
             sb3=Sb3(wrappers=("without_text", "flat"), note=FLAT),
@@ -145,7 +143,6 @@ TASKS: dict[str, Task] = {
         Task(
             name="memory_s7",
             game="gymnasium:minigrid:MiniGrid-MemoryS7-v0",
-            options=NO_MISSION,
             agent_steps=3_000_000,
             bar=0.8,
             memory=True,
@@ -154,7 +151,7 @@ TASKS: dict[str, Task] = {
         Task(
             name="empty_5x5_image",
             game="gymnasium:minigrid:MiniGrid-Empty-5x5-v0",
-            options={"wrappers": ["minigrid.wrappers:RGBImgPartialObsWrapper"], **NO_MISSION},
+            options={"wrappers": ["minigrid.wrappers:RGBImgPartialObsWrapper"]},
             agent_steps=1_000_000,
             bar_errors=5,
             sb3=Sb3(policy="MultiInputPolicy", wrappers=("minigrid_image", "without_text"), note="without the mission"),

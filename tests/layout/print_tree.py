@@ -17,7 +17,7 @@ FOLDERS = (*PACKAGES, "configs", "examples", "benchmarks")
 WITHOUT_INIT = {
     "configs": "Configurations that ship",
     "examples": "Programs that use Quintet",
-    "benchmarks": "One script per claim about speed",
+    "benchmarks": "One script per claim about speed and learning",
     "common": "What they share",
 }
 BEGIN, END = "<!-- tree: python -m tests.layout.print_tree --write -->\n```text\n", "```\n<!-- end of tree -->"
