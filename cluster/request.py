@@ -49,6 +49,8 @@ class TrainRequest:
     """Start a new run with the weights of a checkpoint or of another run."""
     deterministic: bool = False
     """A run that can be repeated to the last bit: one worker, in turns with an optimizer of one thread."""
+    dry_run: bool = False
+    """Print the whole configuration, and what to expect by a few seconds of play and learning; do nothing else."""
     in_process: bool = False
     """Everything in this one process, without Redis and Ray: for debugging."""
     json: bool = False

@@ -163,10 +163,11 @@ def with_comments_of(old: str, text: str) -> str:
 def _same(comment: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether both have the same value for the key that a comment is about."""
     key = comment.removeprefix(DERIVED).partition(" = ")[0]
-    return bool(_found(before, key) == _found(after, key))
+    return bool(found_in(before, key) == found_in(after, key))
 
 
-def _found(table: Any, key: str) -> Any:
+def found_in(table: Any, key: str) -> Any:
+    """What stands in tables under a dotted key; None where nothing does."""
     for part in key.split("."):
         table = table.get(part) if isinstance(table, Mapping) else None
     return table
@@ -198,7 +199,13 @@ def check_config(config: RunConfig, spec: GameSpec) -> list[str]:
     """
     check_alone(config)
     _check_sizes(config, spec.agents_per_team)
-    return _staleness_note(config, learning_teams=spec.teams, agents=spec.agents_per_team)
+    return _staleness_note(config, spec.teams, spec.agents_per_team)
+
+
+def open_steps(config: RunConfig, teams: int, agents: int) -> int:
+    """Steps of the chunks that are being played at once: what is in them grows stale while the last of them fill."""
+    rollout = config.rollout
+    return rollout.workers * rollout.games_per_worker * teams * rollout.chunk_steps * agents
 
 
 def check_alone(config: RunConfig) -> None:
@@ -302,17 +309,17 @@ def _check_sizes(config: RunConfig, agents: int) -> None:
         )
 
 
-def _staleness_note(config: RunConfig, *, learning_teams: int, agents: int) -> list[str]:
+def _staleness_note(config: RunConfig, teams: int, agents: int) -> list[str]:
     """What the chunks being played hold, in batches: so many versions are made while one of them is filled."""
     rollout, batch_steps = config.rollout, config.optimizer.batch_steps
-    open_steps = rollout.workers * rollout.games_per_worker * learning_teams * rollout.chunk_steps * agents
-    batches = open_steps / batch_steps
+    steps = open_steps(config, teams, agents)
+    batches = steps / batch_steps
     if batches <= 1:
         return []
     return [
         f"expect about {batches / 2:.1f} versions of staleness from chunks alone: {rollout.workers} workers x "
-        f"{rollout.games_per_worker} games x {learning_teams} teams x {rollout.chunk_steps} rows x {agents} agents = "
-        f"{open_steps} steps are being played at once, {batches:.1f} batches of {batch_steps}; fewer games or shorter "
+        f"{rollout.games_per_worker} games x {teams} teams x {rollout.chunk_steps} rows x {agents} agents = "
+        f"{steps} steps are being played at once, {batches:.1f} batches of {batch_steps}; fewer games or shorter "
         "chunks lower it"
     ]
 

@@ -121,6 +121,19 @@ def with_heading(text: str, lines: Sequence[Derivation]) -> str:
     return f"{heading}\n{text}" if lines else text
 
 
+def with_reasons(text: str, lines: Sequence[Derivation]) -> str:
+    """A configuration's text with the reason above every value that was derived."""
+    left, section, written = {line.key: line for line in lines}, "", []
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        key = section if line.startswith("[") else f"{section}.{line.partition(' = ')[0]}".lstrip(".")
+        if key in left:
+            written.append(f"# derived: {left.pop(key).because}")
+        written.append(line)
+    return "\n".join(written) + "\n"
+
+
 def is_wholly_given(given: Collection[str]) -> bool:
     """Whether there is nothing to derive, so that nobody needs to look at the game for it."""
     return all(key in given for key in RULES)

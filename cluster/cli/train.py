@@ -24,6 +24,8 @@ def train(request: TrainRequest) -> int:
     folder: RunFolder | None = None
     try:
         request = request.spelled_out()
+        if request.dry_run:
+            return _dry_run(request)
         config, folder = _prepare(request)
         with folder.locked(), folder.free_if_refused(), Board(quiet=request.quiet) as board:
             reason, summary = _train(request, config, folder, board, started_s)
@@ -33,6 +35,25 @@ def train(request: TrainRequest) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
         return report(error, None if folder is None else folder.logs)
     return INTERRUPTED if reason == "interrupted" else DONE
+
+
+def _dry_run(request: TrainRequest) -> int:
+    """What a new run would be.
+
+    Raises:
+        UsageError, ConfigError, RunFailedError: as of a run.
+    """
+    if request.restart_behavior is not None:
+        raise UsageError(
+            "--dry-run says what a new run would be: leave out --resume and --restart-behavior; the configuration of a "
+            "run that is there stands in its config.toml"
+        )
+    from quintet.cluster.cli.dry_run import dry_run
+
+    config = load_config(request.config, request.overrides)
+    _check_request(request, config)
+    dry_run(config, in_turns=request.in_process or config.deterministic, json=request.json, quiet=request.quiet)
+    return DONE
 
 
 def _command_started_s() -> float:
