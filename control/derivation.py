@@ -245,6 +245,14 @@ def normalize_advantages(case: Case) -> Answer:
     return (False, "advantages stay in units of a game that is won") if case.facts.outcome_only else None
 
 
+def advantage_unit(case: Case) -> Answer:
+    """Advantages that are not normalised are in units of what a win pays, so that its currency does not matter."""
+    pays = case.facts.outcome_reward
+    if case.config.ppo.normalize_advantages or not case.facts.outcome_only or pays == 1.0:
+        return None
+    return pays, "a game's end pays at most so much"
+
+
 def learning_rate(case: Case) -> Answer:
     """Large at first; small at the end of the budget, so that what is found is kept."""
     return _towards_the_end(case, LEARNING_RATE, LAST_LEARNING_RATE)
@@ -293,6 +301,7 @@ RULES: dict[str, Rule] = {
         f"{OUTCOME_LAMBDA:g} where only a game's end pays, else {PPOConfig().gae_lambda:g}", gae_lambda
     ),
     "ppo.normalize_advantages": Rule("false where only a game's end pays", normalize_advantages),
+    "ppo.advantage_unit": Rule("what a win pays, where only a game's end pays, else 1", advantage_unit),
     "ppo.learning_rate": Rule(f"{LEARNING_RATE:g}, falls to the budget's end", learning_rate),
     "ppo.entropy_coefficient": Rule("by the choices, falls to the budget's end", entropy_coefficient),
 }

@@ -49,8 +49,9 @@ def configuration_page() -> str:
         "A configuration is one TOML file; every setting has a default, and `--set KEY=VALUE` sets any of them on the "
         "command line. `configs/` holds the configurations that ship, which `--config NAME` finds by their name.",
         "Where the default is *derived*, it comes of the game and of what else was set, unless it was set itself. The "
-        "run says at its start what was derived and why, and so does the beginning of its `config.toml`. A program "
-        "that makes a `RunConfig` by itself chooses what differs from the defaults of its classes.",
+        "run says at its start what was derived and why, and so does the beginning of its `config.toml`; "
+        "`quintet train --game GAME --dry-run` says it without a run. A program that makes a `RunConfig` by itself "
+        "chooses what differs from the defaults of its classes.",
         "The column *changes* says when a setting may change: **live** by `quintet set` while the run goes on, **at a "
         "resume** by `quintet train --resume --set KEY=VALUE`, or only **in a new run**. A ramp is a number or a "
         "table: see [Ramps](#ramps).",

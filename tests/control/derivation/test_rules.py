@@ -94,6 +94,9 @@ def test_games_whose_end_alone_pays_keep_advantages_in_units_of_a_game() -> None
     ppo, plain = derived(TIC_TAC_TOE).config.ppo, derived(CARTPOLE).config.ppo
     assert (ppo.normalize_advantages, ppo.gae_lambda) == (False, 0.9)
     assert (plain.normalize_advantages, plain.gae_lambda) == (True, 0.95)
+    rich = replace(TIC_TAC_TOE, outcome_reward=100.0)
+    assert [derived(facts).config.ppo.advantage_unit for facts in (rich, TIC_TAC_TOE, CARTPOLE)] == [100.0, 1.0, 1.0]
+    assert derived(rich, "ppo.normalize_advantages=true").config.ppo.advantage_unit == 1.0
 
 
 def test_what_waits_in_the_stream_follows_the_batch() -> None:
@@ -124,7 +127,7 @@ def test_more_workers_play_fewer_games_each() -> None:
     assert derived(CARTPOLE, "rollout.workers=60").config.rollout.games_per_worker == 8
 
 
-@pytest.mark.parametrize("key", [key for key in RULES if key != "wire.max_queued_batches"])
+@pytest.mark.parametrize("key", [key for key in RULES if key not in ("wire.max_queued_batches", "ppo.advantage_unit")])
 @pytest.mark.parametrize("facts", [CARTPOLE, TIC_TAC_TOE, DUEL])
 def test_a_key_that_was_given_is_never_replaced(facts: GameFacts, key: str) -> None:
     value = {"rollout.chunk_steps": "128", "ppo.normalize_advantages": "true", "ppo.gae_lambda": "0.7"}.get(key, "1")
