@@ -54,7 +54,7 @@ def _episode(spec: GameSpec, seen: Seen | None) -> tuple[int, str]:
         assert spec.max_steps is not None
         return spec.max_steps, "the game's bound"
     if seen is not None and seen.games:
-        return max(1, round(seen.rows / seen.games)), "in random play"
+        return max(1, seen.episode_rows), "in random play"
     rows = 0 if seen is None else seen.rows
     return max(UNKNOWN_EPISODE, rows), f"none ended in {rows:,} rows of random play" if rows else "a guess"
 

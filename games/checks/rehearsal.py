@@ -27,6 +27,7 @@ class Seen:
 
     rows: int  # of all games, without those that only begin one
     games: int  # that ended
+    episode_rows: int  # of a game that ended, on average, but not fewer than of one that goes on; 0 where none ended
     sums_to_zero: bool  # every row's rewards, of all teams together, and some were not 0
     pays_ends_only: bool  # rewards came only in rows that ended a game, and each of these had its outcomes
     largest_end: float  # the largest reward in a row that ended a game, whatever its sign
@@ -84,7 +85,8 @@ class _Ledger:
     """Adds up what rows pay, and how long games are."""
 
     def __init__(self, n_games: int) -> None:
-        self.rows = self.games = 0
+        self.rows = self.games = self._ended_rows = 0
+        self._age = np.zeros(n_games, dtype=np.int64)
         self._begins = np.zeros(n_games, dtype=bool)  # the row after an end, in which nothing is played
         self._paid = self._paid_early = self._unequal = self._undecided = False
         self._largest_end = 0.0
@@ -93,7 +95,10 @@ class _Ledger:
         """Take in a row of every game."""
         ended, reward = result.ended, np.abs(result.reward)
         self.rows += int((~self._begins).sum())
+        self._age += ~self._begins
         self.games += int(ended.sum())
+        self._ended_rows += int(self._age[ended].sum())
+        self._age[ended] = 0
         self._begins = ended
         self._paid |= bool(reward.any())
         self._paid_early |= bool(reward[~ended].any())
@@ -108,6 +113,7 @@ class _Ledger:
         return Seen(
             rows=self.rows,
             games=self.games,
+            episode_rows=max(round(self._ended_rows / self.games), int(self._age.max())) if self.games else 0,
             sums_to_zero=self._paid and not self._unequal,
             pays_ends_only=self.games > 0 and self._largest_end > 0 and not self._paid_early and not self._undecided,
             largest_end=self._largest_end,

@@ -238,14 +238,6 @@ def test_an_unreadable_file_is_one_clear_line(tmp_path: Path) -> None:
         load_config(path)
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED_CONFIGS.glob("*.toml")), ids=lambda path: str(path.stem))
-def test_every_shipped_configuration_reads_and_keeps_chunks_within_a_batch(path: Path) -> None:
-    config = load_config(path)
-    teams = 2 if config.game.startswith("pettingzoo:") else 1
-    assert check_config(config, spec(teams=teams)) == []
-    assert parse_config(dump_config(config)) == config
-
-
 def test_a_sound_configuration_has_no_notes() -> None:
     assert check_config(small(), spec()) == []
 

@@ -96,7 +96,20 @@ def test_the_length_of_an_episode_is_its_bound_or_what_play_shows_or_a_guess() -
 
 def test_rows_that_only_begin_a_game_do_not_count() -> None:
     seen = rehearse_rows(Paying(3), 1, rows=12, within_s=1e9).seen  # two games of 5 rows, and a row after each
-    assert (seen.rows, seen.games) == (30, 6)
+    assert (seen.rows, seen.games, seen.episode_rows) == (30, 6, 5)
+    seen = rehearse_rows(Paying(3, rows=8), 1, rows=15, within_s=1e9).seen  # one game of 8 rows, and 6 of the next
+    assert (seen.rows, seen.games, seen.episode_rows) == (42, 3, 8)
+
+
+def test_an_episode_is_not_taken_for_shorter_than_one_that_goes_on() -> None:
+    class Longer(Paying):
+        def step(self, actions: Actions) -> Transition:
+            result = super().step(actions)
+            self._length[self._game > 0] = 1000
+            return result
+
+    seen = rehearse_rows(Longer(1, rows=5), 1, rows=206, within_s=1e9).seen
+    assert (seen.games, seen.episode_rows) == (1, 200)
 
 
 def test_a_game_of_one_agent_with_a_bound_needs_no_play() -> None:
