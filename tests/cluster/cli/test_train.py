@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from quintet.cluster.assembly import begin, look_at_game
 from quintet.cluster.board import Board
 from quintet.cluster.cli.train import _prepare
 from quintet.cluster.recorder import Recorder
-from quintet.cluster.request import TrainRequest
+from quintet.cluster.request import ControllerRequest, TrainRequest
+from quintet.cluster.service import open_or_create
 from quintet.control import run_folder as run_folder_module
 from quintet.control.config import ConfigError, RunConfig, load_config, parse_config
 from quintet.control.errors import UsageError
@@ -197,6 +199,45 @@ def test_resume_and_another_behavior_at_once_are_refused(tmp_path: Path) -> None
 def test_a_deterministic_run_has_one_worker(tmp_path: Path) -> None:
     done = quintet("train", "--deterministic", "--workers", "2", "--cores-per-worker", "0.1", cwd=tmp_path)
     assert (done.returncode, "such a run has one: --workers 1" in done.stderr) == (2, True), done
+
+
+# ---- what is derived from the game ----
+
+
+def test_nothing_is_derived_for_a_run_that_goes_on_or_begins_again_with_its_own_configuration(runs: Path) -> None:
+    made("a")  # of a time when there were no such rules, and fewer keys
+    asked: dict[str, Any] = {"run": "a", "overrides": ("agent_steps=500",)}
+    own = [prepare(**asked, restart_behavior=behavior)[0] for behavior in ("resume", "restart", "overwrite")]
+    for config in own:
+        look = look_at_game(config, None)
+        assert (look.derived, look.config) == ((), RunConfig(seed=7, agent_steps=500))
+    made("b")
+    other = prepare(run="b", restart_behavior="restart", config=Path("cartpole_memory.toml"))[0]
+    assert look_at_game(other, None).config.rollout.games_per_worker == 16
+    made("c")
+    continued = open_or_create(ControllerRequest(run="c", overrides=("agent_steps=500",)))[0]
+    assert look_at_game(continued, None).config == own[0]
+    begun = open_or_create(ControllerRequest(run="d", overrides=("agent_steps=500",)))[0]
+    assert look_at_game(begun, None).config.optimizer.batch_steps == 2048
+
+
+def test_config_toml_begins_with_what_was_derived_and_serves_another_run(runs: Path) -> None:
+    config, folder = prepare(run="a", overrides=("agent_steps=5000", "ppo.clip=0.1"))
+    look, link, said = look_at_game(config, None), MemoryLink("a"), StringIO()
+    config, recorder = begin(link, look.config, look, folder, Board(Console(file=said, width=200)), time.monotonic())
+    first, *_ = lines = [f"# derived: {line}" for line in look.derived]
+    assert first == "# derived: optimizer.batch_steps = 2048: about 4 episodes of 500 rows (the game's bound)"
+    assert folder.config.read_text().splitlines()[: len(lines)] == lines
+    assert all(str(line) in said.getvalue() for line in look.derived)
+    again = look_at_game(prepare(run="b", config=folder.config)[0], None)
+    assert (again.derived, again.config) == ((), config)
+    link.request_settings({"ppo.epochs": "9"}, by="ada@lab")
+    recorder.settings.accept()
+    recorder.settings.look()
+    left = [line for line in folder.config.read_text().splitlines() if line.startswith("#")]
+    assert left == [line for line in lines if "ppo.epochs" not in line]
+    assert load_config(folder.config).ppo.epochs == 9
+    recorder.close()
 
 
 # ---- settings that were asked for ----
