@@ -16,8 +16,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from quintet.control import metrics as names
+from quintet.control.doctor.finding import Finding
 from quintet.control.doctor.health_check import in_one_line
-from quintet.control.doctor.rules import Finding
 from quintet.control.metrics import MetricsRow
 from quintet.control.output import stdout
 from quintet.control.status import RunStatus, bottleneck, phase_shares, phases_of

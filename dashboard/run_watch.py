@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from quintet.control.config import ConfigError, RunConfig, load_config
+from quintet.control.doctor.finding import Finding
 from quintet.control.doctor.health_snapshot import read_health
-from quintet.control.doctor.rules import Finding, diagnose
+from quintet.control.doctor.rules import diagnose
 from quintet.control.journal import Event, event_of
 from quintet.control.metrics import RecentPhases
 from quintet.control.operations import status_of

@@ -8,7 +8,7 @@ from typing import Literal
 
 from quintet.control import metrics as names
 from quintet.control.config import RunConfig
-from quintet.control.doctor.rules import Finding
+from quintet.control.doctor.finding import Finding
 from quintet.control.journal import Event
 from quintet.dashboard.series import MetricsTable, trend
 from quintet.wire.link import Counters

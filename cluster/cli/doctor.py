@@ -9,8 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from quintet.control.doctor.finding import Finding
 from quintet.control.doctor.health_snapshot import HealthSnapshot, read_health
-from quintet.control.doctor.rules import Finding, diagnose, diagnosis_json, is_healthy
+from quintet.control.doctor.rules import diagnose, diagnosis_json, is_healthy
 from quintet.control.errors import UsageError
 from quintet.control.operations import read_status
 from quintet.control.output import answer, stdout

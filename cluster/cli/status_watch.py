@@ -6,9 +6,10 @@ import contextlib
 import time
 
 from quintet.cluster.board import Board, BoardState
+from quintet.control.doctor.finding import Finding
 from quintet.control.doctor.health_check import LOOK_S
 from quintet.control.doctor.health_snapshot import HealthSnapshot, read_health
-from quintet.control.doctor.rules import Finding, diagnose
+from quintet.control.doctor.rules import diagnose
 from quintet.control.operations import connect_to, read_status
 from quintet.control.output import nobody_reads
 from quintet.control.run_folder import RunFolder

@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from quintet.control.doctor.finding import Finding
 from quintet.control.doctor.health_snapshot import EVENTS_KEPT, HealthSnapshot, read_disk
-from quintet.control.doctor.rules import Finding, diagnose
+from quintet.control.doctor.learning_course import read_course
+from quintet.control.doctor.rules import diagnose
 from quintet.control.journal import Event
 from quintet.control.status import RunStatus
 
@@ -41,6 +43,7 @@ class HealthCheck:
                 status=found,
                 disk=read_disk(self._folder),
                 events=tuple(self._events),
+                course=read_course(self._folder / "metrics.jsonl"),
                 now_s=time.time(),
             )
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from quintet.control.doctor.learning_course import Course, read_course
 from quintet.control.journal import Event, read_journal
 from quintet.control.status import RunStatus
 from quintet.wire.redis_link.client import ServerHealth
@@ -39,6 +40,7 @@ class HealthSnapshot:
     disk: Disk | None = None
     events: Sequence[Event] = ()  # the end of the journal, oldest first
     tracebacks: Mapping[str, str] = field(default_factory=dict)  # process -> the last traceback in its log
+    course: Course | None = None  # of learning, from its beginning; None before it
     now_s: float = 0.0  # Unix time
 
 
@@ -60,6 +62,7 @@ def read_health(
         disk=read_disk(folder),
         events=tuple(read_journal(folder / "journal.jsonl"))[-EVENTS_KEPT:],
         tracebacks=read_tracebacks(folder / "logs"),
+        course=read_course(folder / "metrics.jsonl"),
         now_s=time.time(),
     )
 

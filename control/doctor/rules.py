@@ -7,11 +7,13 @@ A finding is an `error` (the run does not do what it should), a `warning` (it wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from quintet.control import metrics as names
+from quintet.control.doctor.finding import ORDER, Finding, Severity
 from quintet.control.doctor.health_snapshot import HealthSnapshot
+from quintet.control.doctor.learning import not_learning
 from quintet.control.journal import CRASHES, Event
 from quintet.control.status import (
     SILENT_S,
@@ -25,9 +27,6 @@ from quintet.control.status import (
 )
 from quintet.wire.link import Heartbeat
 from quintet.wire.redis_link.client import ServerHealth
-
-Severity = Literal["error", "warning", "hint"]
-ORDER: tuple[Severity, ...] = ("error", "warning", "hint")
 
 RECENT_S = 600.0
 """Ends of processes within this time are worth a finding."""
@@ -72,18 +71,6 @@ REJECTED_ADVICE = (
     ("damaged on its way", "look at the network and the memory of that machine, and update the workers' code"),
 )
 REJECTED_OTHERWISE = "look at whoever sent it: the reason says what was found and what was expected"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing that somebody should know."""
-
-    severity: Severity
-    about: str  # "optimizer", "worker/3", "Redis", "disk", "steps" ...
-    seen: str
-    why: str  # it matters
-    advice: str
-    details: str = ""  # a traceback
 
 
 def diagnose(snapshot: HealthSnapshot) -> tuple[Finding, ...]:
@@ -330,7 +317,7 @@ def _steps(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
         )
 
 
-def _learning(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
+def _finite(snapshot: HealthSnapshot, status: RunStatus) -> Iterator[Finding]:
     losses = [n for n in (names.POLICY_LOSS, names.VALUE_LOSS, names.ENTROPY) if n in status.metrics]
     if broken := [name for name in losses if status.metrics[name] is None]:
         yield Finding(
@@ -438,7 +425,8 @@ CHECKS: tuple[Rule, ...] = (
     _of_status(_processes),
     _crashes,
     _of_status(_flow),
-    _of_status(_learning),
+    _of_status(_finite),
+    not_learning,
     _rejections,
     _of_status(_steps),
     _redis,

@@ -12,7 +12,7 @@ from html import escape
 from nicegui import ui
 
 from quintet.control import metrics as names
-from quintet.control.doctor.rules import Finding
+from quintet.control.doctor.finding import Finding
 from quintet.control.errors import UsageError
 from quintet.control.journal import Event
 from quintet.control.operations import scale

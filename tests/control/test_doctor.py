@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from quintet.control.config import RunConfig
+from quintet.control.doctor.finding import Finding
 from quintet.control.doctor.health_snapshot import Disk, HealthSnapshot, read_health
-from quintet.control.doctor.rules import Finding, diagnose, diagnosis_json, is_healthy
+from quintet.control.doctor.rules import diagnose, diagnosis_json, is_healthy
 from quintet.control.journal import Event, EventKind, Journal
 from quintet.control.status import RunStatus, status_json
 from quintet.wire.link import Counters, Heartbeat

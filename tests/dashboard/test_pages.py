@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from quintet.control.config import parse_config
-from quintet.control.doctor.rules import Finding
+from quintet.control.doctor.finding import Finding
 from quintet.control.errors import UsageError
 from quintet.control.journal import Event
 from quintet.control.live_settings import differences, setting_text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quintet.control.config import RunConfig, parse_config
-from quintet.control.doctor.rules import Finding
+from quintet.control.doctor.finding import Finding
 from quintet.control.journal import Event
 from quintet.dashboard import tiles as glance
 from quintet.dashboard.series import MetricsTable
