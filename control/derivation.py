@@ -165,17 +165,21 @@ def batch_steps(case: Case) -> Answer:
 def chunk_steps(case: Case) -> Answer:
     """Long enough for advantages to see what comes of an action, short enough to arrive while it is fresh.
 
-    Large batches come of many chunks anyway, so that theirs may be short.
+    Large batches come of many chunks anyway, so that theirs may be short; and so may those of many workers, which all
+    have some open.
     """
     rows, because = CHUNK_ROWS, "long enough to see what comes of an action"
     if case.facts.outcome_only:
         rows, because = OUTCOME_CHUNK_ROWS, "games are short"
     elif case.batch >= LARGE_BATCH:
         rows, because = LARGE_CHUNK_ROWS, "many short chunks fill a large batch evenly"
-    window = case.config.rollout.bptt_steps
+    window, workers = case.config.rollout.bptt_steps, max(1, case.config.rollout.workers)
     most = LARGEST_CHUNK_BYTES // max(1, case.facts.row_bytes)
     if rows > most:
         rows, because = most, f"a row has {case.facts.row_bytes:,} bytes"
+    most = case.batch // (workers * _least_games(case.facts) * case.facts.bodies)
+    if rows > most:
+        rows, because = most, f"the chunks of {workers} workers fill a batch all the same"
     return window * max(1, round(rows / window)), because
 
 
@@ -183,8 +187,7 @@ def games_per_worker(case: Case) -> Answer:
     """So many that about one batch is being played at once: more would be stale, fewer would be slow."""
     rollout, facts = case.config.rollout, case.facts
     workers, chunk = max(1, rollout.workers), facts.bodies * rollout.chunk_steps
-    least = max(1, math.ceil(LEAST_GAMES / facts.bodies))  # a network that acts for 8 agents is no slower than for one
-    games = min(max(case.batch // (workers * chunk), least), MOST_GAMES)
+    games = min(max(case.batch // (workers * chunk), _least_games(facts)), MOST_GAMES)
     share = workers * games * chunk / case.batch
     return games, f"{_share(share)} is being played at once, in chunks of {rollout.chunk_steps} rows"
 
@@ -316,6 +319,11 @@ def _towards_the_end(case: Case, first: float, last: float) -> tuple[Ramp, str]:
     if minutes is not None and not case.config.deterministic:
         return Ramp(value=first, end=last, until_minutes=minutes), "falls until the budget ends"
     return Ramp(value=first), "constant, without a budget to fall in"
+
+
+def _least_games(facts: GameFacts) -> int:
+    """Games with `LEAST_GAMES` agents together: a network that acts for so many is no slower than for one."""
+    return max(1, math.ceil(LEAST_GAMES / facts.bodies))
 
 
 def _power_of_two(steps: float) -> int:

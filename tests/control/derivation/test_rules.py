@@ -122,9 +122,12 @@ def test_ramps_end_with_the_budget_and_are_constant_without() -> None:
     assert (ppo.learning_rate, ppo.entropy_coefficient) == (Ramp(value=1e-3), Ramp(value=0.01))
 
 
-def test_more_workers_play_fewer_games_each() -> None:
-    assert derived(CARTPOLE, "rollout.workers=2").config.rollout.games_per_worker == 16
-    assert derived(CARTPOLE, "rollout.workers=60").config.rollout.games_per_worker == 8
+@pytest.mark.parametrize(
+    ("workers", "games", "chunk"), [(0, 32, 64), (2, 16, 64), (4, 8, 64), (8, 8, 32), (16, 8, 16), (60, 8, 16)]
+)
+def test_more_workers_play_fewer_games_each_in_shorter_chunks(workers: int, games: int, chunk: int) -> None:
+    rollout = derived(CARTPOLE, f"rollout.workers={workers}").config.rollout
+    assert (rollout.games_per_worker, rollout.chunk_steps) == (games, chunk)
 
 
 @pytest.mark.parametrize("key", [key for key in RULES if key not in ("wire.max_queued_batches", "ppo.advantage_unit")])
