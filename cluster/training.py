@@ -28,7 +28,8 @@ def train(
     """Begin a run in a thread of this process: one worker and the optimizer by turns, without Redis and Ray.
 
     Args:
-        config: a configuration (`load_config`), a TOML file, or the name of one that ships with Quintet.
+        config: a configuration (`load_config`), a TOML file, or the name of one that ships with Quintet. What differs
+            by game and was not given is derived from the game: of a `RunConfig` made by hand, what is as by default.
         overrides: of any key, as `--set` takes them: `"game=gymnasium:CartPole-v1"`, `"agent_steps=5000"`.
         run: its name; the game's and the time, if left out. Its files are in `runs/<run>/` of the current folder.
         resume: go on with the run of this name, or with the newest, by its own configuration.

@@ -21,6 +21,7 @@ from quintet.optimizer.config import PPOConfig, Ramp
 LEAST_BATCH, MOST_BATCH = 1024, 8192
 EPISODES_A_BATCH = 4
 LEAST_OUTCOME_BATCH = 4096
+BATCHES_A_BUDGET = 8  # at least, if the budget is so small
 LEAST_WINDOWS = 4  # of a team in a batch, however many agents it has
 QUEUE_SHARE = 0.5  # of wire.max_queue_bytes, for a batch at most
 LARGE_BATCH = 8192
@@ -143,13 +144,18 @@ def batch_steps(case: Case) -> Answer:
     """A few whole episodes: fewer are noise, more are needless waiting for the next policy.
 
     Ends that pay +1 and -1 are noisier than sums of rewards: at least `LEAST_OUTCOME_BATCH` of those. A power of two,
-    which minibatches divide; a few windows at least, if a team has many agents; and what the stream has room for.
+    which minibatches divide. Fewer where a small budget would be used up after a few of them, but a few windows of all
+    agents of a team; and what the stream has room for.
     """
     facts = case.facts
     one = facts.bodies * facts.episode_steps
     least = LEAST_OUTCOME_BATCH if facts.outcome_only else LEAST_BATCH
     batch = min(max(_power_of_two(EPISODES_A_BATCH * one), least), MOST_BATCH)
     because = f"about {_amount(batch / one, 'episode')} of {_episode(facts)}"
+    budget = case.config.agent_steps
+    if budget is not None and batch > budget / BATCHES_A_BUDGET:
+        batch = 2 ** math.floor(math.log2(max(1.0, budget / BATCHES_A_BUDGET)))
+        because = f"the budget makes {budget // batch} of them"
     window = case.config.rollout.bptt_steps * facts.agents_per_team
     if batch < LEAST_WINDOWS * window:
         batch = 2 ** math.ceil(math.log2(LEAST_WINDOWS * window))
@@ -210,8 +216,8 @@ def minibatches(case: Case) -> Answer:
 
 
 def normalizer_warmup_steps(case: Case) -> Answer:
-    """The first batch only shows what inputs look like."""
-    return case.batch, "the first batch shows what inputs look like"
+    """The first batch only shows what inputs look like, and no second one, though not every step of it may count."""
+    return max(1, case.batch // 4), "so that the first batch, and it alone, shows what inputs look like"
 
 
 def max_queued_batches(case: Case) -> Answer:
@@ -296,7 +302,7 @@ RULES: dict[str, Rule] = {
     "rollout.games_per_worker": Rule("as many as play one batch at once", games_per_worker),
     "ppo.epochs": Rule("more, the smaller a batch is", epochs),
     "ppo.minibatches": Rule(f"of about {MINIBATCH_STEPS} steps", minibatches),
-    "optimizer.normalizer_warmup_steps": Rule("one batch", normalizer_warmup_steps),
+    "optimizer.normalizer_warmup_steps": Rule("so that it is one batch", normalizer_warmup_steps),
     "wire.max_queued_batches": Rule(f"{LARGE_QUEUE:g} of large batches, else 0", max_queued_batches),
     "ppo.half_life_s": Rule(f"{HALF_LIFE_S:g} in games that count seconds, else 0", half_life_s),
     "ppo.discount": Rule("by the length of episodes", discount),

@@ -206,23 +206,23 @@ def test_a_deterministic_run_has_one_worker(tmp_path: Path) -> None:
 
 def test_nothing_is_derived_for_a_run_that_goes_on_or_begins_again_with_its_own_configuration(runs: Path) -> None:
     made("a")  # of a time when there were no such rules, and fewer keys
-    asked: dict[str, Any] = {"run": "a", "overrides": ("agent_steps=500",)}
+    asked: dict[str, Any] = {"run": "a", "overrides": ("agent_steps=50_000",)}
     own = [prepare(**asked, restart_behavior=behavior)[0] for behavior in ("resume", "restart", "overwrite")]
     for config in own:
         look = look_at_game(config, None)
-        assert (look.derived, look.config) == ((), RunConfig(seed=7, agent_steps=500))
+        assert (look.derived, look.config) == ((), RunConfig(seed=7, agent_steps=50_000))
     made("b")
     other = prepare(run="b", restart_behavior="restart", config=Path("cartpole_memory.toml"))[0]
     assert look_at_game(other, None).config.rollout.games_per_worker == 16
     made("c")
-    continued = open_or_create(ControllerRequest(run="c", overrides=("agent_steps=500",)))[0]
+    continued = open_or_create(ControllerRequest(run="c", overrides=("agent_steps=50_000",)))[0]
     assert look_at_game(continued, None).config == own[0]
-    begun = open_or_create(ControllerRequest(run="d", overrides=("agent_steps=500",)))[0]
+    begun = open_or_create(ControllerRequest(run="d", overrides=("agent_steps=50_000",)))[0]
     assert look_at_game(begun, None).config.optimizer.batch_steps == 2048
 
 
 def test_config_toml_begins_with_what_was_derived_and_serves_another_run(runs: Path) -> None:
-    config, folder = prepare(run="a", overrides=("agent_steps=5000", "ppo.clip=0.1"))
+    config, folder = prepare(run="a", overrides=("agent_steps=50_000", "ppo.clip=0.1"))
     look, link, said = look_at_game(config, None), MemoryLink("a"), StringIO()
     config, recorder = begin(link, look.config, look, folder, Board(Console(file=said, width=200)), time.monotonic())
     first, *_ = lines = [f"# derived: {line}" for line in look.derived]

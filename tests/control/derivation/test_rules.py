@@ -114,8 +114,8 @@ def test_ramps_end_with_the_budget_and_are_constant_without() -> None:
     assert ppo.entropy_coefficient == Ramp(value=0.0)
     ppo = derived(CARTPOLE, "minutes=3").config.ppo
     assert ppo.learning_rate == Ramp(value=1e-3, end=5e-5, until_minutes=3.0)
-    ppo = derived(CARTPOLE, "minutes=3", "agent_steps=9").config.ppo
-    assert ppo.learning_rate == Ramp(value=1e-3, end=5e-5, until_steps=9)
+    ppo = derived(CARTPOLE, "minutes=3", "agent_steps=90_000").config.ppo
+    assert ppo.learning_rate == Ramp(value=1e-3, end=5e-5, until_steps=90_000)
     ppo = derived(CARTPOLE, "minutes=3", "deterministic=true").config.ppo
     assert ppo.learning_rate == Ramp(value=1e-3)
     ppo = derived(CARTPOLE).config.ppo
@@ -140,6 +140,15 @@ def test_a_key_that_was_given_is_never_replaced(facts: GameFacts, key: str) -> N
     assert key not in [line.key for line in found.lines]
 
 
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [(10**6, (2048, 32, 64)), (16_384, (2048, 32, 64)), (16_000, (1024, 16, 64)), (500, (64, 8, 16)), (1, (64, 8, 16))],
+)
+def test_a_small_budget_still_makes_a_few_batches(budget: int, expected: tuple[int, ...]) -> None:
+    batch, _, _, chunk, games = numbers(CARTPOLE, f"agent_steps={budget}")
+    assert (batch, games, chunk) == expected
+
+
 def test_given_keys_count_though_they_equal_a_default_and_a_part_of_a_ramp_counts_whole() -> None:
     default = RunConfig().optimizer.batch_steps
     assert numbers(CARTPOLE, f"optimizer.batch_steps={default}")[0] == default
@@ -154,7 +163,7 @@ def test_what_follows_goes_by_what_was_given() -> None:
     assert numbers(CARTPOLE, "optimizer.batch_steps=512") == (512, 8, 2, 64, 8)
     assert numbers(CARTPOLE, "rollout.chunk_steps=16", "ppo.minibatches=1") == (2048, 4, 1, 16, 64)
     found = derived(CARTPOLE, "optimizer.batch_steps=512").config
-    assert found.optimizer.normalizer_warmup_steps == 512
+    assert found.optimizer.normalizer_warmup_steps == 128
     clocked = derived(DUEL, "ppo.discount=0.9").config.ppo  # a half-life would stand in its way
     assert (clocked.discount, clocked.half_life_s) == (0.9, Ramp(value=0.0))
     timed = derived(CARTPOLE, "ppo.half_life_s=5").config.ppo
@@ -170,7 +179,7 @@ def test_chunks_are_whole_windows_of_any_length(facts: GameFacts, windows: int) 
 
 
 def test_a_configuration_that_a_program_makes_gives_what_differs_from_the_defaults() -> None:
-    made = RunConfig(agent_steps=5000, ppo=PPOConfig(epochs=3), rollout=RolloutConfig(chunk_steps=32))
+    made = RunConfig(agent_steps=50_000, ppo=PPOConfig(epochs=3), rollout=RolloutConfig(chunk_steps=32))
     assert given_keys(made) == {"agent_steps", "ppo.epochs", "rollout.chunk_steps"}
     found = derive(made, given_keys(made), CARTPOLE).config
     assert (found.ppo.epochs, found.rollout.chunk_steps, found.optimizer.batch_steps) == (3, 32, 2048)
