@@ -18,7 +18,7 @@ from quintet.control.config import DERIVED, RunConfig, with_value
 from quintet.control.live_settings import shown
 from quintet.optimizer.config import PPOConfig, Ramp
 
-LEAST_BATCH, MOST_BATCH = 1024, 8192
+LEAST_BATCH, MOST_BATCH = 2048, 8192
 EPISODES_A_BATCH = 4
 LEAST_OUTCOME_BATCH = 4096
 BATCHES_A_BUDGET = 8  # at least, if the budget is so small
@@ -31,7 +31,7 @@ LARGEST_CHUNK_BYTES = 2**24
 LEAST_GAMES, MOST_GAMES = 8, 64
 LARGE_QUEUE = 0.5  # batches that may wait, where a batch is large
 
-PASSED_STEPS, MOST_PASSES, OUTCOME_PASSES = 8192, 8, 2
+PASSED_STEPS, MOST_PASSES, OUTCOME_PASSES = 16384, 8, 2
 MINIBATCH_STEPS, OUTCOME_MINIBATCHES = 256, 2
 
 LEAST_HORIZON, MOST_HORIZON, HORIZONS_AN_EPISODE = 20, 1000, 5
