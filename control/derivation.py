@@ -18,8 +18,8 @@ from quintet.control.config import DERIVED, RunConfig, with_value
 from quintet.control.live_settings import shown
 from quintet.optimizer.config import PPOConfig, Ramp
 
-LEAST_BATCH, MOST_BATCH = 2048, 8192
-EPISODES_A_BATCH = 4
+LEAST_BATCH, MOST_BATCH = 1024, 8192
+EPISODES_A_BATCH = 2
 LEAST_OUTCOME_BATCH = 4096
 BATCHES_A_BUDGET = 8  # at least, if the budget is so small
 LEAST_WINDOWS = 4  # of a team in a batch, however many agents it has
@@ -31,8 +31,8 @@ LARGEST_CHUNK_BYTES = 2**24
 LEAST_GAMES, MOST_GAMES = 8, 64
 LARGE_QUEUE = 0.5  # batches that may wait, where a batch is large
 
-PASSED_STEPS, MOST_PASSES, OUTCOME_PASSES = 16384, 8, 2
-MINIBATCH_STEPS, OUTCOME_MINIBATCHES = 256, 2
+PASSED_STEPS, MOST_PASSES, OUTCOME_PASSES = 16384, 8, 4
+MINIBATCH_STEPS, OUTCOME_MINIBATCHES = 256, 8
 
 LEAST_HORIZON, MOST_HORIZON, HORIZONS_AN_EPISODE = 20, 1000, 5
 HALF_LIFE_S = 30.0
@@ -40,7 +40,7 @@ OUTCOME_LAMBDA = 0.9
 
 LEARNING_RATE, LAST_LEARNING_RATE = 1e-3, 5e-5
 ENTROPY, LAST_ENTROPY = 0.01, 0.0
-OUTCOME_ENTROPY, LAST_OUTCOME_ENTROPY = 0.15, 0.04
+OUTCOME_ENTROPY, LAST_OUTCOME_ENTROPY = 0.05, 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
