@@ -19,7 +19,7 @@ from quintet.control.live_settings import shown
 from quintet.optimizer.config import PPOConfig, Ramp
 
 LEAST_BATCH, MOST_BATCH = 1024, 8192
-EPISODES_A_BATCH = 2
+EPISODES_A_BATCH, CLOCK_EPISODES_A_BATCH = 2, 4
 LEAST_OUTCOME_BATCH = 4096
 BATCHES_A_BUDGET = 8  # at least, if the budget is so small
 LEAST_WINDOWS = 4  # of a team in a batch, however many agents it has
@@ -28,11 +28,11 @@ LARGE_BATCH = 8192
 
 CHUNK_ROWS, OUTCOME_CHUNK_ROWS, LARGE_CHUNK_ROWS = 64, 32, 16
 LARGEST_CHUNK_BYTES = 2**24
-LEAST_GAMES, MOST_GAMES = 8, 64
+LEAST_GAMES, MOST_GAMES, MOST_CLOCK_GAMES = 8, 64, 128
 LARGE_QUEUE = 0.5  # batches that may wait, where a batch is large
 
-PASSED_STEPS, MOST_PASSES, OUTCOME_PASSES = 16384, 8, 4
-MINIBATCH_STEPS, OUTCOME_MINIBATCHES = 256, 8
+PASSED_STEPS, MOST_PASSES, OUTCOME_PASSES, CLOCK_PASSES = 16384, 8, 4, 1
+MINIBATCH_STEPS, OUTCOME_MINIBATCH_STEPS, CLOCK_MINIBATCH_STEPS = 256, 512, 2048
 
 LEAST_HORIZON, MOST_HORIZON, HORIZONS_AN_EPISODE = 20, 1000, 5
 HALF_LIFE_S = 30.0
@@ -150,7 +150,8 @@ def batch_steps(case: Case) -> Answer:
     facts = case.facts
     one = facts.bodies * facts.episode_steps
     least = LEAST_OUTCOME_BATCH if facts.outcome_only else LEAST_BATCH
-    batch = min(max(_power_of_two(EPISODES_A_BATCH * one), least), MOST_BATCH)
+    episodes = CLOCK_EPISODES_A_BATCH if facts.has_clock else EPISODES_A_BATCH
+    batch = min(max(_power_of_two(episodes * one), least), MOST_BATCH)
     because = f"about {_amount(batch / one, 'episode')} of {_episode(facts)}"
     budget = case.config.agent_steps
     if budget is not None and batch > budget / BATCHES_A_BUDGET:
@@ -193,7 +194,8 @@ def games_per_worker(case: Case) -> Answer:
     """So many that about one batch is being played at once: more would be stale, fewer would be slow."""
     rollout, facts = case.config.rollout, case.facts
     workers, chunk = max(1, rollout.workers), facts.bodies * rollout.chunk_steps
-    games = min(max(case.batch // (workers * chunk), _least_games(facts)), MOST_GAMES)
+    most = MOST_CLOCK_GAMES if facts.has_clock else MOST_GAMES
+    games = min(max(case.batch // (workers * chunk), _least_games(facts)), most)
     share = workers * games * chunk / case.batch
     return games, f"{_share(share)} is being played at once, in chunks of {rollout.chunk_steps} rows"
 
@@ -202,17 +204,25 @@ def epochs(case: Case) -> Answer:
     """The smaller a batch, the more often it may be passed over before the policy has left it behind."""
     if case.facts.outcome_only:
         return OUTCOME_PASSES, "wins and losses are too noisy for more passes"
+    if case.facts.has_clock:
+        return CLOCK_PASSES, "a game that counts seconds makes rows faster than they are learned from"
     passes = min(max(round(PASSED_STEPS / case.batch), 1), MOST_PASSES)
     return passes, f"passes over a batch of {case.batch:,} steps"
 
 
 def minibatches(case: Case) -> Answer:
-    """Parts of about `MINIBATCH_STEPS`: a gradient step each."""
+    """Parts of about `minibatch_steps`: a gradient step each."""
     windows = max(1, case.batch // (case.config.rollout.bptt_steps * case.facts.agents_per_team))
-    parts = OUTCOME_MINIBATCHES if case.facts.outcome_only else round(case.batch / MINIBATCH_STEPS)
-    parts = min(max(1, parts), windows)
+    parts = min(max(1, round(case.batch / minibatch_steps(case.facts))), windows)
     steps = case.config.ppo.epochs * parts
     return parts, f"of {case.batch // parts:,} steps: {_amount(steps, 'gradient step')} a batch"
+
+
+def minibatch_steps(facts: GameFacts) -> int:
+    """Steps for a gradient: more where outcomes are noise, and where rows are many and each is passed over once."""
+    if facts.has_clock:
+        return CLOCK_MINIBATCH_STEPS
+    return OUTCOME_MINIBATCH_STEPS if facts.outcome_only else MINIBATCH_STEPS
 
 
 def normalizer_warmup_steps(case: Case) -> Answer:
@@ -301,7 +311,9 @@ RULES: dict[str, Rule] = {
     "rollout.chunk_steps": Rule("by the batch's size", chunk_steps),
     "rollout.games_per_worker": Rule("as many as play one batch at once", games_per_worker),
     "ppo.epochs": Rule("more, the smaller a batch is", epochs),
-    "ppo.minibatches": Rule(f"of about {MINIBATCH_STEPS} steps", minibatches),
+    "ppo.minibatches": Rule(
+        f"of about {MINIBATCH_STEPS} steps, more where outcomes or a clock make them noisy or many", minibatches
+    ),
     "optimizer.normalizer_warmup_steps": Rule("so that it is one batch", normalizer_warmup_steps),
     "wire.max_queued_batches": Rule(f"{LARGE_QUEUE:g} of large batches, else 0", max_queued_batches),
     "ppo.half_life_s": Rule(f"{HALF_LIFE_S:g} in games that count seconds, else 0", half_life_s),
