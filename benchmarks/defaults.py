@@ -16,6 +16,7 @@ line too (--retry-failed does it again), and counts as a random player's.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import tempfile
@@ -118,7 +119,8 @@ def run_one(key: Key, args: Args, children: Children, program: Path | None) -> R
         folder = Path(scratch)
         if args.runs:
             folder = Path(args.runs).resolve() / f"{key.task}-{key.who}-{key.seed}"
-            folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was broken off, or of code that is another now
+            folder.mkdir(parents=True)
         try:
             if key.who == OURS:
                 return ours.train_and_judge(task, key, folder, children, games=args.games, limit_s=limit_s)
