@@ -25,6 +25,7 @@ BATCHES_A_BUDGET = 8  # at least, if the budget is so small
 LEAST_WINDOWS = 4  # of a team in a batch, however many agents it has
 QUEUE_SHARE = 0.5  # of wire.max_queue_bytes, for a batch at most
 LARGE_BATCH = 8192
+SHARED_UNITS = 512  # of the LSTM, from which on a product is worth a second thread
 
 CHUNK_ROWS, OUTCOME_CHUNK_ROWS, LARGE_CHUNK_ROWS = 64, 32, 16
 LARGEST_CHUNK_BYTES = 2**24
@@ -230,6 +231,12 @@ def normalizer_warmup_steps(case: Case) -> Answer:
     return max(1, case.batch // 4), "so that the first batch, and it alone, shows what inputs look like"
 
 
+def threads(case: Case) -> Answer:
+    """Products of a small network are too small to share: threads would wait for one another, and play for them."""
+    units = case.config.model.lstm_units
+    return (1, f"products of {units} units are too small to share") if units < SHARED_UNITS else None
+
+
 def max_queued_batches(case: Case) -> Answer:
     """A large batch takes long to learn from: a part of the next one may wait meanwhile."""
     if case.batch < LARGE_BATCH:
@@ -315,6 +322,7 @@ RULES: dict[str, Rule] = {
         f"of about {MINIBATCH_STEPS} steps, more where outcomes or a clock make them noisy or many", minibatches
     ),
     "optimizer.normalizer_warmup_steps": Rule("so that it is one batch", normalizer_warmup_steps),
+    "optimizer.threads": Rule(f"1 below {SHARED_UNITS} LSTM units, else every core", threads),
     "wire.max_queued_batches": Rule(f"{LARGE_QUEUE:g} of large batches, else 0", max_queued_batches),
     "ppo.half_life_s": Rule(f"{HALF_LIFE_S:g} in games that count seconds, else 0", half_life_s),
     "ppo.discount": Rule("by the length of episodes", discount),

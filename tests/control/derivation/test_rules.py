@@ -58,15 +58,15 @@ def numbers(facts: GameFacts, *overrides: str) -> tuple[int, ...]:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (CARTPOLE, (2048, 4, 8, 64, 32)),
+        (CARTPOLE, (1024, 8, 4, 64, 16)),
         (PENDULUM, (1024, 8, 4, 64, 16)),
         (BANDIT, (1024, 8, 4, 64, 16)),
-        (ENDLESS, (8192, 1, 32, 16, 64)),
-        (TIC_TAC_TOE, (4096, 2, 2, 32, 64)),
-        (CONNECT_FOUR, (4096, 2, 2, 32, 64)),
-        (DUEL, (8192, 1, 32, 16, 64)),
-        (FIVE, (8192, 1, 32, 16, 51)),
-        (CROWD, (8192, 1, 5, 16, 5)),  # a batch holds five windows of so many agents
+        (ENDLESS, (8192, 2, 32, 16, 64)),
+        (TIC_TAC_TOE, (4096, 4, 8, 32, 64)),
+        (CONNECT_FOUR, (4096, 4, 8, 32, 64)),
+        (DUEL, (8192, 1, 4, 16, 128)),
+        (FIVE, (8192, 1, 4, 16, 51)),
+        (CROWD, (8192, 2, 5, 16, 5)),  # a batch holds five windows of so many agents
         (PICTURES, (1024, 8, 4, 64, 16)),  # 4,096 would fill the stream
     ],
 )
@@ -109,7 +109,7 @@ def test_ramps_end_with_the_budget_and_are_constant_without() -> None:
     assert ppo.learning_rate == Ramp(value=1e-3, end=5e-5, until_steps=300_000)
     assert ppo.entropy_coefficient == Ramp(value=0.01, end=0.0, until_steps=300_000)
     ppo = derived(TIC_TAC_TOE, "agent_steps=300_000").config.ppo
-    assert ppo.entropy_coefficient == Ramp(value=0.15, end=0.04, until_steps=300_000)
+    assert ppo.entropy_coefficient == Ramp(value=0.05, end=0.01, until_steps=300_000)
     ppo = derived(PENDULUM, "agent_steps=300_000").config.ppo
     assert ppo.entropy_coefficient == Ramp(value=0.0)
     ppo = derived(CARTPOLE, "minutes=3").config.ppo
@@ -123,7 +123,7 @@ def test_ramps_end_with_the_budget_and_are_constant_without() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "games", "chunk"), [(0, 32, 64), (2, 16, 64), (4, 8, 64), (8, 8, 32), (16, 8, 16), (60, 8, 16)]
+    ("workers", "games", "chunk"), [(0, 16, 64), (2, 8, 64), (4, 8, 32), (8, 8, 16), (16, 8, 16), (60, 8, 16)]
 )
 def test_more_workers_play_fewer_games_each_in_shorter_chunks(workers: int, games: int, chunk: int) -> None:
     rollout = derived(CARTPOLE, f"rollout.workers={workers}").config.rollout
@@ -142,7 +142,7 @@ def test_a_key_that_was_given_is_never_replaced(facts: GameFacts, key: str) -> N
 
 @pytest.mark.parametrize(
     ("budget", "expected"),
-    [(10**6, (2048, 32, 64)), (16_384, (2048, 32, 64)), (16_000, (1024, 16, 64)), (500, (64, 8, 16)), (1, (64, 8, 16))],
+    [(10**6, (1024, 16, 64)), (8192, (1024, 16, 64)), (8000, (512, 8, 64)), (500, (64, 8, 16)), (1, (64, 8, 16))],
 )
 def test_a_small_budget_still_makes_a_few_batches(budget: int, expected: tuple[int, ...]) -> None:
     batch, _, _, chunk, games = numbers(CARTPOLE, f"agent_steps={budget}")
@@ -156,12 +156,12 @@ def test_given_keys_count_though_they_equal_a_default_and_a_part_of_a_ramp_count
     assert rate == Ramp(value=0.5)
     # `none` takes back what a file gives
     config = parse_config("[ppo]\nepochs = 7\n", overrides=["ppo.epochs=none"])
-    assert derive(config, given_keys(config), CARTPOLE).config.ppo.epochs == 4
+    assert derive(config, given_keys(config), CARTPOLE).config.ppo.epochs == 8
 
 
 def test_what_follows_goes_by_what_was_given() -> None:
     assert numbers(CARTPOLE, "optimizer.batch_steps=512") == (512, 8, 2, 64, 8)
-    assert numbers(CARTPOLE, "rollout.chunk_steps=16", "ppo.minibatches=1") == (2048, 4, 1, 16, 64)
+    assert numbers(CARTPOLE, "rollout.chunk_steps=16", "ppo.minibatches=1") == (1024, 8, 1, 16, 64)
     found = derived(CARTPOLE, "optimizer.batch_steps=512").config
     assert found.optimizer.normalizer_warmup_steps == 128
     clocked = derived(DUEL, "ppo.discount=0.9").config.ppo  # a half-life would stand in its way
@@ -182,7 +182,7 @@ def test_a_configuration_that_a_program_makes_gives_what_differs_from_the_defaul
     made = RunConfig(agent_steps=50_000, ppo=PPOConfig(epochs=3), rollout=RolloutConfig(chunk_steps=32))
     assert given_keys(made) == {"agent_steps", "ppo.epochs", "rollout.chunk_steps"}
     found = derive(made, given_keys(made), CARTPOLE).config
-    assert (found.ppo.epochs, found.rollout.chunk_steps, found.optimizer.batch_steps) == (3, 32, 2048)
+    assert (found.ppo.epochs, found.rollout.chunk_steps, found.optimizer.batch_steps) == (3, 32, 1024)
     assert "ppo.epochs" in given_keys(replace(parse_config("ppo.epochs = 1"), seed=3))
 
 
@@ -205,9 +205,9 @@ def test_to_derive_twice_is_to_derive_once() -> None:
 def test_reasons_say_of_what_a_value_comes() -> None:
     lines = {line.key: str(line) for line in derived(CARTPOLE, "agent_steps=100_000").lines}
     assert lines["optimizer.batch_steps"] == (
-        "optimizer.batch_steps = 2048: about 4 episodes of 500 rows (the game's bound)"
+        "optimizer.batch_steps = 1024: about 2 episodes of 500 rows (the game's bound)"
     )
-    assert lines["ppo.minibatches"] == "ppo.minibatches = 8: of 256 steps: 32 gradient steps a batch"
+    assert lines["ppo.minibatches"] == "ppo.minibatches = 4: of 256 steps: 32 gradient steps a batch"
     assert "0.001 to 5e-05 (steps 0 to 100000)" in lines["ppo.learning_rate"]
     assert "x 10 agents" in str(derived(FIVE).lines[0])
 
@@ -215,13 +215,13 @@ def test_reasons_say_of_what_a_value_comes() -> None:
 def test_the_heading_is_comments_that_leave_a_value_which_is_another_now() -> None:
     found = derived(CARTPOLE)
     text = with_heading(dump_config(found.config), found.lines)
-    assert text.startswith("# derived: optimizer.batch_steps = 2048: about 4 episodes")
+    assert text.startswith("# derived: optimizer.batch_steps = 1024: about 2 episodes")
     assert parse_config(text) == found.config
     after = dump_config(parse_config(text, overrides=["ppo.epochs=9"]))
     kept = with_comments_of(text, after)
     assert tomllib.loads(kept) == tomllib.loads(after)
     assert [line for line in text.splitlines() if line.startswith("#") and line not in kept] == [
-        "# derived: ppo.epochs = 4: passes over a batch of 2,048 steps"
+        "# derived: ppo.epochs = 8: passes over a batch of 1,024 steps"
     ]
     assert with_comments_of("seed = 1\n", after) == after
 
