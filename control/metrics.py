@@ -80,7 +80,8 @@ ENTROPY_SHARE = _metric(
     "learning/entropy_share", "Entropy over that of a policy that has learned nothing, where that is known."
 )
 ACTION_EFFECT = _metric(
-    "learning/action_effect", "Largest effect of an action found so far, in standard errors; below 5 it is chance."
+    "learning/action_effect",
+    "Largest effect of an action found so far, in standard errors; below 5 it is chance.",
 )
 ACTION_ROWS = _metric("learning/action_rows", "Rows that learning/action_effect was found in.")
 VALUE_GRADIENT_SHARE = _metric(

@@ -27,7 +27,7 @@ from quintet.model.heads import GaussianHead
 from quintet.model.policy import Policy
 from quintet.optimizer.advantages import gae
 from quintet.optimizer.batch import Batch
-from quintet.optimizer.signs.numbers_seen import ChosenNumbers
+from quintet.optimizer.signs.numbers_seen import ChosenNumbers, few_stand_for_all
 
 CHOICES = 8
 """Choices of one head that are tested, evenly spaced; or dimensions."""
@@ -48,6 +48,16 @@ class ActionEffect:
         self._numbers: ChosenNumbers | None = None
         self._sums: Tensor | None = None  # [K, contexts, outcomes] f64
         self._squares: Tensor | None = None
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether it tests every head, and enough of the observation: else no effect found means nothing."""
+        heads = self.spec.action_space.spaces.items()
+        tested = (
+            self.spec.primary_head is None if isinstance(space, spaces.Box) else has_plain_odds(self.spec, name)
+            for name, space in heads
+        )
+        return few_stand_for_all(self.spec) and all(tested)
 
     @property
     def largest(self) -> float:

@@ -37,7 +37,6 @@ class LearningSigns:
         """`learning/...` of this version; empty where nothing was trained on."""
         if not update.gradient_steps:
             return {}
-        self.effect.add(batch, discount(self.learner.ppo, agent_steps, trained_s, self.spec.step_s))
         reward = batch.reward[batch.valid]
         vary = which_vary(sampled_numbers(self.spec, batch))
         ended = (batch.terminated | batch.truncated) & batch.valid
@@ -49,10 +48,11 @@ class LearningSigns:
             if bool((reward != reward[0]).any())
             else 0.0,
             "learning/episodes_ended": float(ended.sum()),
-            "learning/action_effect": self.effect.largest,
-            "learning/action_rows": float(self.effect.rows),
             **self._entropy_share(batch, update.stats),
         }
+        if self.effect.sees_all:
+            self.effect.add(batch, discount(self.learner.ppo, agent_steps, trained_s, self.spec.step_s))
+            signs |= {"learning/action_effect": self.effect.largest, "learning/action_rows": float(self.effect.rows)}
         if self._looks % SHARE_VERSIONS == 0:
             signs |= value_gradient_share(self.learner, batch, update.freshness, agent_steps, trained_s)
         self._looks += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,8 +15,16 @@ from quintet.optimizer.batch import Batch
 
 SAMPLED_ROWS = 256
 """Rows that are looked at for what varies: an image has too many numbers for all."""
-CHOSEN = 8
+CHOSEN = 16
 """Numbers that stand for the observation; every pair of them is a test, and each test wants rows."""
+MOST_NUMBERS = 64
+"""Of a larger observation so few numbers say too little: what an action changes may be elsewhere in an image."""
+
+
+def few_stand_for_all(spec: GameSpec) -> bool:
+    """Whether a few numbers can stand for the observation."""
+    shown = [space for name, space in spec.observation_space.items() if spec.uses.get(name, "policy") == "policy"]
+    return sum(math.prod(space.shape or ()) for space in shown) <= MOST_NUMBERS
 
 
 def sampled_numbers(spec: GameSpec, batch: Batch) -> Tensor:

@@ -20,12 +20,19 @@ from quintet.control.metrics import MetricsAggregator
 from quintet.control.sinks import JsonlSink
 from quintet.model.config import PolicyConfig
 from quintet.optimizer.config import PPOConfig, Ramp
+from quintet.rollout_workers import worker as worker_module
 from tests.envs.signpost import Fault, Signpost
 from tests.support.in_process_run import InProcessRun
 
 pytestmark = pytest.mark.slow
 
 VERSIONS = LEAST_VERSIONS + 4
+
+
+@pytest.fixture(autouse=True)
+def every_window_reports_its_games(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once a second: by the clock, a fast machine's whole run would hold three reports."""
+    monkeypatch.setattr(worker_module, "HEARTBEAT_S", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from quintet.games.api import VectorGame
@@ -112,6 +115,16 @@ def test_actions_that_the_game_ignores_show_no_effect_even_where_the_policy_goes
 @pytest.mark.parametrize("box", [False, True])
 def test_an_action_that_is_right_only_by_what_is_or_was_shown_shows_its_effect(fault: Fault, box: bool) -> None:
     assert effect(fault, box=box) > 2 * CHANCE
+
+
+def test_no_effect_is_looked_for_where_not_finding_one_would_mean_nothing() -> None:
+    assert ActionEffect(a_learner(Signpost(1)).policy, BPTT).sees_all
+    unread, image = Signpost(1), Signpost(1)
+    heads = spaces.Dict({"go": spaces.Discrete(2), "far": spaces.Box(-1.0, 1.0, (1,), np.float32)})
+    unread.spec = replace(unread.spec, action_space=heads, primary_head="go", reads=(frozenset(), frozenset({"far"})))
+    assert not ActionEffect(a_learner(unread).policy, BPTT).sees_all
+    image.spec = replace(image.spec, observation_space=spaces.Dict({"sign": spaces.Box(-1.0, 1.0, (65,), np.float32)}))
+    assert not ActionEffect(a_learner(image).policy, BPTT).sees_all
 
 
 def test_the_sum_since_a_game_began_starts_anew_with_it() -> None:
