@@ -56,6 +56,8 @@ def _episode(spec: GameSpec, seen: Seen | None) -> tuple[int, str]:
     if seen is not None and seen.games:
         return max(1, seen.episode_rows), "in random play"
     rows = 0 if seen is None else seen.rows
+    if seen is not None and rows < seen.declared_rows <= LONGEST_EPISODE:
+        return seen.declared_rows, "the environment's own bound"
     return max(UNKNOWN_EPISODE, rows), f"none ended in {rows:,} rows of random play" if rows else "a guess"
 
 

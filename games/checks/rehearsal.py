@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from quintet.games.checks.spec import check_spec
 from quintet.games.contract import random_actions
 
 ROWS = 300
-WITHIN_S = 0.5  # a game that takes longer for its rows plays fewer, but at least:
+WITHIN_S = 0.5  # of computing, after the first row; a game that takes longer for its rows plays fewer, but at least:
 LEAST_ROWS = 2
+PATIENCE = 4  # times as long on the clock: a game may wait for others, and the machine may be busy
+DECLARED = ("max_steps", "max_cycles")  # where environments by others say how long they go on, if nothing else does
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +33,7 @@ class Seen:
     sums_to_zero: bool  # every row's rewards, of all teams together, and some were not 0
     pays_ends_only: bool  # rewards came only in rows that ended a game, and each of these had its outcomes
     largest_end: float  # the largest reward in a row that ended a game, whatever its sign
+    declared_rows: int = 0  # what an environment by others says of its longest game, where it says anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,14 @@ def rehearse_rows(
         game: it is reset.
         seed: of the game and of the actions.
         rows: how many, or fewer, if they take longer than `within_s`.
-        within_s: seconds.
+        within_s: seconds of computing, and a few times as many on the clock, from the second row on: the first may
+            load what a game needs.
         until_an_end: go on for up to so many rows while no game has ended, `within_s` all the same.
 
     Raises:
         GameError: the first fault; its message begins with the file and line of the user's code.
     """
-    spec, random, deadline_s = game.spec, np.random.default_rng(seed), time.monotonic() + within_s
+    spec, random, is_late = game.spec, np.random.default_rng(seed), _Clock(within_s)
     outside: dict[str, str] = {}
     remarks: dict[str, str] = {}
     ledger = _Ledger(game.n_games)
@@ -74,11 +78,30 @@ def rehearse_rows(
         observation = result.observation
         if isinstance(game, GameWithRemarks):
             remarks = {**game.remarks(), **remarks}
-        if row >= LEAST_ROWS and (time.monotonic() > deadline_s or (row >= rows and ledger.games)):
+        if row >= LEAST_ROWS and (is_late() or (row >= rows and ledger.games)):
             break
+        if row == 1:
+            is_late = _Clock(within_s)
     if not isinstance(game, GameWithRemarks):
         remarks = {name: f"{place(game, 'step')}: {text}" for name, text in outside.items()}
-    return Rehearsal(list(remarks.values()), ledger.seen)
+    return Rehearsal(list(remarks.values()), replace(ledger.seen, declared_rows=_declared(origin(game))))
+
+
+class _Clock:
+    """Whether this thread has computed, or waited, for too long since now."""
+
+    def __init__(self, within_s: float) -> None:
+        self._computed_s, self._at_s = time.thread_time() + within_s, time.monotonic() + PATIENCE * within_s
+
+    def __call__(self) -> bool:
+        return time.thread_time() > self._computed_s or time.monotonic() > self._at_s
+
+
+def _declared(thing: Any) -> int:
+    """How many rows an environment's longest game has, by its own word; 0 where it says nothing."""
+    raw = getattr(thing, "unwrapped", thing)
+    said = (getattr(raw, name, None) for name in DECLARED)
+    return next((int(rows) for rows in said if type(rows) is int and rows > 0), 0)
 
 
 class _Ledger:

@@ -94,6 +94,15 @@ def test_the_length_of_an_episode_is_its_bound_or_what_play_shows_or_a_guess() -
     assert facts_of(unplayed.spec, None, WHOLE).episode_steps == UNKNOWN_EPISODE
 
 
+def test_an_environment_by_others_may_say_how_long_it_goes_on_where_play_shows_no_end() -> None:
+    class Declaring(Paying):
+        max_steps = 900
+
+    assert seen_facts(Declaring(rows=10**6)).episode_steps == 900
+    assert seen_facts(Declaring()).episode_steps == 5
+    assert seen_facts(Declaring(rows=10**6), until_an_end=1000).episode_steps == 2000  # it goes on beyond its word
+
+
 def test_rows_that_only_begin_a_game_do_not_count() -> None:
     seen = rehearse_rows(Paying(3), 1, rows=12, within_s=1e9).seen  # two games of 5 rows, and a row after each
     assert (seen.rows, seen.games, seen.episode_rows) == (30, 6, 5)

@@ -65,6 +65,6 @@ def test_a_slow_game_plays_a_few_rows_only() -> None:
             return super().step(actions)
 
     slow, quick = Slow(1), Slow(1)
-    rehearse_rows(slow, 0, within_s=0.0)
+    rehearse_rows(slow, 0, within_s=0.0)  # its rows wait and compute nothing: the clock ends them
     rehearse_rows(quick, 0, rows=5, within_s=1e9)
     assert (slow.rows, quick.rows) == (2, 5)
