@@ -52,7 +52,7 @@ def test_the_readmes_game_is_the_example() -> None:
 
 @pytest.mark.slow
 def test_the_example_can_be_trained(tmp_path: Path) -> None:
-    command = ["train", "--in-process", "--config", "quick.toml", "--game", "examples.own_game:Recall"]
+    command = ["train", "--in-process", "--game", "examples.own_game:Recall"]
     command += ["--agent-steps", "4000", "--set", "model.lstm_units=16", "--run", "own", "--json", "--quiet"]
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     result = subprocess.run(
