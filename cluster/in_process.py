@@ -103,6 +103,8 @@ def _play_and_learn(
             return "budget"
         if time.monotonic() >= next_tick_s:
             link.hold_lease(LEASE_S)
+            optimizer.beat()
+            link.beat("controller", {"pid": os.getpid(), "stage": recorder.stage})
             recorder.tick(wanted=1, live=1)
             next_tick_s = time.monotonic() + TICK_S
         if (reason := recorder.finished()) is not None:

@@ -18,10 +18,11 @@ from quintet.control.config import DERIVED, RunConfig, with_value
 from quintet.control.live_settings import shown
 from quintet.optimizer.config import PPOConfig, Ramp
 
-LEAST_BATCH, MOST_BATCH = 1024, 8192
+LEAST_BATCH, MOST_BATCH = 2048, 8192
 EPISODES_A_BATCH, CLOCK_EPISODES_A_BATCH = 2, 4
 LEAST_OUTCOME_BATCH = 4096
-BATCHES_A_BUDGET = 8  # at least, if the budget is so small
+BATCHES_A_BUDGET = 96  # a policy wants that many versions, though batches below `SMALL_BATCH` are noise
+SMALL_BATCH, LEAST_BATCHES_A_BUDGET = 512, 8
 LEAST_WINDOWS = 4  # of a team in a batch, however many agents it has
 QUEUE_SHARE = 0.5  # of wire.max_queue_bytes, for a batch at most
 LARGE_BATCH = 8192
@@ -155,8 +156,9 @@ def batch_steps(case: Case) -> Answer:
     batch = min(max(_power_of_two(episodes * one), least), MOST_BATCH)
     because = f"about {_amount(batch / one, 'episode')} of {_episode(facts)}"
     budget = case.config.agent_steps
-    if budget is not None and batch > budget / BATCHES_A_BUDGET:
-        batch = 2 ** math.floor(math.log2(max(1.0, budget / BATCHES_A_BUDGET)))
+    most = MOST_BATCH if budget is None else _most_of_a_budget(budget)
+    if batch > most:
+        batch = 2 ** math.floor(math.log2(max(1.0, most)))
         because = f"the budget makes {budget // batch} of them"
     window = case.config.rollout.bptt_steps * facts.agents_per_team
     if batch < LEAST_WINDOWS * window:
@@ -350,6 +352,11 @@ def _towards_the_end(case: Case, first: float, last: float) -> tuple[Ramp, str]:
 def _least_games(facts: GameFacts) -> int:
     """Games with `LEAST_GAMES` agents together: a network that acts for so many is no slower than for one."""
     return max(1, math.ceil(LEAST_GAMES / facts.bodies))
+
+
+def _most_of_a_budget(agent_steps: int) -> float:
+    """The largest batch with which a budget makes enough versions."""
+    return max(agent_steps / BATCHES_A_BUDGET, min(SMALL_BATCH, agent_steps / LEAST_BATCHES_A_BUDGET))
 
 
 def _power_of_two(steps: float) -> int:

@@ -144,7 +144,7 @@ class Optimizer:
         self.checkpointed_s, self.checkpointed_version = time.monotonic(), self.progress.version
         self.mode.begin_epoch(self.batcher, self.progress)
         self._publish()
-        self._beat()  # at once: it says which number format the run has
+        self.beat()  # at once: it says which number format the run has
 
     def run(self) -> Reason:
         """Train until told to stop or the budget of agent steps is used up; a checkpoint is the last thing written.
@@ -166,7 +166,7 @@ class Optimizer:
                 self.lease.check()
                 if self.budget is not None and self.progress.agent_steps >= self.budget:
                     return "budget"
-                if self.stop_requested or self._beat():
+                if self.stop_requested or self.beat():
                     return "stopping"
         except (LeaseLostError, EpochBrokenError):
             save = False  # what is in memory is not the run's any more
@@ -319,7 +319,7 @@ class Optimizer:
             metrics["lag/sample_reuse"] = self.counters.trained * epochs / self.counters.produced
         self.link.report(PROCESS, "metrics", dict(metrics))
 
-    def _beat(self) -> bool:
+    def beat(self) -> bool:
         """Once a second: heartbeat and phase shares; True when the run was asked to end."""
         now = time.monotonic()
         if now - self.beaten_s < BEAT_S:
