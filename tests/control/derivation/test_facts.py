@@ -162,7 +162,7 @@ def first_look(game: str, *overrides: str) -> FirstLook:
 
 def test_a_run_begins_with_what_was_derived_and_says_it_before_its_notes() -> None:
     look = first_look("gymnasium:CartPole-v1", "rollout.workers=60")
-    assert look.config.optimizer.batch_steps == 1024
+    assert look.config.optimizer.batch_steps == 2048
     heading, *lines = look.lines
     assert "derived from the game" in heading
     assert lines[: len(look.derived)] == [f"  {line}" for line in look.derived]

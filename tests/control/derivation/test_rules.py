@@ -58,9 +58,9 @@ def numbers(facts: GameFacts, *overrides: str) -> tuple[int, ...]:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (CARTPOLE, (1024, 8, 4, 64, 16)),
-        (PENDULUM, (1024, 8, 4, 64, 16)),
-        (BANDIT, (1024, 8, 4, 64, 16)),
+        (CARTPOLE, (2048, 8, 8, 64, 32)),
+        (PENDULUM, (2048, 8, 8, 64, 32)),
+        (BANDIT, (2048, 8, 8, 64, 32)),
         (ENDLESS, (8192, 2, 32, 16, 64)),
         (TIC_TAC_TOE, (4096, 4, 8, 32, 64)),
         (CONNECT_FOUR, (4096, 4, 8, 32, 64)),
@@ -123,7 +123,7 @@ def test_ramps_end_with_the_budget_and_are_constant_without() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "games", "chunk"), [(0, 16, 64), (2, 8, 64), (4, 8, 32), (8, 8, 16), (16, 8, 16), (60, 8, 16)]
+    ("workers", "games", "chunk"), [(0, 32, 64), (2, 16, 64), (4, 8, 64), (8, 8, 32), (16, 8, 16), (60, 8, 16)]
 )
 def test_more_workers_play_fewer_games_each_in_shorter_chunks(workers: int, games: int, chunk: int) -> None:
     rollout = derived(CARTPOLE, f"rollout.workers={workers}").config.rollout
@@ -142,9 +142,15 @@ def test_a_key_that_was_given_is_never_replaced(facts: GameFacts, key: str) -> N
 
 @pytest.mark.parametrize(
     ("budget", "expected"),
-    [(10**6, (1024, 16, 64)), (8192, (1024, 16, 64)), (8000, (512, 8, 64)), (500, (64, 8, 16)), (1, (64, 8, 16))],
+    [
+        (10**6, (2048, 32, 64)),
+        (100_000, (1024, 16, 64)),  # about a hundred batches
+        (20_000, (512, 8, 64)),  # smaller ones would be noise
+        (2000, (128, 8, 16)),  # but a few there must be
+        (1, (64, 8, 16)),
+    ],
 )
-def test_a_small_budget_still_makes_a_few_batches(budget: int, expected: tuple[int, ...]) -> None:
+def test_a_budget_makes_enough_versions_of_batches_that_are_large_enough(budget: int, expected: tuple[int, ...]) -> None:
     batch, _, _, chunk, games = numbers(CARTPOLE, f"agent_steps={budget}")
     assert (batch, games, chunk) == expected
 
@@ -161,7 +167,7 @@ def test_given_keys_count_though_they_equal_a_default_and_a_part_of_a_ramp_count
 
 def test_what_follows_goes_by_what_was_given() -> None:
     assert numbers(CARTPOLE, "optimizer.batch_steps=512") == (512, 8, 2, 64, 8)
-    assert numbers(CARTPOLE, "rollout.chunk_steps=16", "ppo.minibatches=1") == (1024, 8, 1, 16, 64)
+    assert numbers(CARTPOLE, "rollout.chunk_steps=16", "ppo.minibatches=1") == (2048, 8, 1, 16, 64)
     found = derived(CARTPOLE, "optimizer.batch_steps=512").config
     assert found.optimizer.normalizer_warmup_steps == 128
     clocked = derived(DUEL, "ppo.discount=0.9").config.ppo  # a half-life would stand in its way
@@ -182,7 +188,7 @@ def test_a_configuration_that_a_program_makes_gives_what_differs_from_the_defaul
     made = RunConfig(agent_steps=50_000, ppo=PPOConfig(epochs=3), rollout=RolloutConfig(chunk_steps=32))
     assert given_keys(made) == {"agent_steps", "ppo.epochs", "rollout.chunk_steps"}
     found = derive(made, given_keys(made), CARTPOLE).config
-    assert (found.ppo.epochs, found.rollout.chunk_steps, found.optimizer.batch_steps) == (3, 32, 1024)
+    assert (found.ppo.epochs, found.rollout.chunk_steps, found.optimizer.batch_steps) == (3, 32, 512)
     assert "ppo.epochs" in given_keys(replace(parse_config("ppo.epochs = 1"), seed=3))
 
 
@@ -205,7 +211,7 @@ def test_to_derive_twice_is_to_derive_once() -> None:
 def test_reasons_say_of_what_a_value_comes() -> None:
     lines = {line.key: str(line) for line in derived(CARTPOLE, "agent_steps=100_000").lines}
     assert lines["optimizer.batch_steps"] == (
-        "optimizer.batch_steps = 1024: about 2 episodes of 500 rows (the game's bound)"
+        "optimizer.batch_steps = 1024: the budget makes 97 of them"
     )
     assert lines["ppo.minibatches"] == "ppo.minibatches = 4: of 256 steps: 32 gradient steps a batch"
     assert "0.001 to 5e-05 (steps 0 to 100000)" in lines["ppo.learning_rate"]
@@ -215,13 +221,13 @@ def test_reasons_say_of_what_a_value_comes() -> None:
 def test_the_heading_is_comments_that_leave_a_value_which_is_another_now() -> None:
     found = derived(CARTPOLE)
     text = with_heading(dump_config(found.config), found.lines)
-    assert text.startswith("# derived: optimizer.batch_steps = 1024: about 2 episodes")
+    assert text.startswith("# derived: optimizer.batch_steps = 2048: about 4 episodes")
     assert parse_config(text) == found.config
     after = dump_config(parse_config(text, overrides=["ppo.epochs=9"]))
     kept = with_comments_of(text, after)
     assert tomllib.loads(kept) == tomllib.loads(after)
     assert [line for line in text.splitlines() if line.startswith("#") and line not in kept] == [
-        "# derived: ppo.epochs = 8: passes over a batch of 1,024 steps"
+        "# derived: ppo.epochs = 8: passes over a batch of 2,048 steps"
     ]
     assert with_comments_of("seed = 1\n", after) == after
 

@@ -30,11 +30,11 @@ NEVER_DERIVED = ("game", "game_options", "agent_steps", "minutes", "until")
 # What stands in docs/results.md was measured with these: batch, passes, minibatches, chunk, games, waiting batches,
 # discount, half-life at first, lambda, whether advantages are normalised.
 MEASURED: dict[str, tuple[Any, ...]] = {
-    "cartpole_memory": (1024, 4, 4, 64, 16, 0.0, 0.99, 0.0, 0.95, True),
+    "cartpole_memory": (2048, 8, 8, 64, 32, 0.0, 0.99, 0.0, 0.95, True),
     "cartpole_memory_fast": (2048, 3, 2, 64, 32, 0.25, 0.99, 0.0, 0.95, True),
     "five": (10_240, 1, 2, 64, 8, 0.5, 0.99, 42.0, 0.95, True),
     "laptop": (8192, 1, 4, 16, 128, 0.5, 0.99, 30.0, 0.95, True),
-    "repeat_first": (2048, 4, 2, 64, 32, 0.0, 0.99, 0.0, 0.95, True),
+    "repeat_first": (2048, 8, 8, 64, 32, 0.0, 0.95, 0.0, 0.95, True),
     "skirmish_5v5": (15_360, 1, 4, 16, 24, 0.5, 0.99, 30.0, 0.95, True),
     "tic_tac_toe": (4096, 2, 2, 32, 64, 0.0, 1.0, 0.0, 0.9, False),
 }
