@@ -24,7 +24,13 @@ def test_controller_and_optimizer_are_heard_of_all_the_time(monkeypatch: pytest.
     monkeypatch.setattr(MemoryLink, "beat", noted)
     monkeypatch.setattr(loop, "BEAT_S", 0.0)
     monkeypatch.setattr(in_process, "TICK_S", 0.0)
-    overrides = ["game=counting", "model.lstm_units=8", "agent_steps=2000", "optimizer.batch_steps=256", "ppo.minibatches=1"]
+    overrides = [
+        "game=counting",
+        "model.lstm_units=8",
+        "agent_steps=2000",
+        "optimizer.batch_steps=256",
+        "ppo.minibatches=1",
+    ]
     quintet.train(None, overrides, run="heard").wait()
     assert {"controller", "optimizer"} <= set(heard)
     versions = heard["optimizer"]

@@ -150,7 +150,9 @@ def test_a_key_that_was_given_is_never_replaced(facts: GameFacts, key: str) -> N
         (1, (64, 8, 16)),
     ],
 )
-def test_a_budget_makes_enough_versions_of_batches_that_are_large_enough(budget: int, expected: tuple[int, ...]) -> None:
+def test_a_budget_makes_enough_versions_of_batches_that_are_large_enough(
+    budget: int, expected: tuple[int, ...]
+) -> None:
     batch, _, _, chunk, games = numbers(CARTPOLE, f"agent_steps={budget}")
     assert (batch, games, chunk) == expected
 
@@ -210,9 +212,7 @@ def test_to_derive_twice_is_to_derive_once() -> None:
 
 def test_reasons_say_of_what_a_value_comes() -> None:
     lines = {line.key: str(line) for line in derived(CARTPOLE, "agent_steps=100_000").lines}
-    assert lines["optimizer.batch_steps"] == (
-        "optimizer.batch_steps = 1024: the budget makes 97 of them"
-    )
+    assert lines["optimizer.batch_steps"] == ("optimizer.batch_steps = 1024: the budget makes 97 of them")
     assert lines["ppo.minibatches"] == "ppo.minibatches = 4: of 256 steps: 32 gradient steps a batch"
     assert "0.001 to 5e-05 (steps 0 to 100000)" in lines["ppo.learning_rate"]
     assert "x 10 agents" in str(derived(FIVE).lines[0])
