@@ -145,7 +145,7 @@ def _report(
     delta = (reward + gamma * goes_on * value[1:] - value[:-1]) * one.valid[:, 0, 0]
     advantage, returns = (estimate[:, column, 0] for estimate in estimates)
     mask = batch.valid & batch.acting
-    spread = estimates[0][mask]
+    mean, divisor = learner.advantage_units(estimates[0], mask.to(torch.float32))
     words = [_words(subject, one, t) for t in range(len(reward))]
     rows = tuple(
         LossRow(
@@ -172,8 +172,8 @@ def _report(
         clip=ppo.clip,
         value_coefficient=ppo.value_coefficient,
         entropy_coefficient=entropy_coefficient,
-        advantage_mean=float(spread.mean()) if ppo.normalize_advantages else 0.0,
-        advantage_std=float(spread.std(unbiased=False)) if ppo.normalize_advantages else ppo.advantage_unit,
+        advantage_mean=float(mean),
+        advantage_std=float(divisor),
         return_mean=float(policy.returns.mean),
         return_scale=float(policy.returns.scale),
         gradient_steps=gradient_steps,

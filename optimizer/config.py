@@ -66,7 +66,9 @@ class PPOConfig:
     value_clip: Annotated[float, Ge(0)] = 0.0
     """Clip of the value's move, in normalised units; 0 turns it off."""
     normalize_advantages: bool = True
-    """Advantages of a batch get mean 0 and standard deviation 1."""
+    """Advantages of a batch get mean 0 and standard deviation 1, or less: see `advantage_floor`."""
+    advantage_floor: Annotated[float, Ge(0)] = 0.1
+    """Share of the return's scale below which advantages are the value's own errors, and are not blown up to 1."""
     advantage_unit: Annotated[float, Gt(0)] = 1.0
     """What advantages are divided by where they are not normalised, in rewards: what a win pays, as a rule."""
     epochs: Annotated[int, Ge(1)] = 1

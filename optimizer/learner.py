@@ -118,14 +118,8 @@ class Learner:
         """Windows with their masks; advantages are normalised over the policy loss's rows, or in `advantage_unit`."""
         value_mask = counts.to(torch.float32)
         policy_mask = value_mask * batch.acting
-        if self.ppo.normalize_advantages:
-            mean = masked_mean(advantage, policy_mask)
-            centered = (advantage - mean) * policy_mask
-            advantage = centered / (
-                masked_mean(centered.square(), policy_mask).sqrt() + 1e-8 * self.policy.returns.scale
-            )
-        else:
-            advantage = advantage / self.ppo.advantage_unit
+        mean, divisor = self.advantage_units(advantage, policy_mask)
+        advantage = (advantage - mean) * policy_mask / divisor
         normalize = self.policy.returns.normalize
         rows = {
             "advantage": advantage,
@@ -135,6 +129,20 @@ class Learner:
             "value_mask": value_mask,
         }
         return cut_windows(batch, rows, self.bptt_steps, labels=self._label_targets(batch))
+
+    def advantage_units(self, advantage: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What is taken from advantages, and what they are then divided by, in reward units.
+
+        Where nothing that was done has been paid otherwise for long, advantages are errors of the value alone: blown up
+        to a standard deviation of 1 they drive the policy anywhere before it meets its first reward. So the variance
+        has that of a share of the return's scale (`advantage_floor`) added.
+        """
+        if not self.ppo.normalize_advantages:
+            return advantage.new_zeros(()), advantage.new_tensor(self.ppo.advantage_unit)
+        mean = masked_mean(advantage, mask)
+        variance = masked_mean((advantage - mean).square() * mask, mask)
+        least = max(self.ppo.advantage_floor, 1e-8) * self.policy.returns.scale
+        return mean, (variance + least.square()).sqrt()
 
     def _label_targets(self, batch: Batch) -> dict[str, Tensor]:
         """Per auxiliary prediction [T, B, A, k]; a label that the team shares is everybody's."""

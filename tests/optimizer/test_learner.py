@@ -248,7 +248,7 @@ def test_every_epoch_sees_every_fresh_window_once() -> None:
 
 
 def test_advantages_of_a_batch_have_mean_zero_and_deviation_one_over_the_rows_of_the_policy_loss() -> None:
-    learner = prepared(make_learner())
+    learner = prepared(make_learner(advantage_floor=0.0))
     seen = recorded(learner)
     learner.update(played_by(learner), version=1, agent_steps=0)
     rows = seen[0].rows
@@ -257,6 +257,19 @@ def test_advantages_of_a_batch_have_mean_zero_and_deviation_one_over_the_rows_of
     assert float(advantage.std(unbiased=False)) == pytest.approx(1.0, abs=1e-4)
     assert bool((rows["policy_mask"] <= rows["value_mask"]).all())
     assert float(rows["policy_mask"].sum()) < float(rows["value_mask"].sum()) < rows["value_mask"].numel()
+
+
+def test_advantages_that_are_errors_of_the_value_alone_are_not_blown_up() -> None:
+    """Beside a return's scale of 1, a spread of a hundredth keeps a tenth of what normalising would make of it."""
+    learner = prepared(make_learner())
+    learner.policy.returns.scale.copy_(torch.ones(()))
+    advantage, mask = torch.tensor([-0.01, 0.01, 0.01, -0.01, 7.0]), torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])
+    mean, divisor = learner.advantage_units(advantage, mask)
+    assert float(mean) == pytest.approx(0.0, abs=1e-7)
+    assert float(divisor) == pytest.approx((0.01**2 + 0.1**2) ** 0.5)
+    assert float(learner.advantage_units(100 * advantage, mask)[1]) == pytest.approx((1 + 0.1**2) ** 0.5)
+    learner.adjust(replace(learner.ppo, advantage_floor=0.0), learner.config)
+    assert float(learner.advantage_units(advantage, mask)[1]) == pytest.approx(0.01, rel=1e-5)
 
 
 def test_the_schedules_are_read_at_the_agent_steps_of_the_batch() -> None:
