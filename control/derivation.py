@@ -159,11 +159,13 @@ def batch_steps(case: Case) -> Answer:
     most = MOST_BATCH if budget is None else _most_of_a_budget(budget)
     if batch > most:
         batch = 2 ** math.floor(math.log2(max(1.0, most)))
-        because = f"the budget makes {budget // batch} of them"
+        because = f"so that the budget makes about {_amount(budget / batch, 'version')}"
     window = case.config.rollout.bptt_steps * facts.agents_per_team
-    if batch < LEAST_WINDOWS * window:
-        batch = 2 ** math.ceil(math.log2(LEAST_WINDOWS * window))
-        because = f"holds {batch // window} windows of {facts.agents_per_team} agents"
+    parts = case.config.ppo.minibatches if "ppo.minibatches" in case.given else 0
+    windows = max(LEAST_WINDOWS, parts)
+    if batch < windows * window:
+        batch = 2 ** math.ceil(math.log2(windows * window))
+        because = f"holds {batch // window} windows of {_amount(facts.agents_per_team, 'agent')}"
     step_bytes = max(1.0, facts.row_bytes / facts.agents_per_team)
     room = QUEUE_SHARE * case.config.wire.max_queue_bytes / step_bytes
     if batch > room:
@@ -304,7 +306,7 @@ def entropy_bonus(facts: GameFacts) -> tuple[float, float, str]:
         return OUTCOME_ENTROPY, LAST_OUTCOME_ENTROPY, "every move that loses nothing stays in play"
     if not facts.choices:
         return 0.0, 0.0, "actions are numbers, whose spread is learned"
-    return ENTROPY, LAST_ENTROPY, f"the largest head has {facts.choices} choices"
+    return ENTROPY, LAST_ENTROPY, "no choice is given up before it was tried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +336,7 @@ RULES: dict[str, Rule] = {
     "ppo.normalize_advantages": Rule("false where only a game's end pays", normalize_advantages),
     "ppo.advantage_unit": Rule("what a win pays, where only a game's end pays, else 1", advantage_unit),
     "ppo.learning_rate": Rule(f"{LEARNING_RATE:g}, falls to the budget's end", learning_rate),
-    "ppo.entropy_coefficient": Rule("by the choices, falls to the budget's end", entropy_coefficient),
+    "ppo.entropy_coefficient": Rule(f"{ENTROPY:g}, falls to the budget's end; 0 for Box alone", entropy_coefficient),
 }
 """By key, in this order: each goes by what those before it made."""
 

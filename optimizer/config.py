@@ -34,6 +34,10 @@ class Ramp:
                 f"a ramp has until_minutes ({self.until_minutes:g}) beside from_steps ({self.from_steps}) and "
                 f"until_steps ({self.until_steps}); it ends by minutes or by steps: set the others to 0"
             )
+        if self.until_minutes and self.end is None:
+            raise ValueError(
+                f"a ramp from {self.value} has until_minutes ({self.until_minutes:g}), but no end: give both"
+            )
         if self.end is not None and not self.until_minutes and self.until_steps <= self.from_steps:
             raise ValueError(
                 f"a ramp from {self.value} to {self.end} needs until_steps ({self.until_steps}) "
@@ -45,7 +49,7 @@ class Ramp:
 class PPOConfig:
     """Recurrent PPO (arXiv 1707.06347) with the choices of OpenAI Five (arXiv 1912.06680)."""
 
-    learning_rate: Annotated[Ramp, Ge(0)] = Ramp(value=3e-4)
+    learning_rate: Annotated[Ramp, Ge(0)] = Ramp(value=1e-3)
     """Adam's step size."""
     entropy_coefficient: Annotated[Ramp, Ge(0)] = Ramp(value=0.01)
     """Weight of the entropy bonus."""

@@ -65,6 +65,9 @@ def _lines(config: RunConfig, expected: Expected, *, in_turns: bool) -> Iterator
     else:
         yield f"  {expected.agent_steps:,} agent steps in {duration(expected.duration_s)}, without the start"
         yield f"  {expected.versions:,} versions, {expected.gradient_steps:,} gradient steps"
+        if not expected.versions:
+            batch = config.optimizer.batch_steps
+            yield f"  nothing is learned: a batch has {batch:,} steps (optimizer.batch_steps); give a larger budget"
     yield (
         f"  staleness about {expected.staleness_mean:.1f} versions; what is older than "
         f"{config.optimizer.max_staleness} is left out"

@@ -12,6 +12,9 @@ from quintet.cluster.board import Board, duration
 from quintet.cluster.embedded import check_capacity, train_with_processes
 from quintet.cluster.request import TrainRequest
 from quintet.control.config import RunConfig, as_complete, check_alone, load_config
+from quintet.control.doctor.health_check import in_one_line
+from quintet.control.doctor.health_snapshot import read_health
+from quintet.control.doctor.learning import not_learning
 from quintet.control.errors import DONE, INTERRUPTED, UsageError, report
 from quintet.control.output import answer
 from quintet.control.run_folder import RunFolder, create_beside, create_run, delete_run, open_run
@@ -29,7 +32,7 @@ def train(request: TrainRequest) -> int:
         config, folder = _prepare(request)
         with folder.locked(), folder.free_if_refused(), Board(quiet=request.quiet) as board:
             reason, summary = _train(request, config, folder, board, started_s)
-            board.say(_outcome(folder, reason, summary))
+            board.say(outcome(folder, reason, summary))
         if request.json:
             answer(summary_json(summary))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the command's border: it becomes a line and a code)
@@ -142,7 +145,7 @@ def _train(
     return train_with_processes(request, config, folder, board, started_s)
 
 
-def _outcome(folder: RunFolder, reason: str, summary: Summary) -> str:
+def outcome(folder: RunFolder, reason: str, summary: Summary) -> str:
     """What a person wants to know at the end, and what to type next."""
     ended = "interrupted" if reason == "interrupted" else f"done ({reason})"
     mean = "" if summary.episode_return_mean is None else f", return {summary.episode_return_mean:.2f}"
@@ -150,4 +153,6 @@ def _outcome(folder: RunFolder, reason: str, summary: Summary) -> str:
     line += f"; {folder.shown(folder.summary)}"
     if reason == "interrupted":
         return f"{line}\ngo on with: quintet train --run {folder.run} --resume"
+    for finding in not_learning(read_health(folder.path, None, live=False)):
+        line += f"\n{finding.severity}: {in_one_line([finding])}"
     return f"{line}\nsee what it learned: quintet eval {folder.run}"

@@ -171,7 +171,7 @@ def _layers(thing: Any) -> Iterator[Any]:
 
 
 def _bare(thing: Any, method: str) -> str:
-    """`MyEnv.step`."""
+    """The class and method alone, as in `Signpost.step`."""
     return place(thing, method).rpartition(": ")[2]
 
 

@@ -55,7 +55,7 @@ def test_it_prints_the_whole_configuration_with_reasons_and_what_to_expect(
     ]
     assert missing == []
     lines = said.splitlines()
-    assert lines[lines.index("batch_steps = 2048") - 1] == "# derived: about 4 episodes of 500 rows (the game's bound)"
+    assert lines[lines.index("batch_steps = 1024") - 1] == "# derived: so that the budget makes about 98 versions"
     assert lines[lines.index("[ppo.learning_rate]") - 1] == "# derived: falls until the budget ends"
     assert said.count("# derived: ") == 8  # games_per_worker was given
     assert "agent steps/s, side by side: 1 x " in said
@@ -70,7 +70,7 @@ def test_json_is_one_line_with_the_same(capsys: pytest.CaptureFixture[str], noth
     said = dry(capsys, "--game", "gymnasium:Pendulum-v1", "--minutes", "2", "--json")
     assert said.count("\n") == 1
     data = json.loads(said)
-    assert data["config"]["optimizer"]["batch_steps"] == 1024
+    assert data["config"]["optimizer"]["batch_steps"] == 2048
     derived = {line["key"]: line["value"] for line in data["derived"]}
     assert derived["ppo.learning_rate"]["until_minutes"] == 2.0
     assert derived["ppo.epochs"] == data["config"]["ppo"]["epochs"] == 8

@@ -212,7 +212,9 @@ def test_to_derive_twice_is_to_derive_once() -> None:
 
 def test_reasons_say_of_what_a_value_comes() -> None:
     lines = {line.key: str(line) for line in derived(CARTPOLE, "agent_steps=100_000").lines}
-    assert lines["optimizer.batch_steps"] == ("optimizer.batch_steps = 1024: the budget makes 97 of them")
+    assert lines["optimizer.batch_steps"] == (
+        "optimizer.batch_steps = 1024: so that the budget makes about 98 versions"
+    )
     assert lines["ppo.minibatches"] == "ppo.minibatches = 4: of 256 steps: 32 gradient steps a batch"
     assert "0.001 to 5e-05 (steps 0 to 100000)" in lines["ppo.learning_rate"]
     assert "x 10 agents" in str(derived(FIVE).lines[0])
