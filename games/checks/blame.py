@@ -171,7 +171,7 @@ def _layers(thing: Any) -> Iterator[Any]:
 
 
 def _bare(thing: Any, method: str) -> str:
-    """The class and method alone, as in `Signpost.step`."""
+    """The class and the method alone, without the file."""
     return place(thing, method).rpartition(": ")[2]
 
 
