@@ -11,7 +11,8 @@ from quintet.cluster.__main__ import run
 from quintet.control.journal import read_journal
 from tests.support.live_run import SMALL
 
-LATE = 400  # no rehearsal comes so far
+LATE = 400  # no rehearsal comes so far, if it knows how long games may be
+BOUND = """game_options.wrappers=[{name = "gymnasium.wrappers:TimeLimit", max_episode_steps = 1000}]"""
 
 
 def train(name: str, *arguments: str) -> int:
@@ -38,7 +39,8 @@ def test_in_one_process(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert train(name, "--quiet", "--agent-steps", "5000", "--set", f"game_options.kwargs.faulty_row={LATE}") == 1
+    late = ("--set", f"game_options.kwargs.faulty_row={LATE}", "--set", BOUND)
+    assert train(name, "--quiet", "--agent-steps", "5000", *late) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     for part in parts:
         assert part in line

@@ -181,7 +181,7 @@ def test_every_key_of_the_defaults_can_be_overridden_by_its_own_value() -> None:
         ("ppo.dual_clip=0.5", "ppo.dual_clip is 0.5; it must be at least 1, or 0 to turn it off"),
         ("ppo.ratio=both", "ppo.ratio is 'both' .*expected one of joint, per_head"),
         ("rollout.bptt_steps=0", "rollout.bptt_steps is 0; it must be positive"),
-        ("ppo.learning_rate.end=1e-5", "a ramp from 0.0003 to 1e-05 needs until_steps"),
+        ("ppo.learning_rate.end=1e-5", "a ramp from 0.001 to 1e-05 needs until_steps"),
         ("ppo.learning_rate={end=0, until_minutes=5, until_steps=9}", "ends by minutes or by steps"),
         ("seed", "--set takes KEY=VALUE, .*found 'seed'"),
         ("ppo..clip=1", "--set takes KEY=VALUE"),

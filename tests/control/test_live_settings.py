@@ -130,7 +130,7 @@ def test_a_request_is_put_into_force_whole_or_not_at_all() -> None:
     live = LiveConfig(CONFIG)
     assert live.apply(request(1, ppo__clip="0.1", ppo__learning_rate="1e-4")) == {
         "ppo.clip": ("0.2", "0.1"),
-        "ppo.learning_rate": ("0.0003", "0.0001"),
+        "ppo.learning_rate": ("0.001", "0.0001"),
     }
     with pytest.raises(LiveError):
         live.apply(request(2, ppo__epochs="2", ppo__clip="-1"))

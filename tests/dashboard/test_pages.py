@@ -167,6 +167,6 @@ def test_configurations_differ_in_the_keys_that_differ_and_no_others() -> None:
         "", overrides=["ppo.clip=0.1", "ppo.learning_rate.end=1e-5", "ppo.learning_rate.until_steps=9"]
     )
     found = differences({"a": CONFIG, "b": other})
-    assert found == {"ppo.learning_rate": ("0.0003", "0.0003 to 1e-05 (steps 0 to 9)"), "ppo.clip": ("0.2", "0.1")}
+    assert found == {"ppo.learning_rate": ("0.001", "0.001 to 1e-05 (steps 0 to 9)"), "ppo.clip": ("0.2", "0.1")}
     assert setting_text(other, "ppo.clip") == "0.1"
     assert "same in every key" in runs.differences_html({"a": CONFIG, "b": CONFIG})

@@ -213,12 +213,12 @@ def test_nothing_is_derived_for_a_run_that_goes_on_or_begins_again_with_its_own_
         assert (look.derived, look.config) == ((), RunConfig(seed=7, agent_steps=50_000))
     made("b")
     other = prepare(run="b", restart_behavior="restart", config=Path("cartpole_memory.toml"))[0]
-    assert look_at_game(other, None).config.rollout.games_per_worker == 16
+    assert look_at_game(other, None).config.rollout.games_per_worker == 32
     made("c")
     continued = open_or_create(ControllerRequest(run="c", overrides=("agent_steps=50_000",)))[0]
     assert look_at_game(continued, None).config == own[0]
     begun = open_or_create(ControllerRequest(run="d", overrides=("agent_steps=50_000",)))[0]
-    assert look_at_game(begun, None).config.optimizer.batch_steps == 2048
+    assert look_at_game(begun, None).config.optimizer.batch_steps == 512
 
 
 def test_config_toml_begins_with_what_was_derived_and_serves_another_run(runs: Path) -> None:
@@ -226,7 +226,7 @@ def test_config_toml_begins_with_what_was_derived_and_serves_another_run(runs: P
     look, link, said = look_at_game(config, None), MemoryLink("a"), StringIO()
     config, recorder = begin(link, look.config, look, folder, Board(Console(file=said, width=200)), time.monotonic())
     first, *_ = lines = [f"# derived: {line}" for line in look.derived]
-    assert first == "# derived: optimizer.batch_steps = 2048: about 4 episodes of 500 rows (the game's bound)"
+    assert first == "# derived: optimizer.batch_steps = 512: so that the budget makes about 98 versions"
     assert folder.config.read_text().splitlines()[: len(lines)] == lines
     assert all(str(line) in said.getvalue() for line in look.derived)
     again = look_at_game(prepare(run="b", config=folder.config)[0], None)
