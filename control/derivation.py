@@ -40,8 +40,8 @@ LEAST_HORIZON, MOST_HORIZON, HORIZONS_AN_EPISODE = 20, 1000, 5
 HALF_LIFE_S = 30.0
 OUTCOME_LAMBDA = 0.9
 
-LEARNING_RATE, LAST_LEARNING_RATE = 1e-3, 5e-5
-ENTROPY, LAST_ENTROPY = 0.01, 0.0
+LEARNING_RATE, LAST_LEARNING_RATE = PPOConfig().learning_rate.value, 5e-5
+ENTROPY, LAST_ENTROPY = PPOConfig().entropy_coefficient.value, 0.0
 OUTCOME_ENTROPY, LAST_OUTCOME_ENTROPY = 0.05, 0.01
 
 
@@ -59,8 +59,6 @@ class GameFacts:
     outcome_only: bool = False  # zero-sum, and only the end of a game pays, who won
     outcome_reward: float = 1.0  # the most that an end pays, in reward units
     choices: int = 0  # of the largest Discrete head, or of the primary one; 0 without any
-    has_box: bool = False
-    has_image: bool = False
     row_bytes: int = 0  # of a team's row, as it travels
 
     @property
@@ -146,8 +144,8 @@ def batch_steps(case: Case) -> Answer:
     """A few whole episodes: fewer are noise, more are needless waiting for the next policy.
 
     Ends that pay +1 and -1 are noisier than sums of rewards: at least `LEAST_OUTCOME_BATCH` of those. A power of two,
-    which minibatches divide. Fewer where a small budget would be used up after a few of them, but a few windows of all
-    agents of a team; and what the stream has room for.
+    which minibatches divide. Fewer where a budget would make too few versions, but a few windows of all agents of a
+    team; and what the stream has room for.
     """
     facts = case.facts
     one = facts.bodies * facts.episode_steps

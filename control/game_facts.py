@@ -24,8 +24,6 @@ def facts_of(spec: GameSpec, seen: Seen | None, config: RunConfig) -> GameFacts:
     """The facts of a game; `seen` is what random play showed of it, None where nobody played."""
     from gymnasium import spaces  # reading a configuration must not wait for it
 
-    from quintet.games.api import entry_kind
-
     heads = spec.action_space.spaces
     discrete = {name: int(head.n) for name, head in heads.items() if isinstance(head, spaces.Discrete)}
     is_zero_sum = spec.teams > 1 and (spec.zero_sum or (seen is not None and seen.sums_to_zero))
@@ -42,8 +40,6 @@ def facts_of(spec: GameSpec, seen: Seen | None, config: RunConfig) -> GameFacts:
         outcome_only=is_zero_sum and pays_ends_only,
         outcome_reward=seen.largest_end if seen is not None and seen.largest_end else 1.0,
         choices=discrete.get(spec.primary_head or "", max(discrete.values(), default=0)),
-        has_box=any(isinstance(head, spaces.Box) for head in heads.values()),
-        has_image=any(entry_kind(spec, name) == "image" for name in spec.observation_space.spaces),
         row_bytes=_row_bytes(spec, config),
     )
 

@@ -133,8 +133,8 @@ def test_a_game_of_one_agent_with_a_bound_needs_no_play() -> None:
 
 def test_games_that_everybody_knows() -> None:
     cartpole, pendulum = facts("gymnasium:CartPole-v1"), facts("gymnasium:Pendulum-v1")
-    assert (cartpole.episode_steps, cartpole.choices, cartpole.has_box, cartpole.bodies) == (500, 2, False, 1)
-    assert (pendulum.episode_steps, pendulum.choices, pendulum.has_box, pendulum.outcome_only) == (200, 0, True, False)
+    assert (cartpole.episode_steps, cartpole.choices, cartpole.bodies) == (500, 2, 1)
+    assert (pendulum.episode_steps, pendulum.choices, pendulum.outcome_only) == (200, 0, False)
     assert 50 < cartpole.row_bytes < 200  # 32 of them are the LSTM's state, which travels once a window
 
 

@@ -30,7 +30,7 @@ from quintet.rollout_workers.config import RolloutConfig
 ONE: dict[str, Any] = {"teams": 1, "agents_per_team": 1, "episode_words": "the game's bound", "row_bytes": 600}
 ENDS_PAY: dict[str, Any] = {"zero_sum": True, "outcome_only": True, "episode_words": "in random play"}
 CARTPOLE = GameFacts(**ONE, episode_steps=500, choices=2)
-PENDULUM = GameFacts(**ONE, episode_steps=200, has_box=True)
+PENDULUM = GameFacts(**ONE, episode_steps=200)
 BANDIT = GameFacts(**ONE, episode_steps=1, choices=10)
 ENDLESS = GameFacts(**{**ONE, "episode_words": "none ended"}, episode_steps=3000, choices=4)
 TIC_TAC_TOE = GameFacts(**{**ONE, **ENDS_PAY, "teams": 2}, episode_steps=8, choices=9)
@@ -39,7 +39,7 @@ CLOCK: dict[str, Any] = {"has_clock": True, "step_s": 0.4, "zero_sum": True, "ch
 DUEL = GameFacts(**{**ONE, **CLOCK, "teams": 2}, episode_steps=900)
 FIVE = GameFacts(**{**ONE, **CLOCK, "teams": 2, "agents_per_team": 5}, episode_steps=1500)
 CROWD = GameFacts(**{**ONE, "agents_per_team": 100}, episode_steps=50, choices=5)
-PICTURES = GameFacts(**{**ONE, "row_bytes": 100_000}, episode_steps=1000, choices=6, has_image=True)
+PICTURES = GameFacts(**{**ONE, "row_bytes": 100_000}, episode_steps=1000, choices=6)
 
 
 def derived(facts: GameFacts, *overrides: str) -> Derived:
